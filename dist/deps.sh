@@ -1,0 +1,57 @@
+#!/bin/sh
+# Installs the Debian packages that the tests ("test") or the benchmark
+# ("bench") need, if a command of theirs is missing.
+set -eu
+
+want=
+need() { # need PACKAGE COMMAND
+	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -x "$2" ] || want="$want $1"
+}
+
+need iproute2 ip
+need nftables nft
+need dnsmasq-base dnsmasq
+case "${1:-test}" in
+test)
+	need udhcpc udhcpc
+	need isc-dhcp-client dhclient
+	need dhcpcd-base dhcpcd
+	need systemd /lib/systemd/systemd-networkd
+	need bind9-dnsutils dig
+	need iputils-ping ping
+	need curl curl
+	need util-linux unshare
+	need qemu-system-x86 qemu-system-x86_64
+	need busybox-static busybox
+	need cpio cpio
+	need xz-utils xz
+	need kmod modinfo
+	need dpkg dpkg-deb
+	;;
+bench)
+	need dnsperf dnsperf
+	need kea-admin perfdhcp
+	;;
+esac
+[ -n "$want" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: missing:$want; install them, or run this as root" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "deps: missing:$want; install what your system calls them" >&2
+	exit 1
+fi
+echo "deps: installing$want"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# Nothing that is installed for a test may start a service on this host.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod +x $policy
+	trap 'rm -f $policy' EXIT
+fi
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $want
