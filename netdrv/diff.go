@@ -1,0 +1,124 @@
+package netdrv
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Plan is what to do for one network, in order. Network is "" for what is the
+// whole host's.
+type Plan struct {
+	Network string
+	Steps   []Step
+}
+
+// String prints a step a line.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p.Steps {
+		b.WriteString(s.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Diff returns the plans that make have equal to want, sorted by network, the
+// host's first; none if nothing is to be done. Within a plan, a link comes
+// before its settings, settings before addresses, and "up" last, so that no
+// guest sees a half-made bridge. A new address comes before an old one goes.
+func Diff(want, have State) []Plan {
+	d := differ{want: byLink(want), have: byLink(have), plans: map[string][]Step{}}
+	d.sysctls("")
+	for _, l := range want.Links {
+		d.link(l)
+	}
+	for _, l := range have.Links {
+		if _, wanted := d.want.links[l.Name]; !wanted {
+			d.add(l.Network, LinkDel{l.Name})
+		}
+	}
+	return d.sorted()
+}
+
+// indexed is a State by link, so that a Diff costs what its states hold.
+type indexed struct {
+	links   map[string]Link
+	addrs   map[string][]Addr
+	sysctls map[string][]Sysctl
+}
+
+func byLink(s State) indexed {
+	x := indexed{map[string]Link{}, map[string][]Addr{}, map[string][]Sysctl{}}
+	for _, l := range s.Links {
+		x.links[l.Name] = l
+	}
+	for _, a := range s.Addrs {
+		x.addrs[a.Link] = append(x.addrs[a.Link], a)
+	}
+	for _, c := range s.Sysctls {
+		x.sysctls[c.Link] = append(x.sysctls[c.Link], c)
+	}
+	return x
+}
+
+type differ struct {
+	want, have indexed
+	plans      map[string][]Step
+}
+
+func (d *differ) add(network string, s Step) { d.plans[network] = append(d.plans[network], s) }
+
+func (d *differ) sorted() []Plan {
+	var out []Plan
+	for _, n := range slices.Sorted(maps.Keys(d.plans)) {
+		out = append(out, Plan{Network: n, Steps: d.plans[n]})
+	}
+	return out
+}
+
+func (d *differ) link(l Link) {
+	h, exists := d.have.links[l.Name]
+	up := h.Up
+	h.Up = l.Up
+	switch {
+	case !exists:
+		d.add(l.Network, LinkAdd{l})
+	case h != l:
+		d.add(l.Network, LinkSet{l, h})
+	}
+	d.sysctls(l.Name)
+	d.addrs(l)
+	if l.Up && !up {
+		d.add(l.Network, LinkUp{l.Name})
+	}
+}
+
+func (d *differ) addrs(l Link) {
+	want, have := d.want.addrs[l.Name], d.have.addrs[l.Name]
+	for _, a := range want {
+		if !holds(have, a) {
+			d.add(l.Network, AddrAdd{a})
+		}
+	}
+	for _, a := range have {
+		if !holds(want, a) {
+			d.add(l.Network, AddrDel{a})
+		}
+	}
+}
+
+func holds(list []Addr, a Addr) bool {
+	return slices.ContainsFunc(list, func(b Addr) bool { return a.Prefix == b.Prefix })
+}
+
+// sysctls compares the settings of one link, or of the host when link is "".
+func (d *differ) sysctls(link string) {
+	have := d.have.sysctls[link]
+	for _, s := range d.want.sysctls[link] {
+		now := slices.IndexFunc(have, func(h Sysctl) bool { return h.Key == s.Key })
+		if now < 0 || have[now].Value != s.Value {
+			d.add(s.Network, SysctlSet{s})
+		}
+	}
+}

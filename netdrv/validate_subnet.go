@@ -1,0 +1,176 @@
+package netdrv
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+func validateSubnets(fs *Findings, n *Network) {
+	if len(n.Subnets) == 0 && n.Mode != Isolated && n.Mode != Open && n.Mode != 0 {
+		fs.Add("subnets", "are missing: mode %s needs at least one address, such as {address: 192.168.100.1/24}", n.Mode)
+	}
+	served := false
+	for i, s := range n.Subnets {
+		path := index("subnets", i)
+		validateAddress(fs, path+".address", s.Address)
+		for j := range i {
+			if n.Subnets[j].Address.IsValid() && s.Address.IsValid() && n.Subnets[j].Address.Overlaps(s.Address) {
+				fs.Add(path+".address", "%s overlaps %s.address %s", s.Address, index("subnets", j), n.Subnets[j].Address)
+			}
+		}
+		if s.DHCP == nil || !s.Address.IsValid() {
+			continue
+		}
+		if served {
+			fs.Add(path+".dhcp", "is the second of this network: one subnet can be served by DHCP")
+		}
+		served = true
+		validateDHCP(fs, path+".dhcp", s)
+	}
+}
+
+func validateAddress(fs *Findings, path string, p netip.Prefix) {
+	switch a := p.Addr(); {
+	case !p.IsValid():
+		fs.Add(path, "is missing")
+	case a.Is4In6(), a.IsUnspecified(), a.IsLoopback(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		fs.Add(path, "%s cannot be a gateway's address", a)
+	case a.IsLinkLocalUnicast():
+		fs.Add(path, "%s is link-local, which the kernel manages by itself", a)
+	case a.Is4() && p.Bits() > 30, a.Is6() && p.Bits() > 126:
+		fs.Add(path, "%s leaves no room for a guest", p)
+	case p.Bits() < 8:
+		fs.Add(path, "%s is wider than a /8", p)
+	case a == p.Masked().Addr():
+		fs.Add(path, "%s is the network's own address; the gateway is a host in it, such as %s", a, netip.PrefixFrom(a.Next(), p.Bits()))
+	case a.Is4() && a == Broadcast(p):
+		fs.Add(path, "%s is the broadcast address of %s", a, p.Masked())
+	}
+}
+
+// Broadcast returns the last address of p.
+func Broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := range b {
+		if host := (i+1)*8 - p.Bits(); host >= 8 {
+			b[i] = 0xff
+		} else if host > 0 {
+			b[i] |= 1<<host - 1
+		}
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+func validateDHCP(fs *Findings, path string, s Subnet) {
+	if s.Address.Addr().Is6() {
+		fs.Add(path, "DHCP for IPv6 subnets is not served by this version; leave dhcp out and give guests static addresses")
+		return
+	}
+	d := s.DHCP
+	if len(d.Ranges) == 0 && len(d.Reservations) == 0 {
+		fs.Add(path, "has neither ranges nor reservations: nothing could be handed out")
+	}
+	if d.LeaseTime != 0 && d.LeaseTime < MinLeaseTime {
+		fs.Add(path+".leaseTime", "%s is shorter than %s", d.LeaseTime, MinLeaseTime)
+	}
+	for i, r := range d.Ranges {
+		validateRange(fs, index(path+".ranges", i), r, s.Address)
+		for j := range i {
+			if o := d.Ranges[j]; o.Contains(r.Start) || r.Contains(o.Start) {
+				fs.Add(index(path+".ranges", i), "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, j, o.Start, o.End)
+			}
+		}
+	}
+	validateReservations(fs, path+".reservations", d.Reservations, s.Address)
+}
+
+func validateRange(fs *Findings, path string, r Range, subnet netip.Prefix) {
+	if !r.Start.IsValid() || !r.End.IsValid() {
+		return // the parser of the addresses has said so
+	}
+	for _, end := range []struct {
+		name string
+		addr netip.Addr
+	}{{".start", r.Start}, {".end", r.End}} {
+		if why := hostProblem(end.addr, subnet); why != "" {
+			fs.Add(path+end.name, "%s", why)
+		}
+	}
+	switch {
+	case r.End.Less(r.Start):
+		fs.Add(path, "ends at %s before it starts at %s", r.End, r.Start)
+	case rangeSize(r) > maxRange:
+		fs.Add(path, "%s to %s holds more than %d addresses", r.Start, r.End, maxRange)
+	}
+}
+
+// hostProblem says why a cannot be a guest's address in subnet, or "".
+func hostProblem(a netip.Addr, subnet netip.Prefix) string {
+	switch {
+	case !subnet.Contains(a):
+		return fmt.Sprintf("%s is outside %s", a, subnet.Masked())
+	case a == subnet.Masked().Addr():
+		return fmt.Sprintf("%s is the network address of %s", a, subnet.Masked())
+	case a.Is4() && a == Broadcast(subnet):
+		return fmt.Sprintf("%s is the broadcast address of %s", a, subnet.Masked())
+	}
+	return ""
+}
+
+func rangeSize(r Range) uint64 {
+	s, e := r.Start.As16(), r.End.As16()
+	var size uint64
+	for i := range 16 {
+		size = size<<8 + uint64(e[i]) - uint64(s[i])
+	}
+	return size + 1
+}
+
+func validateReservations(fs *Findings, path string, rs []Reservation, subnet netip.Prefix) {
+	macs, addrs, names := map[MAC]int{}, map[netip.Addr]int{}, map[string]int{}
+	for i, r := range rs {
+		at := index(path, i)
+		if r.MAC.IsZero() {
+			fs.Add(at+".mac", "is missing")
+		} else if r.MAC.IsMulticast() {
+			fs.Add(at+".mac", "%s is a multicast address, which no guest can have", r.MAC)
+		} else {
+			once(fs, at+".mac", path, macs, r.MAC, i)
+		}
+		if why := reservedProblem(r.Address, subnet); why != "" {
+			fs.Add(at+".address", "%s", why)
+		} else {
+			once(fs, at+".address", path, addrs, r.Address, i)
+		}
+		if r.Hostname == "" {
+			continue
+		}
+		if !hostRE.MatchString(r.Hostname) {
+			fs.Add(at+".hostname", "%q is not a host name: letters, digits and '-', 1 to 63, no dots", r.Hostname)
+		}
+		once(fs, at+".hostname", path, names, strings.ToLower(r.Hostname), i)
+	}
+}
+
+func reservedProblem(a netip.Addr, subnet netip.Prefix) string {
+	if !a.IsValid() {
+		return "is missing"
+	}
+	if a == subnet.Addr() {
+		return fmt.Sprintf("%s is the gateway's own address", a)
+	}
+	return hostProblem(a, subnet)
+}
+
+// once reports a key that an earlier element of the list has used.
+func once[K comparable](fs *Findings, at, list string, seen map[K]int, key K, i int) {
+	if j, ok := seen[key]; ok {
+		fs.Add(at, "%v is given already in %s", key, index(list, j))
+		return
+	}
+	seen[key] = i
+}
