@@ -1,0 +1,283 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+const (
+	complainEvery = time.Minute // while the disk fails
+	retryRotation = 10 * time.Second
+	retryRenewal  = time.Second
+)
+
+// A batch is the changes of one commit.
+type batch struct {
+	buf []byte // a frame whose header is still empty
+	ops []op
+	err error
+}
+
+// op is what is to be told about a change once it is stored.
+type op struct {
+	event   Event
+	done    func(error)
+	network *Network // of a Bind
+	stamp   uint64
+	stored  bool // the lease was on the disk before
+}
+
+var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, frameHeader, 4096)} }}
+
+func newBatch() *batch { return batches.Get().(*batch) }
+
+func (b *batch) recycle() {
+	clear(b.ops)
+	b.buf, b.ops, b.err = b.buf[:frameHeader], b.ops[:0], nil
+	batches.Put(b)
+}
+
+func (b *batch) add(o op) { b.ops = append(b.ops, o) }
+
+// settle marks the new leases as stored, or takes them back.
+func (b *batch) settle() {
+	for i := range b.ops {
+		o := &b.ops[i]
+		switch {
+		case o.network == nil || o.stored:
+		case b.err == nil:
+			o.network.keep(&o.event.Lease, o.stamp)
+		default:
+			o.network.takeBack(&o.event.Lease, o.stamp)
+		}
+	}
+}
+
+// finish tells the callers, and the watchers of what came true, and ends the
+// life of the batch. Callers come first: a client waits behind them.
+func (b *batch) finish(ws *watchers) {
+	for i := range b.ops {
+		finish(b.ops[i].done, b.ops[i].result(b.err))
+	}
+	for i := range b.ops {
+		if o := &b.ops[i]; o.event.Kind != 0 && (b.err == nil || o.network == nil || o.stored) {
+			ws.tell(o.event)
+		}
+	}
+	b.recycle()
+}
+
+func (o *op) result(err error) error {
+	if err != nil && o.stored {
+		return fmt.Errorf("%w: %w", ErrNotExtended, err)
+	}
+	return err
+}
+
+// keep notes that the lease, as bound or extended since, is on the disk.
+func (n *Network) keep(l *Lease, stamp uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.byMAC[l.MAC]; e != nil && e.live && e.Address == l.Address && e.stamp >= stamp {
+		e.stored = true
+	}
+}
+
+// takeBack ends a lease that is on no disk, unless it was bound anew since: a
+// later batch will tell what became of that.
+func (n *Network) takeBack(l *Lease, stamp uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.byMAC[l.MAC]; e != nil && e.stamp == stamp && !e.stored {
+		n.endLocked(l.MAC, l.Address, time.UnixMilli(max(1, l.Start.UnixMilli())))
+	}
+}
+
+// Run writes what is bound and ended to the disk, and ends leases whose time
+// is over, until ctx ends; then it stores what was still waiting and closes
+// the table. While it writes, the next changes gather; one goroutine beside it
+// calls back, so that callers do not hold up the disk. Run it once.
+func (t *Table) Run(ctx context.Context) error {
+	stored := make(chan *batch, 4)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for b := range stored {
+			b.finish(&t.watch)
+		}
+	}()
+	t.write(ctx, stored)
+
+	t.gathered.Lock()
+	t.gathered.closed = true
+	t.gathered.Unlock()
+	t.commit(stored)
+	close(stored)
+	<-told
+	if t.journal == nil {
+		return nil
+	}
+	return t.journal.f.Close()
+}
+
+// write is the loop of the one goroutine that owns the journal.
+func (t *Table) write(ctx context.Context, stored chan<- *batch) {
+	end := time.NewTimer(time.Minute)
+	defer end.Stop()
+	t.snapshots.resume()
+	defer t.snapshots.wait()
+	for {
+		t.resetTimer(end)
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			t.expire(time.Now())
+		case r := <-t.snapshots.done:
+			t.snapshots.finished(r)
+		case <-t.wake:
+			t.commit(stored)
+			t.snapshots.rotate()
+		}
+	}
+}
+
+func (t *Table) resetTimer(end *time.Timer) {
+	t.gathered.Lock()
+	next := t.gathered.next
+	t.gathered.Unlock()
+	wait := time.Minute // not longer: somebody may set the clock
+	if !next.IsZero() {
+		wait = min(wait, max(0, time.Until(next)))
+	}
+	end.Reset(wait)
+}
+
+// expire ends what is over in every network.
+func (t *Table) expire(now time.Time) {
+	t.gathered.Lock()
+	t.gathered.next = time.Time{}
+	t.gathered.Unlock()
+	for _, n := range t.networks() {
+		for _, l := range n.expire(now) {
+			t.watch.tell(Event{Kind: Expired, Lease: l})
+		}
+		t.expectEnd(n)
+	}
+}
+
+// commit stores what has gathered. It passes the batch on to be told.
+func (t *Table) commit(stored chan<- *batch) {
+	fresh := newBatch()
+	t.gathered.Lock()
+	b := t.gathered.batch
+	t.gathered.batch = fresh
+	t.gathered.Unlock()
+	if len(b.buf) > frameHeader {
+		sealFrame(b.buf)
+		b.err = t.store(b.buf)
+		t.report(b.err)
+	}
+	b.settle()
+	stored <- b
+}
+
+func (t *Table) store(frame []byte) error {
+	if t.journal.suspect {
+		if time.Now().Before(t.snapshots.retry) && t.failing != nil {
+			return t.failing
+		}
+		t.snapshots.wait() // it writes the same file
+		if err := t.renew(); err != nil {
+			t.snapshots.retry = time.Now().Add(retryRenewal)
+			return err
+		}
+	}
+	return t.journal.append(frame)
+}
+
+// report says when the disk begins to fail, once a minute that it still
+// does, and when it works again.
+func (t *Table) report(err error) {
+	now := time.Now()
+	switch {
+	case err != nil && (t.failing == nil || now.After(t.complain)):
+		t.log.Error("leases could not be stored, new clients get no address until they can", "dir", t.dir, "err", err)
+		t.complain = now.Add(complainEvery)
+	case err == nil && t.failing != nil:
+		t.log.Info("leases can be stored again", "dir", t.dir)
+	}
+	t.failing = err
+}
+
+// snapshots writes snapshots beside the writer, one at a time.
+type snapshots struct {
+	t       *Table
+	done    chan snapshotResult
+	running bool
+	retry   time.Time // not before
+}
+
+type snapshotResult struct {
+	size int64
+	err  error
+}
+
+// resume finishes what a crash left half done.
+func (s *snapshots) resume() {
+	if s.t.dir != "" && s.behind() {
+		s.start()
+	}
+}
+
+// behind says whether a rotated journal waits for its snapshot.
+func (s *snapshots) behind() bool {
+	_, err := os.Lstat(filepath.Join(s.t.dir, "journal.old"))
+	return err == nil
+}
+
+func (s *snapshots) start() {
+	s.running = true
+	go func() {
+		size, err := s.t.writeSnapshot()
+		s.done <- snapshotResult{size, err}
+	}()
+}
+
+func (s *snapshots) wait() {
+	if s.running {
+		s.finished(<-s.done)
+	}
+}
+
+func (s *snapshots) finished(r snapshotResult) {
+	s.running = false
+	if r.err != nil {
+		s.t.log.Warn("leases could not be compacted", "dir", s.t.dir, "err", r.err)
+		s.retry = time.Now().Add(retryRotation)
+		return
+	}
+	s.t.compacted = r.size
+}
+
+// rotate starts a snapshot if the journal has outgrown the last one.
+func (s *snapshots) rotate() {
+	t := s.t
+	if t.dir == "" || s.running || t.journal.suspect || t.journal.size < max(t.rotateAt, 2*t.compacted) {
+		return
+	}
+	if time.Now().Before(s.retry) {
+		return
+	}
+	if !s.behind() {
+		if err := t.rotate(); err != nil {
+			s.finished(snapshotResult{err: err})
+			return
+		}
+	}
+	s.start()
+}

@@ -1,0 +1,94 @@
+package lease
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// ParseMAC reads six hexadecimal octets separated by ':' or '-'.
+func ParseMAC(s string) (MAC, error) {
+	var m MAC
+	if len(s) != 17 {
+		return MAC{}, fmt.Errorf("MAC %q: want six octets like 52:54:00:aa:bb:01", s)
+	}
+	for i := range m {
+		if i > 0 && s[3*i-1] != ':' && s[3*i-1] != '-' {
+			return MAC{}, fmt.Errorf("MAC %q: want ':' between octets", s)
+		}
+		if _, err := hex.Decode(m[i:i+1], []byte(s[3*i:3*i+2])); err != nil {
+			return MAC{}, fmt.Errorf("MAC %q: %w", s, err)
+		}
+	}
+	return m, nil
+}
+
+// String gives lower-case octets separated by colons.
+func (m MAC) String() string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, 17)
+	for i, o := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, digits[o>>4], digits[o&15])
+	}
+	return string(b)
+}
+
+// MarshalText is String, for JSON and logs.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText is ParseMAC.
+func (m *MAC) UnmarshalText(b []byte) (err error) {
+	*m, err = ParseMAC(string(b))
+	return err
+}
+
+// A Lease is one client's hold on one address. It is a value: changing a
+// copy changes nothing in the table. Times have millisecond precision.
+//
+// Deviation: RFC 2131 §4.2 identifies a client by its client identifier if it
+// sends one. Here it is the MAC within the network, because clones of a
+// virtual machine share the identifier made from /etc/machine-id
+// (systemd-networkd, Debian's dhclient) and would fight over one address. The
+// identifier is kept in the lease for people to read.
+type Lease struct {
+	Network  string
+	MAC      MAC
+	Address  netip.Addr
+	ClientID string // the octets of option 61 as sent, type first; "" if none
+	Hostname string // one lower-case label; "" if none
+	Start    time.Time
+	Expires  time.Time // zero: never
+}
+
+// Live says whether the lease is in force at now.
+func (l *Lease) Live(now time.Time) bool {
+	return l.Expires.IsZero() || now.Before(l.Expires)
+}
+
+// What a caller can meet and act on.
+var (
+	ErrNotFound = errors.New("no such lease")
+	ErrClosed   = errors.New("the lease table is closed")
+	ErrBusy     = errors.New("too many leases wait for the disk")
+
+	// ErrNotExtended: the disk failed, but the client's lease of this
+	// address is on it from before, and its extension stands in memory.
+	ErrNotExtended = errors.New("the extension of a lease could not be stored")
+)
+
+// millis is the precision of the journal, without the monotonic clock, so that
+// a lease is equal before and after a restart.
+func millis(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli())
+}

@@ -1,0 +1,333 @@
+package lease
+
+import (
+	"cmp"
+	"container/heap"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Network is the live view of one network's leases. All methods may be
+// called from any goroutine; none waits for the disk. A Network stays valid for
+// the life of its table; after [Table.Forget] it is empty.
+type Network struct {
+	name string
+
+	mu     sync.RWMutex
+	byMAC  map[MAC]*entry
+	byAddr map[netip.Addr]*entry
+	byName map[string]*entry // live leases with a hostname
+	ending expiries          // live leases that end some day, the next one first
+	ended  entryList         // the others, the one that ended first in front
+	untold []Lease           // ended by time, and no watcher knows yet
+}
+
+// entry is a lease with its places in the indexes. Its Address and MAC never
+// change; a client that moves gets a new entry.
+type entry struct {
+	Lease
+	addrs      [1]netip.Addr // what Addrs hands out
+	live       bool          // in force as far as we looked
+	stored     bool          // the journal knows that the client holds it
+	place      int           // in ending, or -1
+	stamp      uint64        // which Bind wrote it last
+	prev, next *entry        // in ended
+}
+
+func newNetwork(name string) *Network {
+	n := &Network{name: name}
+	n.clear()
+	return n
+}
+
+func (n *Network) clear() {
+	n.byMAC = map[MAC]*entry{}
+	n.byAddr = map[netip.Addr]*entry{}
+	n.byName = map[string]*entry{}
+	n.ending = nil
+	n.ended = entryList{}
+	n.untold = nil
+}
+
+// ByMAC returns the client's lease, which may have ended.
+func (n *Network) ByMAC(mac MAC) (Lease, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.byMAC[mac].lease()
+}
+
+// ByAddr returns the last lease of the address, which may have ended.
+func (n *Network) ByAddr(addr netip.Addr) (Lease, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.byAddr[addr].lease()
+}
+
+func (e *entry) lease() (Lease, bool) {
+	if e == nil {
+		return Lease{}, false
+	}
+	return e.Lease, true
+}
+
+// Addrs returns the addresses of the live lease with this hostname, a
+// lower-case label, or nil. The slice must not be changed. It allocates nothing.
+func (n *Network) Addrs(hostname string) []netip.Addr {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	e := n.byName[hostname]
+	if e == nil || !e.Live(time.Now()) {
+		return nil
+	}
+	return e.addrs[:]
+}
+
+// Name returns the hostname of the live lease of addr. It allocates nothing.
+func (n *Network) Name(addr netip.Addr) (string, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	e := n.byAddr[addr]
+	if e == nil || e.Hostname == "" || !e.live || !e.Live(time.Now()) {
+		return "", false
+	}
+	return e.Hostname, true
+}
+
+// Holder returns the client whose live lease has this hostname.
+func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	e := n.byName[hostname]
+	if e == nil || !e.Live(now) {
+		return MAC{}, false
+	}
+	return e.MAC, true
+}
+
+// Each calls yield with every lease, also those that ended, in no order,
+// until it returns false. yield must not call the network.
+func (n *Network) Each(yield func(*Lease) bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, e := range n.byMAC {
+		l := e.Lease
+		if !yield(&l) {
+			return
+		}
+	}
+}
+
+// Leases returns the leases in force at now, sorted by address.
+func (n *Network) Leases(now time.Time) []Lease {
+	var all []Lease
+	n.Each(func(l *Lease) bool {
+		if l.Live(now) {
+			all = append(all, *l)
+		}
+		return true
+	})
+	slices.SortFunc(all, func(a, b Lease) int { return a.Address.Compare(b.Address) })
+	return all
+}
+
+// Oldest returns the lease that at now has ended for the longest time, and
+// moves it behind all others, so that asking again gives the next one.
+func (n *Network) Oldest(now time.Time) (Lease, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.expireLocked(now)
+	e := n.ended.front
+	if e == nil {
+		return Lease{}, false
+	}
+	n.ended.remove(e)
+	n.ended.push(e)
+	return e.Lease, true
+}
+
+// Drop forgets a lease that ended, in memory only: after a restart it may
+// be there again. A live lease stays.
+func (n *Network) Drop(addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.byAddr[addr]; e != nil && !e.live {
+		n.removeLocked(e)
+	}
+}
+
+// putLocked makes l the lease of its client and of its address, whoever had
+// them. It says whether the client already held the address, and returns the
+// live lease of another client that lost it.
+func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evicted *Lease) {
+	l.Network = n.name
+	l.Start, l.Expires = millis(l.Start), millis(l.Expires)
+	if other := n.byAddr[l.Address]; other != nil && other.MAC != l.MAC {
+		if other.live {
+			evicted = &other.Lease
+		}
+		n.removeLocked(other)
+	}
+	e := n.byMAC[l.MAC]
+	if e != nil && e.Address != l.Address {
+		n.removeLocked(e)
+		e = nil
+	}
+	if e == nil {
+		e = &entry{addrs: [1]netip.Addr{l.Address}, place: -1}
+		n.byMAC[l.MAC], n.byAddr[l.Address] = e, e
+	} else {
+		renewed = e.live
+		e.stored = e.stored && e.live
+		n.unlinkLocked(e)
+	}
+	e.Lease, e.stamp = l, stamp
+	if live {
+		n.linkLocked(e)
+	} else {
+		n.ended.push(e)
+	}
+	return renewed, evicted
+}
+
+// linkLocked enters a lease in the indexes of live leases. A hostname that
+// another live lease has moves here: whoever decided knew.
+func (n *Network) linkLocked(e *entry) {
+	e.live = true
+	if !e.Expires.IsZero() {
+		heap.Push(&n.ending, e)
+	}
+	if e.Hostname == "" {
+		return
+	}
+	if other := n.byName[e.Hostname]; other != nil {
+		other.Hostname = ""
+	}
+	n.byName[e.Hostname] = e
+}
+
+func (n *Network) unlinkLocked(e *entry) {
+	if !e.live {
+		n.ended.remove(e)
+		return
+	}
+	e.live = false
+	if e.place >= 0 {
+		heap.Remove(&n.ending, e.place)
+	}
+	if n.byName[e.Hostname] == e {
+		delete(n.byName, e.Hostname)
+	}
+}
+
+func (n *Network) removeLocked(e *entry) {
+	n.unlinkLocked(e)
+	delete(n.byMAC, e.MAC)
+	delete(n.byAddr, e.Address)
+}
+
+// endLocked ends the client's lease of addr at the given time. It returns the
+// lease as it was, or nil if the client holds no such lease.
+func (n *Network) endLocked(mac MAC, addr netip.Addr, at time.Time) *Lease {
+	e := n.byMAC[mac]
+	if e == nil || e.Address != addr || !e.live {
+		return nil
+	}
+	n.unlinkLocked(e)
+	l := e.Lease
+	e.Expires = millis(at)
+	n.ended.push(e)
+	return &l
+}
+
+// expireLocked moves the leases that are over to the ended ones.
+func (n *Network) expireLocked(now time.Time) {
+	for len(n.ending) > 0 && !n.ending[0].Live(now) {
+		e := n.ending[0]
+		n.untold = append(n.untold, e.Lease)
+		n.unlinkLocked(e)
+		n.ended.push(e)
+	}
+}
+
+// expire ends what is over at now and returns what ended since it was last
+// called.
+func (n *Network) expire(now time.Time) []Lease {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.expireLocked(now)
+	over := n.untold
+	n.untold = nil
+	return over
+}
+
+// settleLocked puts the ended leases in order after a replay, which meets
+// them in the order of the file.
+func (n *Network) settleLocked() {
+	var all []*entry
+	for e := n.ended.front; e != nil; e = e.next {
+		all = append(all, e)
+	}
+	slices.SortStableFunc(all, func(a, b *entry) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), a.Address.Compare(b.Address))
+	})
+	n.ended = entryList{}
+	for _, e := range all {
+		n.ended.push(e)
+	}
+}
+
+// entryList is a list through the entries' own links: no allocation, and
+// removal from the middle.
+type entryList struct{ front, back *entry }
+
+func (l *entryList) push(e *entry) {
+	e.prev, e.next = l.back, nil
+	if l.back == nil {
+		l.front = e
+	} else {
+		l.back.next = e
+	}
+	l.back = e
+}
+
+func (l *entryList) remove(e *entry) {
+	if e.prev == nil {
+		l.front = e.next
+	} else {
+		e.prev.next = e.next
+	}
+	if e.next == nil {
+		l.back = e.prev
+	} else {
+		e.next.prev = e.prev
+	}
+	e.prev, e.next = nil, nil
+}
+
+// expiries is a heap.Interface, the lease that ends next in front.
+type expiries []*entry
+
+func (h expiries) Len() int           { return len(h) }
+func (h expiries) Less(i, j int) bool { return h[i].Expires.Before(h[j].Expires) }
+
+func (h expiries) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *expiries) Push(x any) {
+	e := x.(*entry)
+	e.place = len(*h)
+	*h = append(*h, e)
+}
+
+func (h *expiries) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	e.place = -1
+	return e
+}

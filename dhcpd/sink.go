@@ -1,0 +1,37 @@
+package dhcpd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenSink holds port 67 of our address on an interface, and takes nothing
+// from it: a kernel that knows of no socket there would answer a unicast renewal
+// with an ICMP error, which some clients take to heart.
+func listenSink(link string, addr netip.Addr) (net.PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if ctl := c.Control(func(fd uintptr) { err = makeSink(int(fd), link) }); ctl != nil {
+			return ctl
+		}
+		return err
+	}}
+	return lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(addr, serverPort).String())
+}
+
+func makeSink(fd int, link string) error {
+	if err := unix.BindToDevice(fd, link); err != nil {
+		return fmt.Errorf("bind to %s: %w", link, err)
+	}
+	filter := make([]unix.SockFilter, len(nothing))
+	for i, r := range nothing {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}

@@ -1,0 +1,94 @@
+package v4
+
+import (
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+// A Decision is what to do about a request.
+type Decision struct {
+	// Reply is the type of the message to send; none (0) is silence.
+	Reply dhcpv4.MessageType
+	State State // of a REQUEST
+	Why   Reason
+
+	Address  netip.Addr // offered, bound, declined or released
+	Seconds  uint32     // the lease time, option 51; ^0 is for ever
+	Hostname string     // for option 12
+
+	// Bind: Lease must be stored before the reply leaves.
+	Bind  bool
+	Lease lease.Lease
+
+	// Check: nobody knows yet whether somebody uses Address without having
+	// asked us. See Pool.Vouch and Pool.Rest.
+	Check bool
+
+	// End, if not zero: the client's lease of Address, which it may not
+	// have, is to be ended in this way.
+	End lease.Kind
+}
+
+// State is what a client that sends a REQUEST is doing, RFC 2131 §4.3.2.
+type State uint8
+
+// The states, by the RFC's names.
+const (
+	SELECTING  State = iota + 1 // it takes up an offer
+	INITREBOOT                  // it knows its address from before it booted
+	RENEWING                    // it extends its lease, by unicast
+	REBINDING                   // the same, asking anybody
+)
+
+func (s State) String() string {
+	return [...]string{"", "SELECTING", "INIT-REBOOT", "RENEWING", "REBINDING"}[s]
+}
+
+// Reason says why a decision is as it is. NAKs carry its text (option 56).
+type Reason uint8
+
+// The reasons, first those to speak.
+const (
+	Offered Reason = iota + 1
+	Bound
+	Renewed
+	Informed
+	Released
+	Declined
+
+	// NAKs.
+	WrongNetwork  // the address is not of this subnet
+	NotForClients // it is the server's, the network's or the broadcast address
+	OutsideRanges // no range has it
+	ReservedOther // it is reserved for another client
+	ReservedElse  // the client has a reservation for another address
+	Taken         // another client has a lease on it
+	Promised      // it was offered to another client
+	Resting       // it was declined
+	HasAnother    // the client has a lease on another address
+
+	// Silence.
+	Exhausted   // no address is left
+	OtherServer // the message is for another server
+	Relayed     // relays are not served
+	NotHolder   // a RELEASE or DECLINE of what the client does not have
+	Incomplete  // the address is missing
+	Unknown     // not a message to a server
+
+	reasons = int(Unknown) + 1
+)
+
+var reasonText = [reasons]string{
+	"none",
+	"offered", "bound", "renewed", "informed", "released", "declined",
+	"wrong network", "not an address for clients", "address is outside the ranges",
+	"address is reserved for another client", "client has a reservation for another address",
+	"address is leased to another client", "address was offered to another client",
+	"address was declined", "client has another address",
+	"no address left", "for another server", "relayed", "not the holder", "address is missing", "unknown message",
+}
+
+func (r Reason) String() string { return reasonText[r] }

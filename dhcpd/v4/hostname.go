@@ -1,0 +1,46 @@
+package v4
+
+// Hostname makes what a client calls itself a label that may stand in the DNS:
+// the part before the first dot, in lower case. It is "" if that is not letters,
+// digits and inner hyphens, at most 63 (RFC 1123 §2.1).
+func Hostname(raw []byte) string {
+	var label [63]byte
+	n := 0
+	for _, c := range raw {
+		if c == '.' || c == 0 { // some clients count the NUL
+			break
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if n == len(label) || !hostnameOctet(c) {
+			return ""
+		}
+		label[n] = c
+		n++
+	}
+	if n == 0 || label[0] == '-' || label[n-1] == '-' {
+		return ""
+	}
+	return string(label[:n])
+}
+
+func hostnameOctet(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-'
+}
+
+// fqdnName returns the name of option 81, RFC 4702 §2: flags and two result
+// codes, then the name, in the DNS's format if the flag E (4) is set.
+func fqdnName(b []byte) []byte {
+	if len(b) < 4 {
+		return nil
+	}
+	name := b[3:]
+	if b[0]&4 == 0 {
+		return name
+	}
+	if n := int(name[0]); n < len(name) {
+		return name[1 : 1+n]
+	}
+	return nil
+}

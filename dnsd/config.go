@@ -1,0 +1,89 @@
+package dnsd
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vnetd/vnetd/dnsd/forward"
+	"github.com/vnetd/vnetd/dnsd/zone"
+)
+
+// Config says what one network is served. A Server keeps what it was given:
+// do not change it afterwards.
+type Config struct {
+	Network    string         // its name: for the log, and for Remove
+	Interface  string         // the bridge: only what arrives there or on lo is answered. "" is everywhere
+	Listen     []netip.Addr   // the gateway addresses
+	Port       uint16         // 0 is 53
+	Domain     string         // the network's own: answered here, never forwarded. "" is none
+	HostNames  []string       // of the host, with and without Domain; they stand for the Listen addresses
+	Hosts      []Host         // static names: reservations
+	Reverse    []netip.Prefix // subnets whose reverse names are ours, never forwarded
+	Names      Names          // names that come and go: leases. May be nil
+	Forward    bool           // false: nothing is sent upstream
+	Forwarders []Forwarder    // who is asked for what; what none covers goes to the host's servers
+}
+
+// A Host is a static name; see [zone.Host].
+type Host = zone.Host
+
+// Names are the names that come and go; see [zone.Names] for the contract.
+type Names = zone.Names
+
+// A Forwarder answers for the names at and below a domain; "" is everything,
+// in place of the host's servers. Several for one domain are tried in order.
+type Forwarder struct {
+	Domain  string
+	Address netip.AddrPort // port 0 is 53
+}
+
+// validate finds what would not show as a socket's or a zone's error.
+func (c *Config) validate() error {
+	var errs []error
+	if len(c.Listen) == 0 {
+		errs = append(errs, errors.New("no address to listen on"))
+	}
+	for _, a := range c.Listen {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			errs = append(errs, fmt.Errorf("listen address %s: must be one address of the host", a))
+		}
+	}
+	for _, p := range c.Reverse {
+		if !p.IsValid() {
+			errs = append(errs, fmt.Errorf("reverse subnet %s: invalid", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) endpoints() []netip.AddrPort {
+	port := c.Port
+	if port == 0 {
+		port = forward.DefaultPort
+	}
+	list := make([]netip.AddrPort, 0, len(c.Listen))
+	for _, a := range c.Listen {
+		list = append(list, netip.AddrPortFrom(a.Unmap(), port))
+	}
+	return list
+}
+
+func (c *Config) zone() (*zone.Zone, error) {
+	return zone.New(zone.Config{
+		Domain: c.Domain, HostNames: c.HostNames, HostAddrs: c.Listen, Hosts: c.Hosts,
+		Reverse: c.Reverse, Names: c.Names, Recursive: c.Forward,
+	})
+}
+
+func (c *Config) rules() []forward.Rule {
+	rules := make([]forward.Rule, 0, len(c.Forwarders))
+	for _, f := range c.Forwarders {
+		server := f.Address
+		if server.IsValid() && server.Port() == 0 {
+			server = netip.AddrPortFrom(server.Addr(), forward.DefaultPort)
+		}
+		rules = append(rules, forward.Rule{Domain: f.Domain, Server: server})
+	}
+	return rules
+}

@@ -1,0 +1,45 @@
+// Package dnsd is the name server of virtual networks: it answers guests for
+// the names and addresses of their own network, and asks others for the rest.
+// It knows nothing of the daemon around it and can be used as a library.
+//
+//	s := dnsd.New("", log)
+//	err := s.Set(dnsd.Config{Network: "lab", Interface: "virbr1", Listen: …})
+//	err = s.Run(ctx)
+//
+// # How a query goes
+//
+//	socket → wire.Parse → zone.Answer → zone.Special → Resolver.Cached → Resolver.Ask
+//	           |            own names     nobody's        kept replies     upstream
+//	           └ odd shapes: straighten, with the general codec
+//
+// Everything up to the cache happens on the bytes of the packet, in the loop of
+// the socket that read it, without allocation. Only what must go upstream costs
+// memory and a goroutine, and those are bounded (package forward).
+//
+// # Who is served
+//
+// Each network has sockets of its own on its gateway addresses. A filter in the
+// kernel lets in only what arrives on the network's bridge or on lo, that is,
+// from the host itself. The sockets are not bound to the bridge
+// (SO_BINDTODEVICE), which would shut the host out.
+//
+// # What is answered how
+//
+//	own names, reverse names of own subnets    AA; NXDOMAIN and NODATA with SOA
+//	names of one label                         ours; never forwarded (NXDOMAIN)
+//	localhost, invalid, onion, private reverse local (package zone), unless a forwarder names their domain
+//	type ANY                                   one HINFO record (RFC 8482)
+//	classes but IN; zone transfer; without RD  REFUSED (own names need no RD)
+//	opcodes but QUERY                          NOTIMP
+//	not one question; malformed                FORMERR
+//	replies; less than a header                silence
+//	EDNS version over 0                        BADVERS
+//	all else                                   forwarded; REFUSED where Forward is false
+//	nobody to ask, or no answer within 5 s     SERVFAIL
+//	too much under way                         REFUSED
+//
+// UDP replies are at most 1232 bytes, or what the client takes if that is less;
+// longer ones have TC and no records. TCP (RFC 7766): many queries on one
+// connection, answered in any order, 10 s for each to arrive; 256 connections a
+// network and 32 a client.
+package dnsd

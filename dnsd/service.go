@@ -1,0 +1,121 @@
+package dnsd
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/vnetd/vnetd/dnsd/forward"
+	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/dnsd/zone"
+)
+
+// A service answers for one network. It is immutable: a change of
+// configuration swaps it for another.
+type service struct {
+	zone     *zone.Zone
+	resolver *forward.Resolver // nil: nothing is forwarded
+}
+
+// packet appends the reply to a packet, and reports instead whether q has to
+// be asked upstream. An unchanged buf is silence. limit is the longest reply,
+// or 0 for what the client takes over UDP.
+func (s *service) packet(buf, pkt []byte, q *wire.Query, limit int) (out []byte, ask bool) {
+	outcome := wire.Parse(pkt, q)
+	if outcome == wire.Odd {
+		outcome = straighten(pkt, q)
+	}
+	switch outcome {
+	case wire.Drop:
+		return buf, false
+	case wire.NotQ:
+		return wire.AppendError(buf, q.ID, q.Flags, wire.NotImplemented), false
+	case wire.Count, wire.Odd:
+		return wire.AppendError(buf, q.ID, q.Flags, wire.FormatError), false
+	}
+	if limit != 0 {
+		q.Max = limit
+	}
+	return s.query(buf, q)
+}
+
+func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
+	switch {
+	case q.Version != 0:
+		return s.code(buf, q, wire.BadVersion), false
+	case q.Class != wire.ClassIN || !askable(q.Type):
+		return s.code(buf, q, wire.Refused), false
+	}
+	if out, ok := s.zone.Answer(buf, q); ok {
+		return out, false
+	}
+	if s.resolver == nil || !s.resolver.Routed(q.Lower()) {
+		if out, ok := zone.Special(buf, q); ok {
+			return out, false
+		}
+	}
+	switch {
+	case s.resolver == nil || q.Flags&wire.FlagRD == 0: // without RD it would be a look into our cache
+		return s.code(buf, q, wire.Refused), false
+	case q.Type == wire.TypeANY:
+		return zone.Any(buf, q), false
+	}
+	out, ok := s.resolver.Cached(buf, q, time.Now())
+	return out, !ok
+}
+
+// ask sends q upstream, and reports whether to wait for reply to be called: with
+// the reply, or with nil when there will be none. If it cannot be asked, ask
+// appends what says so; an unchanged buf is silence.
+func (s *service) ask(buf []byte, q *wire.Query, client netip.AddrPort, reply func([]byte)) (out []byte, wait bool) {
+	switch s.resolver.Ask(q, client, reply) {
+	case forward.Accepted:
+		return buf, true
+	case forward.Stopped:
+		return buf, false
+	case forward.Nobody:
+		return s.code(buf, q, wire.ServerFailure), false
+	default:
+		return s.code(buf, q, wire.Refused), false
+	}
+}
+
+// code appends a reply without records.
+func (s *service) code(buf []byte, q *wire.Query, code int) []byte {
+	flags := uint16(0)
+	if s.resolver != nil {
+		flags = wire.FlagRA
+	}
+	r := wire.Begin(buf, q, code, flags)
+	return r.End()
+}
+
+// askable reports whether a type can be asked for: not 0, not OPT, and not the
+// meta types 128 to 254 (RFC 6895 §3.1), among them zone transfers. ANY can.
+func askable(t uint16) bool {
+	return t != 0 && t != wire.TypeOPT && (t < 128 || t > 254)
+}
+
+// straighten reads with the general codec what wire.Parse finds odd (signed
+// queries, more records, bytes behind the message), writes the question anew,
+// plainly, and reads that. A packet that the codec cannot read stays Odd.
+func straighten(pkt []byte, q *wire.Query) wire.Outcome {
+	var msg dns.Msg
+	if msg.Unpack(pkt) != nil || len(msg.Question) != 1 {
+		return wire.Odd
+	}
+	plain := dns.Msg{Question: msg.Question}
+	plain.Id = msg.Id
+	plain.RecursionDesired, plain.CheckingDisabled = msg.RecursionDesired, msg.CheckingDisabled
+	plain.AuthenticatedData = msg.AuthenticatedData
+	if opt := msg.IsEdns0(); opt != nil {
+		plain.SetEdns0(opt.UDPSize(), opt.Do())
+		plain.IsEdns0().SetVersion(opt.Version())
+	}
+	packed, err := plain.Pack()
+	if err != nil {
+		return wire.Odd
+	}
+	return wire.Parse(packed, q)
+}

@@ -1,0 +1,154 @@
+package dnsd
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/vnetd/vnetd/dnsd/wire"
+)
+
+const (
+	idleTime  = 10 * time.Second // for a query to arrive whole, however slowly
+	writeTime = 5 * time.Second  // for a reply to be taken
+	pipeline  = 16               // queries of one connection under way
+)
+
+// serveTCP answers until the listener is closed.
+func (n *network) serveTCP(l *net.TCPListener, loops *sync.WaitGroup) {
+	for {
+		sock, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors, or a client that went at once
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		c := newConn(n, sock)
+		if !n.conns.add(c) {
+			_ = sock.Close()
+			continue
+		}
+		loops.Go(c.serve)
+	}
+}
+
+// A conn is a client's connection. One goroutine reads, one writes; a query
+// holds a slot from before it is read until its reply is written, so there is
+// always room in replies.
+type conn struct {
+	n       *network
+	sock    *net.TCPConn
+	client  netip.AddrPort
+	slots   chan struct{}
+	replies chan []byte // with their length in front
+}
+
+func newConn(n *network, sock *net.TCPConn) *conn {
+	var client netip.AddrPort
+	if a, ok := sock.RemoteAddr().(*net.TCPAddr); ok {
+		client = a.AddrPort()
+	}
+	return &conn{
+		n: n, sock: sock, client: netip.AddrPortFrom(client.Addr().Unmap(), client.Port()),
+		slots: make(chan struct{}, pipeline), replies: make(chan []byte, pipeline),
+	}
+}
+
+func (c *conn) serve() {
+	defer c.n.conns.remove(c)
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	c.read()
+	for range pipeline { // what is under way is still answered
+		c.slots <- struct{}{}
+	}
+	close(c.replies)
+	writer.Wait()
+	_ = c.sock.Close()
+}
+
+// read takes queries until the client ends, idles or talks nonsense.
+func (c *conn) read() {
+	var q wire.Query
+	in, r := make([]byte, maxQuery), bufio.NewReader(c.sock)
+	for {
+		c.slots <- struct{}{}
+		pkt, err := c.message(r, in)
+		if err != nil || !c.packet(pkt, &q) {
+			<-c.slots
+			return
+		}
+	}
+}
+
+var errLength = errors.New("length is no query's")
+
+func (c *conn) message(r *bufio.Reader, in []byte) ([]byte, error) {
+	// One deadline for the whole message: bytes that trickle in do not extend it.
+	if err := c.sock.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(r, in[:2]); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint16(in))
+	if size < wire.HeaderLen || size > len(in) {
+		return nil, errLength
+	}
+	_, err := io.ReadFull(r, in[:size])
+	return in[:size], err
+}
+
+// packet answers, now or later, and reports whether it does.
+func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
+	defer survive(c.n.log, pkt)
+	svc := c.n.service.Load()
+	out, ask := svc.packet(make([]byte, 2, 512), pkt, q, wire.MaxMessage)
+	if ask {
+		var wait bool
+		if out, wait = svc.ask(out, q, c.client, c.later); wait {
+			return true
+		}
+	}
+	if len(out) == 2 {
+		return false
+	}
+	c.reply(out)
+	return true
+}
+
+// later is reply for a message without room for its length.
+func (c *conn) later(msg []byte) {
+	if msg == nil {
+		<-c.slots
+		return
+	}
+	c.reply(append(make([]byte, 2, 2+len(msg)), msg...))
+}
+
+func (c *conn) reply(msg []byte) {
+	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
+	c.replies <- msg
+}
+
+// write sends replies until there are no more. After an error it goes on
+// taking them, so that nobody waits for a slot.
+func (c *conn) write() {
+	var err error
+	for msg := range c.replies {
+		if err == nil {
+			_ = c.sock.SetWriteDeadline(time.Now().Add(writeTime))
+			if _, err = c.sock.Write(msg); err != nil {
+				_ = c.sock.Close() // ends read
+			}
+		}
+		<-c.slots
+	}
+}

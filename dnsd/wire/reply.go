@@ -1,0 +1,126 @@
+package wire
+
+import "encoding/binary"
+
+// A Reply writes an answer behind whatever its buffer already holds. Get one
+// from Begin, add records, take the bytes from End.
+//
+// Owners of records are given as offsets into the question's name: 0 is the
+// name itself, more is one of its parents. They are written as compression
+// pointers.
+type Reply struct {
+	buf   []byte
+	start int
+	q     *Query
+	code  int
+	an    uint16
+	ns    uint16
+}
+
+// Begin starts a reply to q behind buf with the given code and header flags
+// (FlagAA, FlagRA, FlagAD); QR, and RD and CD as the client had them, are added.
+func Begin(buf []byte, q *Query, code int, flags uint16) Reply {
+	r := Reply{buf: buf, start: len(buf), q: q, code: code}
+	flags |= FlagQR | q.Flags&(FlagRD|FlagCD) | uint16(code)&rcodeMask
+	r.buf = appendHeader(r.buf, q.ID, flags, 1)
+	r.buf = append(r.buf, q.Name...)
+	r.buf = binary.BigEndian.AppendUint16(r.buf, q.Type)
+	r.buf = binary.BigEndian.AppendUint16(r.buf, q.Class)
+	return r
+}
+
+// Answer adds a record to the answer section.
+func (r *Reply) Answer(owner int, typ uint16, ttl uint32, rdata []byte) {
+	r.record(owner, typ, ttl, rdata)
+	r.an++
+}
+
+// Authority adds a record to the authority section, after all answers.
+func (r *Reply) Authority(owner int, typ uint16, ttl uint32, rdata []byte) {
+	r.record(owner, typ, ttl, rdata)
+	r.ns++
+}
+
+func (r *Reply) record(owner int, typ uint16, ttl uint32, rdata []byte) {
+	b := binary.BigEndian.AppendUint16(r.buf, 0xc000|uint16(HeaderLen+owner))
+	b = binary.BigEndian.AppendUint16(b, typ)
+	b = binary.BigEndian.AppendUint16(b, ClassIN)
+	b = binary.BigEndian.AppendUint32(b, ttl)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(rdata)))
+	r.buf = append(b, rdata...)
+}
+
+// End returns the buffer with the finished reply. One that is longer than the
+// client can take loses all records and gets TC (RFC 2181 §9 allows to keep
+// none): the client asks again over TCP.
+func (r *Reply) End() []byte {
+	msg := r.buf[r.start:]
+	binary.BigEndian.PutUint16(msg[6:], r.an)
+	binary.BigEndian.PutUint16(msg[8:], r.ns)
+	return finish(r.buf, r.start, r.q, r.code)
+}
+
+const optLen = 11
+
+// finish truncates if need be and adds our OPT record when the client sent one.
+func finish(buf []byte, start int, q *Query, code int) []byte {
+	room := q.Max
+	if q.EDNS {
+		room -= optLen
+	}
+	msg := buf[start:]
+	if len(msg) > room {
+		buf = buf[:start+HeaderLen+len(q.Name)+4]
+		msg[2] |= byte(FlagTC >> 8)
+		clear(msg[6:12])
+	}
+	if !q.EDNS {
+		return buf
+	}
+	n := binary.BigEndian.Uint16(msg[10:])
+	binary.BigEndian.PutUint16(msg[10:], n+1)
+	return appendOPT(buf, code>>4, q.DO)
+}
+
+func appendHeader(b []byte, id, flags, questions uint16) []byte {
+	b = binary.BigEndian.AppendUint16(b, id)
+	b = binary.BigEndian.AppendUint16(b, flags)
+	b = binary.BigEndian.AppendUint16(b, questions)
+	return append(b, 0, 0, 0, 0, 0, 0)
+}
+
+func appendOPT(b []byte, extended int, do bool) []byte {
+	flags := byte(0)
+	if do {
+		flags = 0x80
+	}
+	return append(b, 0, byte(TypeOPT>>8), byte(TypeOPT),
+		MaxPayload>>8, MaxPayload&0xff, byte(extended), 0, flags, 0, 0, 0)
+}
+
+// AppendError appends a reply without a question: the answer to a packet whose
+// header was all that could be read.
+func AppendError(buf []byte, id, flags uint16, code int) []byte {
+	keep := flags & (opcodeMask | FlagRD | FlagCD)
+	return appendHeader(buf, id, FlagQR|keep|uint16(code)&rcodeMask, 0)
+}
+
+// AppendQuery appends the query for a Query's Key, with recursion desired. AD
+// is set, which asks for the AD bit in the reply without DO (RFC 6840 §5.7).
+// Without edns the DO bit cannot be said and gets lost.
+func AppendQuery(buf []byte, id uint16, key []byte, edns bool) []byte {
+	n := len(key) - 3
+	flags := FlagRD | FlagAD
+	if key[n+2]&keyCD != 0 {
+		flags |= FlagCD
+	}
+	start := len(buf)
+	buf = appendHeader(buf, id, flags, 1)
+	buf = append(buf, key[:n+2]...)
+	buf = binary.BigEndian.AppendUint16(buf, ClassIN)
+	if edns {
+		buf[start+11] = 1
+		buf = appendOPT(buf, 0, key[n+2]&keyDO != 0)
+	}
+	return buf
+}

@@ -1,0 +1,183 @@
+package zone
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/vnetd/vnetd/dnsd/wire"
+)
+
+var (
+	inAddrArpa = []byte("\x07in-addr\x04arpa\x00")
+	ip6Arpa    = []byte("\x03ip6\x04arpa\x00")
+)
+
+// A reversed is what a name under in-addr.arpa or ip6.arpa stands for.
+type reversed struct {
+	prefix netip.Prefix // of the labels that are numbers, counted from the root
+	exact  bool         // all labels are
+	starts [33]uint8    // starts[i]: where in the name the part of i labels begins
+	step   int          // bits a label: 8 or 4
+}
+
+// backward answers for the reverse names of the zone's subnets.
+func (z *Zone) backward(buf []byte, q *wire.Query) ([]byte, bool) {
+	var rev reversed
+	if !rev.parse(q.Lower()) {
+		return buf, false
+	}
+	subnet, ok := covering(z.reverse, rev.prefix)
+	if !ok {
+		return buf, false
+	}
+	// Where a subnet ends within a label its zones are one label longer.
+	depth := (subnet.Bits() + rev.step - 1) / rev.step
+	apex := int(rev.starts[depth])
+	switch {
+	case !rev.exact:
+		r := wire.Begin(buf, q, wire.NameError, z.flags)
+		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
+		return r.End(), true
+	case !rev.prefix.IsSingleIP():
+		return z.node(buf, q, &node{ttl: StaticTTL, apex: apex, top: apex == 0 && len(z.server) > 0}), true
+	}
+	return z.pointer(buf, q, rev.prefix.Addr(), apex), true
+}
+
+// pointer answers for the reverse name of one address.
+func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, apex int) []byte {
+	var room [wire.MaxName]byte
+	target, ttl := z.ptr[addr], uint32(StaticTTL)
+	if target == nil {
+		target, ttl = z.liveName(room[:0], addr), LiveTTL
+	}
+	if len(target) == 0 {
+		r := wire.Begin(buf, q, wire.NameError, z.flags)
+		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
+		return r.End()
+	}
+	r := wire.Begin(buf, q, wire.Success, z.flags)
+	switch q.Type {
+	case wire.TypePTR:
+		r.Answer(0, wire.TypePTR, ttl, target)
+	case wire.TypeANY:
+		r.Answer(0, wire.TypeHINFO, ttl, minimal)
+	default:
+		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
+	}
+	return r.End()
+}
+
+// liveName appends the full name of the guest that holds addr, or nothing.
+func (z *Zone) liveName(buf []byte, addr netip.Addr) []byte {
+	if z.live == nil {
+		return nil
+	}
+	label, ok := z.live.Name(addr)
+	if !ok || !wire.HostLabel(label) || len(label)+1+len(z.domain) > wire.MaxName {
+		return nil
+	}
+	buf = append(append(buf, byte(len(label))), label...)
+	if z.domain == nil {
+		return append(buf, 0)
+	}
+	return append(buf, z.domain...)
+}
+
+// covering returns the first of list that holds all of p.
+func covering(list []netip.Prefix, p netip.Prefix) (netip.Prefix, bool) {
+	i := slices.IndexFunc(list, func(l netip.Prefix) bool {
+		return l.Bits() <= p.Bits() && l.Contains(p.Addr())
+	})
+	if i < 0 {
+		return netip.Prefix{}, false
+	}
+	return list[i], true
+}
+
+// parse reads a name in wire form and small letters, and reports whether it
+// lies under one of the two reverse trees.
+func (rev *reversed) parse(name []byte) bool {
+	if off, ok := wire.Under(name, inAddrArpa); ok {
+		return rev.v4(name, off)
+	}
+	if off, ok := wire.Under(name, ip6Arpa); ok {
+		return rev.v6(name, off)
+	}
+	return false
+}
+
+func (rev *reversed) v4(name []byte, end int) bool {
+	var a [4]byte
+	rev.step = 8
+	n := rev.walk(name, end, len(a), func(i int, label []byte) bool {
+		octet, ok := decimal(label)
+		a[i] = octet
+		return ok
+	})
+	rev.prefix = netip.PrefixFrom(netip.AddrFrom4(a), 8*n)
+	return true
+}
+
+func (rev *reversed) v6(name []byte, end int) bool {
+	var a [16]byte
+	rev.step = 4
+	n := rev.walk(name, end, 2*len(a), func(i int, label []byte) bool {
+		nibble, ok := hex(label)
+		a[i/2] |= nibble << (4 * (1 - i%2))
+		return ok
+	})
+	rev.prefix = netip.PrefixFrom(netip.AddrFrom16(a), 4*n)
+	return true
+}
+
+// walk hands the labels before end to take, from the last to the first, at
+// most limit and until one is not a number. It returns how many were.
+func (rev *reversed) walk(name []byte, end, limit int, take func(i int, label []byte) bool) int {
+	var offs [wire.MaxName / 2]uint8
+	labels := 0
+	for off := 0; off < end; off += 1 + int(name[off]) {
+		offs[labels] = uint8(off)
+		labels++
+	}
+	rev.starts[0] = uint8(end)
+	n := 0
+	for n < min(labels, limit) {
+		at := int(offs[labels-1-n])
+		if !take(n, name[at+1:at+1+int(name[at])]) {
+			break
+		}
+		n++
+		rev.starts[n] = uint8(at)
+	}
+	rev.exact = n == labels
+	return n
+}
+
+// decimal reads an octet without leading zeros.
+func decimal(label []byte) (byte, bool) {
+	if len(label) == 0 || len(label) > 3 || label[0] == '0' && len(label) > 1 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range label {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return byte(n), n <= 255
+}
+
+func hex(label []byte) (byte, bool) {
+	if len(label) != 1 {
+		return 0, false
+	}
+	switch c := label[0]; {
+	case c-'0' <= 9:
+		return c - '0', true
+	case c-'a' <= 5:
+		return c - 'a' + 10, true
+	}
+	return 0, false
+}

@@ -1,0 +1,76 @@
+package firewall
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Chain is a list of rules. A base chain hangs on a hook of the kernel and
+// accepts what its rules leave undecided; the others are reached by jump and
+// goto.
+type Chain struct {
+	Name  string
+	Base  Base // NotBase for chains that are jumped to
+	Rules []Rule
+}
+
+// Base is the place in the kernel where a base chain sits.
+type Base uint8
+
+const (
+	// NotBase is a chain without a hook.
+	NotBase Base = iota
+	// ForwardFilter sees forwarded packets, at the priority of filters.
+	ForwardFilter
+	// PostroutingNAT sees the first packet of a connection as it goes out, at
+	// the priority of source NAT.
+	PostroutingNAT
+)
+
+// String returns the line that nft lists for the base, or "".
+func (b Base) String() string {
+	switch b {
+	case ForwardFilter:
+		return "type filter hook forward priority filter; policy accept;"
+	case PostroutingNAT:
+		return "type nat hook postrouting priority srcnat; policy accept;"
+	}
+	return ""
+}
+
+// Rule is a list of expressions, evaluated until one does not match.
+type Rule struct {
+	Exprs []Expr
+	// Comment says for whom the rule is; at most 127 bytes.
+	Comment string
+}
+
+// String returns the rule as nft lists it.
+func (r Rule) String() string {
+	words := make([]string, 0, len(r.Exprs)+1)
+	for _, e := range r.Exprs {
+		words = append(words, e.String())
+	}
+	if r.Comment != "" {
+		words = append(words, `comment "`+r.Comment+`"`)
+	}
+	return strings.Join(words, " ")
+}
+
+// equal compares by text, which holds everything that a chain is.
+func (c Chain) equal(o Chain) bool {
+	return c.Name == o.Name && c.Base == o.Base &&
+		slices.EqualFunc(c.Rules, o.Rules, func(a, b Rule) bool { return a.String() == b.String() })
+}
+
+func (c Chain) write(b *strings.Builder) {
+	fmt.Fprintf(b, "\tchain %s {\n", c.Name)
+	if c.Base != NotBase {
+		fmt.Fprintf(b, "\t\t%s\n", c.Base)
+	}
+	for _, r := range c.Rules {
+		fmt.Fprintf(b, "\t\t%s\n", r)
+	}
+	b.WriteString("\t}\n")
+}

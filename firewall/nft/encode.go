@@ -1,0 +1,253 @@
+package nft
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/firewall"
+)
+
+// chunk is how many elements go into one message. Their attribute has a length
+// of 16 bits, and google/nftables v0.3.0 loses silently what exceeds it; the
+// largest element that the kernel takes, with comment, is about 250 bytes.
+const chunk = 250
+
+// nftType returns the type of a message to nf_tables.
+func nftType(msg int) uint16 { return uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | msg) }
+
+func family(f firewall.Family) nftables.TableFamily {
+	if f == firewall.Bridge {
+		return nftables.TableFamilyBridge
+	}
+	return nftables.TableFamilyINet
+}
+
+// header is how every message to nf_tables begins.
+func header(f firewall.Family) []byte { return []byte{byte(family(f)), unix.NFNETLINK_V0, 0, 0} }
+
+// newTable makes a table, or takes over an orphan, with the flags.
+func newTable(t firewall.Table, flags uint32) message {
+	b := appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name)
+	if flags != 0 {
+		b = appendNumber(b, unix.NFTA_TABLE_FLAGS, flags)
+	}
+	return message{typ: nftType(unix.NFT_MSG_NEWTABLE), flags: unix.NLM_F_REQUEST | unix.NLM_F_CREATE, data: b}
+}
+
+func delTable(t firewall.Table) message {
+	b := appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name)
+	return message{typ: nftType(unix.NFT_MSG_DELTABLE), flags: unix.NLM_F_REQUEST, data: b}
+}
+
+// encoder collects the messages that google/nftables would send.
+type encoder struct {
+	conn  *nftables.Conn
+	table *nftables.Table
+	setID uint32
+	out   []message
+	err   error
+}
+
+func newEncoder(t firewall.Table) *encoder {
+	e := &encoder{table: &nftables.Table{Name: t.Name, Family: family(t.Family)}}
+	e.conn, e.err = nftables.New(nftables.WithTestDial(e.capture))
+	return e
+}
+
+// capture stands for the library's socket. What it asks for, an answer to every
+// message and an echo of every rule, can overflow a socket after the transaction
+// was committed.
+func (e *encoder) capture(batch []netlink.Message) ([]netlink.Message, error) {
+	for _, m := range batch {
+		switch m.Header.Type {
+		case unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_MSG_BATCH_END:
+			continue
+		}
+		flags := uint16(m.Header.Flags &^ (netlink.Acknowledge | netlink.Echo))
+		e.out = append(e.out, message{typ: uint16(m.Header.Type), flags: flags, data: m.Data})
+	}
+	return nil, io.EOF // which means: no answers
+}
+
+func (e *encoder) messages() ([]message, error) {
+	if e.err == nil {
+		e.err = e.conn.Flush()
+	}
+	return e.out, e.err
+}
+
+func (e *encoder) keep(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+// encodeTable returns the messages that fill a new table.
+func encodeTable(t firewall.Table) ([]message, error) {
+	return encodeEdit(firewall.Edit{Table: t, AddSets: t.Sets, AddChains: t.Chains, AddElements: t.Sets})
+}
+
+// encodeEdit returns the messages of an edit, in an order in which nothing refers
+// to what is not there.
+func encodeEdit(edit firewall.Edit) ([]message, error) {
+	e := newEncoder(edit.Table)
+	for _, s := range edit.AddSets {
+		e.addSet(s)
+	}
+	for _, c := range edit.AddChains {
+		e.addChain(c)
+	}
+	for _, c := range edit.AddChains {
+		e.addRules(c)
+	}
+	for _, s := range edit.DelElements {
+		e.elements(s, e.conn.SetDeleteElements)
+	}
+	for _, s := range edit.AddElements {
+		e.elements(s, e.conn.SetAddElements)
+	}
+	for _, c := range edit.DelChains {
+		e.conn.FlushChain(&nftables.Chain{Table: e.table, Name: c.Name})
+	}
+	for _, c := range edit.DelChains {
+		e.conn.DelChain(&nftables.Chain{Table: e.table, Name: c.Name})
+	}
+	for _, s := range edit.DelSets {
+		e.conn.DelSet(&nftables.Set{Table: e.table, Name: s.Name})
+	}
+	return e.messages()
+}
+
+var keyTypes = map[firewall.Type]nftables.SetDatatype{
+	firewall.IfName:   nftables.TypeIFName,
+	firewall.IPv4Addr: nftables.TypeIPAddr,
+	firewall.IPv6Addr: nftables.TypeIP6Addr,
+}
+
+func (e *encoder) set(s firewall.Set) *nftables.Set {
+	types := make([]nftables.SetDatatype, len(s.Key))
+	for i, t := range s.Key {
+		types[i] = keyTypes[t]
+	}
+	key, err := nftables.ConcatSetType(types...)
+	e.keep(err)
+	out := &nftables.Set{
+		Table: e.table, Name: s.Name, KeyType: key,
+		Interval: s.Interval, Counter: s.Counter,
+		// Without the first, an interval over several fields is none.
+		Concatenation: len(s.Key) > 1,
+		KeyByteOrder:  binaryutil.BigEndian,
+	}
+	if s.Key[0] == firewall.IfName && len(s.Key) == 1 {
+		out.KeyByteOrder = binaryutil.NativeEndian // or nft lists every name as ""
+	}
+	if s.Verdicts {
+		out.IsMap, out.DataType = true, nftables.TypeVerdict
+	}
+	return out
+}
+
+func (e *encoder) addSet(s firewall.Set) {
+	set := e.set(s)
+	// The library would take it from a counter that all Conns share unlocked.
+	e.setID++
+	set.ID = e.setID
+	e.keep(e.conn.AddSet(set, nil))
+}
+
+func (e *encoder) elements(s firewall.Set, do func(*nftables.Set, []nftables.SetElement) error) {
+	set, elements := e.set(s), encodeElements(s)
+	for len(elements) > 0 {
+		n := min(chunk, len(elements))
+		e.keep(do(set, elements[:n]))
+		elements = elements[n:]
+	}
+}
+
+func encodeElements(s firewall.Set) []nftables.SetElement {
+	out := make([]nftables.SetElement, 0, len(s.Elements))
+	for _, el := range s.Elements {
+		first, last := keyBounds(s, el)
+		ne := nftables.SetElement{Key: first, Comment: el.Comment}
+		if s.Verdicts {
+			ne.VerdictData = verdict(el.Verdict)
+		}
+		if s.Interval && len(s.Key) > 1 {
+			ne.KeyEnd = last
+		}
+		out = append(out, ne)
+		if s.Interval && len(s.Key) == 1 {
+			// A single field's interval has an element of its own for its end,
+			// the first address that is outside, and none if there is no such.
+			if a, _ := netip.AddrFromSlice(last); a.Next().IsValid() {
+				out = append(out, nftables.SetElement{Key: a.Next().AsSlice(), IntervalEnd: true})
+			}
+		}
+	}
+	return out
+}
+
+// keyBounds returns the first and last key that an element stands for.
+func keyBounds(s firewall.Set, e firewall.Element) (first, last []byte) {
+	for i := range s.Key {
+		if s.Key[i] == firewall.IfName {
+			b := make([]byte, unix.IFNAMSIZ)
+			copy(b, e.Key[i].Name)
+			first, last = append(first, b...), append(last, b...)
+			continue
+		}
+		f, l := prefixBounds(e.Key[i].Prefix)
+		first, last = append(first, f...), append(last, l...)
+	}
+	return first, last
+}
+
+func prefixBounds(p netip.Prefix) (first, last []byte) {
+	first = p.Masked().Addr().AsSlice()
+	last = bytes.Clone(first)
+	for bit := p.Bits(); bit < len(last)*8; bit++ {
+		last[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return first, last
+}
+
+func (e *encoder) addChain(c firewall.Chain) {
+	policy := nftables.ChainPolicyAccept
+	out := &nftables.Chain{Table: e.table, Name: c.Name}
+	switch c.Base {
+	case firewall.ForwardFilter:
+		out.Type, out.Policy = nftables.ChainTypeFilter, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
+	case firewall.PostroutingNAT:
+		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
+	}
+	e.conn.AddChain(out)
+}
+
+func (e *encoder) addRules(c firewall.Chain) {
+	for _, r := range c.Rules {
+		var exprs []expr.Any
+		for _, x := range r.Exprs {
+			es, err := encodeExpr(x)
+			if err != nil {
+				e.keep(fmt.Errorf("encode rule %q of chain %s: %w", r, c.Name, err))
+			}
+			exprs = append(exprs, es...)
+		}
+		out := &nftables.Rule{Table: e.table, Chain: &nftables.Chain{Name: c.Name}, Exprs: exprs}
+		if r.Comment != "" {
+			out.UserData = userdata.AppendString(nil, userdata.TypeComment, r.Comment)
+		}
+		e.conn.AddRule(out)
+	}
+}

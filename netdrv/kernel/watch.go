@@ -1,0 +1,57 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// watchGroups say what may undo our work.
+var watchGroups = []uint32{
+	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
+}
+
+// Watch opens a subscription and returns; the returned function calls wake
+// after anything may have changed, until ctx ends. A wake-up carries no data,
+// and an overflow is one too: the caller looks at everything.
+//
+// The subscription is open when Watch returns, so that a look that follows
+// misses nothing. It belongs to the calling thread's network namespace.
+func (k *Kernel) Watch() (run func(ctx context.Context, wake func()) error, err error) {
+	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
+	}
+	for _, g := range watchGroups {
+		if err := c.JoinGroup(g); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
+		}
+	}
+	if err := c.SetReadBuffer(4 << 20); err != nil {
+		k.log.Debug("rtnetlink buffer stays small", "err", err)
+	}
+	return func(ctx context.Context, wake func()) error { return watch(ctx, c, wake) }, nil
+}
+
+func watch(ctx context.Context, c *netlink.Conn, wake func()) error {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		_, err := c.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			return fmt.Errorf("read rtnetlink subscription: %w", err)
+		}
+		wake()
+	}
+}

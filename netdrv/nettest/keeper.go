@@ -1,0 +1,105 @@
+package nettest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// keeperScript waits for the end of the test process, whose only trace in it is
+// the other end of its standard input, and then kills what still runs in the
+// process's namespaces, and removes its directory. It looks again until there
+// is nothing more, as what it kills may just have forked.
+const keeperScript = `
+cat >/dev/null
+round=0
+while [ $round -lt 50 ]; do
+	round=$((round + 1)) found=
+	for info in /proc/[0-9]*/mountinfo; do
+		grep -qs " $1 " "$info" || continue
+		pid=${info#/proc/}
+		kill -9 "${pid%/mountinfo}" 2>/dev/null && found=1
+	done
+	[ -n "$found" ] || break
+done
+rm -rf -- "$2"
+`
+
+// mark names this process, also against a later one with the same number. It
+// is the source of the private mounts of every namespace made here.
+var mark = sync.OnceValue(func() string {
+	pid := os.Getpid()
+	start, _ := startTime(pid)
+	return fmt.Sprintf("nettest:%d:%s", pid, start)
+})
+
+// keep holds the write end of the keeper's input until the process ends.
+var keep io.Closer
+
+var startKeeper = sync.OnceValue(func() error {
+	if err := os.MkdirAll(baseDir(), 0o755); err != nil {
+		return err
+	}
+	cmd := exec.Command("/bin/sh", "-c", keeperScript, "nettest-keeper", mark(), baseDir())
+	cmd.Dir = "/"
+	// Out of reach of a ^C that is meant for the tests.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	keep = in
+	return cmd.Start()
+})
+
+// keeper sees to it that this process has one.
+func keeper(t testing.TB) {
+	t.Helper()
+	if err := startKeeper(); err != nil {
+		t.Fatalf("nettest: start the keeper: %v", err)
+	}
+}
+
+// baseDir holds everything that this process writes, under a name that says
+// whose it is. It is short, as paths of sockets have at most 107 bytes.
+func baseDir() string {
+	return filepath.Join(os.TempDir(), strings.ReplaceAll(mark(), ":", "-"))
+}
+
+var dirs atomic.Int64
+
+// TempDir makes a directory like t.TempDir, with a path short enough for
+// sockets, that is also removed when the test process is killed.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	keeper(t)
+	dir := filepath.Join(baseDir(), strconv.FormatInt(dirs.Add(1), 10))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatalf("nettest: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// startTime returns when a process was started, in the kernel's own unit.
+func startTime(pid int) (string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The name, in parentheses, may hold anything; the 20th field after it.
+	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return "", fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+	}
+	return fields[19], nil
+}

@@ -1,0 +1,181 @@
+package nettest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Machine is a virtual machine of QEMU's, in software emulation: a Debian
+// cloud kernel and a busybox that take a lease on eth0, run commands and power
+// off. testdata/guest has the recipe. The zero value of every field but Host
+// and Tap is fine.
+type Machine struct {
+	Host     *Namespace // where QEMU runs
+	Tap      *Tap       // of that namespace
+	Netdev   string     // instead of Tap: QEMU's -netdev without the id, "bridge,br=virbr0,helper=..."
+	Env      []string   // more of QEMU's environment
+	Name     string     // the guest's host name; default "machine"
+	MAC      string     // default 52:54:00:00:00:01
+	Commands []string   // lines of shell, with busybox's programs
+	Limit    time.Duration
+}
+
+// machineLimit is for slow machines: a boot takes about three seconds.
+const machineLimit = 2 * time.Minute
+
+// A Session is what a machine has printed on its console.
+type Session struct {
+	Console string
+	Lease   Lease // of the guest's udhcpc; zero if it got none
+	Results []Result
+}
+
+// A Result is the outcome of one command.
+type Result struct {
+	Command string
+	Output  string
+	Status  int
+}
+
+// Boot makes a tap in a host's bridge, boots a machine on it and returns its
+// session when it has powered off. The test fails if the machine gets no lease,
+// if a command fails, or after two minutes.
+func Boot(t testing.TB, host *Namespace, tap, bridge string, commands ...string) Session {
+	t.Helper()
+	m := Machine{Host: host, Tap: host.Tap(t, tap, bridge), Commands: commands}
+	s := m.Run(t)
+	if !s.Lease.Address.IsValid() {
+		t.Fatalf("nettest: the machine got no lease:\n%s", s.Console)
+	}
+	for _, r := range s.Results {
+		if r.Status != 0 {
+			t.Errorf("machine# %s\n%s: exit %d", r.Command, r.Output, r.Status)
+		}
+	}
+	return s
+}
+
+// Run boots the machine and returns its session when it has powered off. The
+// test fails if it does not, or does not run all its commands; whether they
+// succeed is for the caller to judge.
+func (m Machine) Run(t testing.TB) Session {
+	t.Helper()
+	Need(t, "qemu-system-x86_64", "busybox")
+	if !haveKernel() {
+		Need(t, "apt-get", "apt-cache", "dpkg-deb", "xz")
+	}
+	m.defaults()
+	cmd, err := m.command(t)
+	if err != nil {
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	p := m.Host.Launch(t, cmd)
+	ctx, cancel := context.WithTimeout(t.Context(), m.Limit)
+	defer cancel()
+	if err := p.Wait(ctx); err != nil {
+		p.Kill()
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	s, err := parseSession(p.Output(), m.Commands)
+	if err != nil {
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	return s
+}
+
+func (m *Machine) defaults() {
+	if m.Name == "" {
+		m.Name = "machine"
+	}
+	if m.MAC == "" {
+		m.MAC = "52:54:00:00:00:01"
+	}
+	if m.Limit == 0 {
+		m.Limit = machineLimit
+	}
+}
+
+func (m *Machine) command(t testing.TB) (*Cmd, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	recipe := filepath.Join(root, "testdata", "guest")
+	kernel, err := guestKernel(t.Context(), recipe)
+	if err != nil {
+		return nil, err
+	}
+	image, err := initramfs(recipe, kernel, m.Name, m.Commands)
+	if err != nil {
+		return nil, err
+	}
+	initrd := filepath.Join(TempDir(t), "initramfs")
+	if err := os.WriteFile(initrd, image, 0o644); err != nil {
+		return nil, err
+	}
+	netdev := m.Netdev
+	if m.Tap != nil {
+		netdev = "tap,fd=3"
+	}
+	cmd := m.Host.Command(context.Background(), "qemu-system-x86_64",
+		"-accel", "tcg", "-machine", "q35", "-m", "256", "-nographic", "-no-reboot", "-nodefaults",
+		"-serial", "stdio", "-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on",
+		"-netdev", netdev+",id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+m.MAC)
+	cmd.Env = append(cmd.Env, m.Env...)
+	if m.Tap != nil {
+		cmd.ExtraFiles = []*os.File{m.Tap.file}
+	}
+	return cmd, nil
+}
+
+// parseSession reads a console. It is an error if the guest did not get to its
+// end.
+func parseSession(console string, commands []string) (Session, error) {
+	s := Session{Console: strings.ReplaceAll(console, "\r\n", "\n")}
+	for _, r := range parseReports(s.Console) {
+		if r.event != "bound" {
+			continue
+		}
+		var err error
+		if s.Lease, err = udhcpcKeys.lease(r.vars); err != nil {
+			return s, err
+		}
+	}
+	for i, command := range commands {
+		r, err := parseResult(s.Console, i)
+		if err != nil {
+			return s, fmt.Errorf("%q: %w", command, err)
+		}
+		r.Command = command
+		s.Results = append(s.Results, r)
+	}
+	if !strings.Contains(s.Console, "\n@guest done\n") {
+		return s, fmt.Errorf("it ended early")
+	}
+	return s, nil
+}
+
+// parseResult finds what the n-th command printed, and its status.
+func parseResult(console string, n int) (Result, error) {
+	_, rest, ok := strings.Cut(console, fmt.Sprintf("\n@guest begin %d\n", n))
+	if !ok {
+		return Result{}, fmt.Errorf("it did not begin")
+	}
+	output, rest, ok := strings.Cut("\n"+rest, fmt.Sprintf("\n@guest end %d ", n))
+	if !ok {
+		return Result{}, fmt.Errorf("it did not end")
+	}
+	word, _, _ := strings.Cut(rest, "\n")
+	status, err := strconv.Atoi(word)
+	if err != nil {
+		return Result{}, fmt.Errorf("status: %w", err)
+	}
+	return Result{Output: strings.TrimPrefix(output, "\n"), Status: status}, nil
+}
