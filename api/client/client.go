@@ -1,0 +1,86 @@
+// Package client dials a vnetd and turns its status codes back into errors that
+// a program can branch on and a person can act on.
+package client
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+)
+
+// DefaultRuntimeDir is where a vnetd has its sockets unless told otherwise.
+const DefaultRuntimeDir = "/run/vnetd"
+
+// maxMessage is what a server may send: a list of leases can be long.
+const maxMessage = 64 << 20
+
+// Client has the services of one vnetd. It dials at the first call, and again
+// after the daemon restarted.
+type Client struct {
+	vnetv1.NetworkServiceClient
+	vnetv1.LeaseServiceClient
+	vnetv1.EventServiceClient
+	vnetv1.SystemServiceClient
+
+	// Socket is where it dials.
+	Socket string
+	conn   *grpc.ClientConn
+}
+
+// Sockets returns the read-write and the read-only socket that the environment
+// names: VNETD_SOCKET, or those below VNETD_RUNTIME_DIR, or the usual ones.
+// With VNETD_SOCKET both are the same.
+func Sockets() (write, read string) {
+	if s := os.Getenv("VNETD_SOCKET"); s != "" {
+		return s, s
+	}
+	dir := os.Getenv("VNETD_RUNTIME_DIR")
+	if dir == "" {
+		dir = DefaultRuntimeDir
+	}
+	return filepath.Join(dir, "vnetd.sock"), filepath.Join(dir, "vnetd-ro.sock")
+}
+
+// New returns a client of the daemon at a unix socket. Its calls return errors
+// of this package. Close it.
+func New(socket string) (*Client, error) {
+	conn, err := grpc.NewClient("unix:"+socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return fromStatus(socket, invoke(ctx, method, req, reply, cc, opts...))
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			s, err := stream(ctx, desc, cc, method, opts...)
+			return &clientStream{s, socket}, fromStatus(socket, err)
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", socket, err)
+	}
+	return &Client{
+		NetworkServiceClient: vnetv1.NewNetworkServiceClient(conn),
+		LeaseServiceClient:   vnetv1.NewLeaseServiceClient(conn),
+		EventServiceClient:   vnetv1.NewEventServiceClient(conn),
+		SystemServiceClient:  vnetv1.NewSystemServiceClient(conn),
+		Socket:               socket,
+		conn:                 conn,
+	}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// clientStream translates the errors of a stream.
+type clientStream struct {
+	grpc.ClientStream
+	socket string
+}
+
+func (s *clientStream) RecvMsg(m any) error { return fromStatus(s.socket, s.ClientStream.RecvMsg(m)) }

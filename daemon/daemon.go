@@ -1,0 +1,228 @@
+// Package daemon builds vnetd from its parts and owns its life: what runs, in
+// which order it starts, and how it ends.
+//
+// The goroutines of a daemon, all started by Run and all ended when it returns:
+//
+//	lease.Table.Run    writes the lease journal
+//	publishLeases      lease events to the watchers of the contract
+//	dhcpd.Server.Run   one loop a network
+//	dnsd.Server.Run    the loops of the networks, and the follower of resolv.conf
+//	Engine.Run         the reconcile loop, and the watchers of kernel and rules
+//	rpc.Server.Serve   one a socket
+//	watchdog, signals
+//
+// Starting: lock and read the store, replay the leases, look at everything once,
+// then answer and tell systemd READY. Ending by SIGTERM leaves every network
+// standing; guests notice nothing. Stopping a network is a different word.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/reconcile"
+	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/firewall/nft"
+	"github.com/vnetd/vnetd/netdrv/kernel"
+)
+
+// Daemon is a vnetd that has its parts and does not run yet.
+type Daemon struct {
+	cfg    Config
+	log    *slog.Logger
+	reload func() error
+
+	store  *store.Store
+	kernel *kernel.Kernel
+	rules  *nft.Driver
+	leases *lease.Table
+	dhcp   *dhcpd.Server
+	dns    *dnsd.Server
+	events *event.Bus
+	engine *reconcile.Engine
+	rpc    *rpc.Server
+}
+
+// New builds a daemon in the network namespace of the calling thread. It takes
+// the state directory, and changes nothing on the host. reload is called on
+// SIGHUP, to read the configuration again. Run, or Close.
+func New(cfg Config, reload func() error, log *slog.Logger) (*Daemon, error) {
+	if err := checkPrivileges(); err != nil {
+		return nil, err
+	}
+	d := &Daemon{cfg: cfg, log: log, reload: reload, events: &event.Bus{}}
+	if err := d.build(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Daemon) build() (err error) {
+	if d.store, err = store.Open(d.cfg.StateDir, d.cfg.RuntimeDir); err != nil {
+		return err
+	}
+	if d.kernel, err = kernel.Open(d.log); err != nil {
+		return err
+	}
+	if d.rules, err = nft.Open(d.log); err != nil {
+		return err
+	}
+	if d.leases, err = lease.Open(filepath.Join(d.cfg.StateDir, "leases"), d.log); err != nil {
+		return err
+	}
+	d.dhcp = dhcpd.New(d.leases, d.log)
+	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
+	hostname, _ := os.Hostname()
+	d.engine = reconcile.New(reconcile.Parts{
+		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns,
+		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
+	}, d.log)
+	d.rpc = rpc.New(rpc.Parts{
+		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Events: d.events,
+		AdminGroup: d.cfg.File.AdminGroup, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
+	}, d.log)
+	return nil
+}
+
+// Close gives the state directory and the kernel's sockets free. Networks stay.
+func (d *Daemon) Close() {
+	if d.leases != nil {
+		_ = d.leases.Close()
+	}
+	if d.rules != nil {
+		_ = d.rules.Close()
+	}
+	if d.kernel != nil {
+		d.kernel.Close()
+	}
+	if d.store != nil {
+		d.store.Close()
+	}
+}
+
+// Run runs the daemon until ctx ends or a part breaks, and closes it.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.Close()
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return named("lease journal", d.leases.Run(ctx)) })
+	g.Go(func() error { return d.publishLeases(ctx) })
+	g.Go(func() error { return named("DHCP server", d.dhcp.Run(ctx)) })
+	g.Go(func() error { return named("DNS server", d.dns.Run(ctx)) })
+	g.Go(func() error { return named("engine", d.engine.Run(ctx)) })
+	g.Go(func() error { return d.serve(ctx, g) })
+	err := g.Wait()
+	d.log.Info("daemon stopped; networks stay")
+	return err
+}
+
+func named(part string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+// prepare sets up what is meant to run before anything does.
+func (d *Daemon) prepare(ctx context.Context) error {
+	if d.store.Fresh() && *d.cfg.File.DefaultNetwork && len(d.store.List()) == 0 {
+		if err := seed(ctx, d.store, d.kernel, d.log); err != nil {
+			d.log.Error("default network not declared", "err", err)
+		}
+	}
+	for name, err := range d.store.Broken() {
+		d.log.Error("definition unreadable; its bridge is left alone", "network", name, "err", err)
+	}
+	return d.pickLive(ctx)
+}
+
+// pickLive marks as live what the boot is to start, and what the kernel holds
+// already: a lost runtime directory disturbs no guest.
+func (d *Daemon) pickLive(ctx context.Context) error {
+	have, _, err := d.kernel.Observe(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the host: %w", err)
+	}
+	standing := map[string]bool{}
+	for _, l := range have.Links {
+		standing[l.Network] = true
+	}
+	for _, e := range d.store.List() {
+		if d.store.Booted() && (e.Network.Autostart || standing[e.Network.Name]) {
+			if err := d.store.SetLive(e.Network.Name, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// serve looks at everything once, and then answers.
+func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
+	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File.AdminGroup)
+	if err != nil {
+		return err
+	}
+	d.forgetStrayLeases()
+	if err := d.engine.Reconcile(ctx); err != nil {
+		return err
+	}
+	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
+	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
+	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
+	d.ready()
+	d.hangups(ctx)
+	notify(d.log, sd.SdNotifyStopping)
+	return nil
+}
+
+func (d *Daemon) ready() {
+	resp, _ := d.rpc.GetStatus(context.Background(), &vnetv1.GetStatusRequest{})
+	status := fmt.Sprintf("%d networks ready, %d degraded, %d stopped", resp.NetworksReady, resp.NetworksDegraded, resp.NetworksStopped)
+	d.log.Info("ready", "networks", resp.NetworksReady, "degraded", resp.NetworksDegraded, "stopped", resp.NetworksStopped)
+	notify(d.log, sd.SdNotifyReady+"\nSTATUS="+status)
+}
+
+// hangups reloads on SIGHUP until ctx ends.
+func (d *Daemon) hangups(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			d.hangup(ctx)
+		}
+	}
+}
+
+func (d *Daemon) hangup(ctx context.Context) {
+	notify(d.log, sd.SdNotifyReloading+"\n"+sd.SdNotifyMonotonicUsec())
+	if err := d.reload(); err != nil {
+		d.log.Error("configuration not reloaded; the old one stays", "err", err)
+	}
+	if err := d.engine.Reconcile(ctx); err != nil {
+		return
+	}
+	d.ready()
+}

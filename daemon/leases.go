@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dnsd"
+)
+
+// leaseBacklog is how many lease events may wait to be published: a host's
+// guests booting all at once.
+const leaseBacklog = 4096
+
+var leaseEvents = map[lease.Kind]vnetv1.EventType{
+	lease.Bound:    vnetv1.EventType_EVENT_TYPE_LEASE_BOUND,
+	lease.Renewed:  vnetv1.EventType_EVENT_TYPE_LEASE_RENEWED,
+	lease.Released: vnetv1.EventType_EVENT_TYPE_LEASE_RELEASED,
+	lease.Expired:  vnetv1.EventType_EVENT_TYPE_LEASE_EXPIRED,
+	lease.Declined: vnetv1.EventType_EVENT_TYPE_LEASE_DECLINED,
+}
+
+// publishLeases tells the watchers of the contract what the lease table tells,
+// until ctx ends.
+func (d *Daemon) publishLeases(ctx context.Context) error {
+	events, stop := d.leases.Watch(leaseBacklog)
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events:
+			if e.Missed > 0 {
+				d.log.Warn("lease events lost", "events", e.Missed)
+			}
+			d.events.Publish(&vnetv1.WatchResponse{
+				Type: leaseEvents[e.Kind], Time: timestamppb.Now(), Lease: rpc.LeaseProto(e.Lease),
+			})
+		}
+	}
+}
+
+// leaseNames shows the lease table to the DNS server.
+type leaseNames struct{ *lease.Table }
+
+func (l leaseNames) Names(network string) dnsd.Names { return l.Network(network) }
+
+// forgetStrayLeases drops the leases of networks that were deleted while the
+// daemon was being killed.
+func (d *Daemon) forgetStrayLeases() {
+	known := map[string]bool{}
+	for name := range d.store.Broken() {
+		known[name] = true
+	}
+	for _, e := range d.store.List() {
+		known[e.Network.Name] = true
+	}
+	for _, l := range d.leases.All() {
+		if known[l.Network] {
+			continue
+		}
+		known[l.Network] = true
+		if err := d.leases.Forget(l.Network); err != nil {
+			d.log.Warn("leases of a deleted network stay", "network", l.Network, "err", err)
+		}
+	}
+}

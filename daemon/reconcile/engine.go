@@ -1,0 +1,239 @@
+// Package reconcile is the loop that keeps the host as declared.
+//
+// A round takes the stored intent, compiles what the kernel should hold,
+// observes what it holds, and applies the difference: first what goes, then the
+// firewall in one transaction, then links and addresses, then DHCP and DNS.
+// Then it looks again. A round is about the networks that somebody named, or
+// about everything: at start, when the kernel says that something changed, and
+// by the timer. Events carry no data, so that a missed one costs time and never
+// correctness.
+//
+// One network's failure is its own: it becomes the network's status and is
+// tried again with a back-off, and the others go on.
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// lookEvery is the belt to the notifications' braces.
+const lookEvery = time.Minute
+
+// settle is how long a burst of notifications may last before it is looked at.
+const settle = 100 * time.Millisecond
+
+// A Kernel is where plans come true; netdrv/kernel has the real one.
+type Kernel interface {
+	// Observe returns everything that is ours, and what the host has besides.
+	Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
+	// ObserveLink returns what is ours of one link.
+	ObserveLink(ctx context.Context, name string) (netdrv.State, error)
+	// Apply makes one change; what is already so is no error.
+	Apply(ctx context.Context, s netdrv.Step) error
+	// Watch returns a function that calls wake after anything may have changed.
+	Watch() (run func(ctx context.Context, wake func()) error, err error)
+}
+
+// A Firewall replaces all rules at once; firewall/nft has the real one.
+type Firewall interface {
+	Apply(ctx context.Context, want firewall.Ruleset) error
+	Watch(ctx context.Context, wake func()) error
+}
+
+// DHCP and DNS serve networks by name. Set starts or changes one, Remove ends
+// one; both servers keep their sockets through a change.
+type (
+	DHCP interface {
+		Set(dhcpd.Config) error
+		Remove(network string)
+	}
+	DNS interface {
+		Set(dnsd.Config) error
+		Remove(network string)
+	}
+)
+
+// Leases are looked up by the DNS server, and forgotten with their network.
+type Leases interface {
+	Names(network string) dnsd.Names
+	Forget(network string) error
+}
+
+// Parts is what an Engine works with.
+type Parts struct {
+	Store    *store.Store
+	Kernel   Kernel
+	Firewall Firewall
+	DHCP     DHCP
+	DNS      DNS
+	Leases   Leases
+	Events   *event.Bus
+	Hostname string // what guests may call the host
+}
+
+// Engine runs the loop. Its methods may be called from any goroutine.
+type Engine struct {
+	Parts
+	log *slog.Logger
+
+	wake chan struct{} // of one: something is pending
+
+	mu       sync.Mutex
+	pending  work
+	look     *time.Timer // the full look that a notification asked for
+	spacing  time.Duration
+	status   map[string]Status
+	bridges  map[string]string // link of each network as of the last round
+	retries  map[string]*retry
+	problems map[string]error // what is wrong with no network in particular
+}
+
+// work is what the next round is about.
+type work struct {
+	full  bool
+	names map[string]bool
+	done  []chan struct{}
+}
+
+// New returns an engine that has not looked yet.
+func New(parts Parts, log *slog.Logger) *Engine {
+	return &Engine{
+		Parts: parts, log: log, wake: make(chan struct{}, 1), spacing: settle,
+		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{},
+		problems: map[string]error{},
+	}
+}
+
+// Run runs the loop until ctx ends. The networks stay as they are.
+func (e *Engine) Run(ctx context.Context) error {
+	watch, err := e.Kernel.Watch()
+	if err != nil {
+		return fmt.Errorf("watch the kernel: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return watch(ctx, e.Notice) })
+	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
+	g.Go(func() error { e.loop(ctx); return nil })
+	return g.Wait()
+}
+
+func (e *Engine) loop(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	defer e.stopTimers()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-tick.C:
+			e.enqueue(nil, nil)
+		}
+		if w := e.take(); w.full || w.names != nil {
+			e.round(ctx, w)
+			for _, done := range w.done {
+				close(done)
+			}
+		}
+	}
+}
+
+// Reconcile has the named networks looked at, all if none is named, and
+// returns when that is done, whether or not it went well: see Status. It
+// returns early, with its error, if ctx ends.
+func (e *Engine) Reconcile(ctx context.Context, names ...string) error {
+	done := make(chan struct{})
+	e.enqueue(names, done)
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Notice is a wake-up of unknown cause: everything is looked at soon. A storm
+// of them costs a small share of the time, whatever a look costs.
+func (e *Engine) Notice() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.look == nil {
+		e.look = time.AfterFunc(e.spacing, func() { e.enqueue(nil, nil) })
+	}
+}
+
+func (e *Engine) enqueue(names []string, done chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pending.names == nil {
+		e.pending.names = map[string]bool{}
+	}
+	e.pending.full = e.pending.full || len(names) == 0
+	for _, n := range names {
+		e.pending.names[n] = true
+	}
+	if done != nil {
+		e.pending.done = append(e.pending.done, done)
+	}
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Engine) take() work {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := e.pending
+	e.pending = work{}
+	if w.full && e.look != nil {
+		e.look.Stop()
+		e.look = nil
+	}
+	return w
+}
+
+func (e *Engine) stopTimers() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.look != nil {
+		e.look.Stop()
+	}
+	for _, r := range e.retries {
+		r.timer.Stop()
+	}
+}
+
+// Status returns what is known about a network.
+func (e *Engine) Status(name string) Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status[name]
+}
+
+// Problems returns what is wrong with no network in particular.
+func (e *Engine) Problems() map[string]error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.problems)
+}
+
+// Alive returns nil if the loop turns, and an error if it has not by the end
+// of ctx. It asks for no look at anything.
+func (e *Engine) Alive(ctx context.Context) error {
+	return e.Reconcile(ctx, "")
+}

@@ -1,0 +1,259 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// round is one turn of the loop. It keeps what the turn is about.
+type round struct {
+	*Engine
+	full    bool
+	entries []store.Entry // all of them
+	scope   []store.Entry // those that this round is about
+	gone    []string      // named, or known from before, and no longer stored
+	failed  map[string]error
+	applied bool
+}
+
+func (e *Engine) round(ctx context.Context, w work) {
+	start := time.Now()
+	r := &round{Engine: e, full: w.full, entries: e.Store.List(), failed: map[string]error{}}
+	r.pick(w.names)
+	if !r.full && len(r.scope) == 0 && len(r.gone) == 0 {
+		return
+	}
+	if err := r.run(ctx); err != nil {
+		for _, entry := range r.scope {
+			r.failed[entry.Network.Name] = err
+		}
+	}
+	for _, entry := range r.scope {
+		r.conclude(entry, r.failed[entry.Network.Name])
+	}
+	r.remember()
+	if w.full {
+		e.mu.Lock()
+		// A full look may take a tenth of the time, and no more.
+		e.spacing = min(max(settle, 10*time.Since(start)), time.Second)
+		e.mu.Unlock()
+	}
+	e.log.Debug("round done", "full", w.full, "networks", len(r.scope), "took", time.Since(start), "failed", len(r.failed))
+}
+
+// pick finds what the round is about.
+func (r *round) pick(names map[string]bool) {
+	stored := map[string]bool{}
+	for _, entry := range r.entries {
+		stored[entry.Network.Name] = true
+		if r.full || names[entry.Network.Name] {
+			r.scope = append(r.scope, entry)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.bridges {
+		if !stored[name] && (r.full || names[name]) {
+			r.gone = append(r.gone, name)
+		}
+	}
+}
+
+func (r *round) run(ctx context.Context) error {
+	plans, err := r.plan(ctx)
+	if err != nil {
+		return err
+	}
+	r.withdraw()
+	r.apply(ctx, plans, removals)
+	if err := r.Firewall.Apply(ctx, firewall.Compile(live(r.entries))); err != nil {
+		// Fail closed: no bridge comes up without its rules.
+		return fmt.Errorf("firewall: %w", err)
+	}
+	r.apply(ctx, plans, additions)
+	if r.applied {
+		r.lookAgain(ctx)
+	}
+	r.serve()
+	return nil
+}
+
+// plan observes and compares.
+func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
+	have, host, err := r.observe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("observe: %w", err)
+	}
+	return netdrv.Diff(netdrv.Compile(live(r.scope), host), have), nil
+}
+
+func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
+	if r.full || r.needsHost() {
+		have, host, err := r.Kernel.Observe(ctx)
+		return r.inScope(have), host, err
+	}
+	var have netdrv.State
+	for _, link := range r.links() {
+		s, err := r.Kernel.ObserveLink(ctx, link)
+		if err != nil {
+			return have, netdrv.Host{}, err
+		}
+		have.Links = append(have.Links, s.Links...)
+		have.Addrs = append(have.Addrs, s.Addrs...)
+		have.Sysctls = append(have.Sysctls, s.Sysctls...)
+	}
+	return have, netdrv.Host{}, nil
+}
+
+// needsHost reports whether forwarding of IPv6 may have to be switched on:
+// then the host's own routes matter (netdrv.Host.RALinks).
+func (r *round) needsHost() bool {
+	return slices.ContainsFunc(r.scope, func(e store.Entry) bool {
+		return e.Live && e.Network.Mode.Forwards() && e.Network.HasIPv6()
+	})
+}
+
+// inScope leaves out what the round is not about, and the links of networks
+// whose definition cannot be read: nothing is removed on half an intent.
+func (r *round) inScope(s netdrv.State) netdrv.State {
+	broken := r.Store.Broken()
+	mine := map[string]bool{}
+	for _, link := range r.links() {
+		mine[link] = true
+	}
+	keep := func(link, network string) bool {
+		return broken[network] == nil && (r.full || link == "" || mine[link])
+	}
+	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool { return !keep(l.Name, l.Network) })
+	s.Addrs = slices.DeleteFunc(s.Addrs, func(a netdrv.Addr) bool { return !keep(a.Link, a.Network) })
+	s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c netdrv.Sysctl) bool { return !keep(c.Link, c.Network) })
+	return s
+}
+
+// links are the bridges that the networks in scope have or had.
+func (r *round) links() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, entry := range r.scope {
+		out = append(out, entry.Network.Bridge.Name)
+		if had := r.bridges[entry.Network.Name]; had != "" && had != entry.Network.Bridge.Name {
+			out = append(out, had)
+		}
+	}
+	for _, name := range r.gone {
+		out = append(out, r.bridges[name])
+	}
+	return out
+}
+
+// removals and additions are the two halves of a plan, with the firewall
+// between them: a bridge goes before its rules do, and comes after.
+func removals(s netdrv.Step) bool  { _, del := s.(netdrv.LinkDel); return del }
+func additions(s netdrv.Step) bool { return !removals(s) }
+
+// apply runs the chosen steps. A plan ends at its first failure, other plans
+// go on; a failure of the host's plan is everybody's.
+func (r *round) apply(ctx context.Context, plans []netdrv.Plan, chosen func(netdrv.Step) bool) {
+	for _, p := range plans {
+		if err := r.applyPlan(ctx, p, chosen); err != nil {
+			r.fail(p.Network, err)
+		}
+	}
+}
+
+func (r *round) applyPlan(ctx context.Context, p netdrv.Plan, chosen func(netdrv.Step) bool) error {
+	for _, s := range p.Steps {
+		if !chosen(s) {
+			continue
+		}
+		if err := r.Kernel.Apply(ctx, s); err != nil {
+			return err
+		}
+		r.applied = true
+		r.log.Info("step applied", "network", p.Network, "step", s.String())
+	}
+	return nil
+}
+
+func (r *round) fail(network string, err error) {
+	if network != "" {
+		r.failed[network] = errors.Join(r.failed[network], err)
+		return
+	}
+	for _, entry := range r.scope {
+		if entry.Live && entry.Network.Mode.Forwards() {
+			r.fail(entry.Network.Name, err)
+		}
+	}
+}
+
+// lookAgain asks the kernel whether it took what was applied.
+func (r *round) lookAgain(ctx context.Context) {
+	plans, err := r.plan(ctx)
+	if err != nil {
+		r.fail("", err)
+		return
+	}
+	for _, p := range plans {
+		if r.failed[p.Network] == nil {
+			r.fail(p.Network, fmt.Errorf("the kernel did not take: %s", p.Steps[0]))
+		}
+	}
+}
+
+// withdraw ends the services of what is not to run.
+func (r *round) withdraw() {
+	for _, entry := range r.scope {
+		if !entry.Live {
+			r.DHCP.Remove(entry.Network.Name)
+			r.DNS.Remove(entry.Network.Name)
+		}
+	}
+	for _, name := range r.gone {
+		r.DHCP.Remove(name)
+		r.DNS.Remove(name)
+	}
+}
+
+// serve gives DHCP and DNS their configuration, once the links stand.
+func (r *round) serve() {
+	for _, entry := range r.scope {
+		n := &entry.Network
+		if !entry.Live || r.failed[n.Name] != nil {
+			continue
+		}
+		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n)); err != nil {
+			r.fail(n.Name, err)
+		}
+	}
+}
+
+// remember keeps the links' names for the round in which a network is gone.
+func (r *round) remember() {
+	for _, name := range r.gone {
+		r.forget(name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, entry := range r.scope {
+		r.bridges[entry.Network.Name] = entry.Network.Bridge.Name
+	}
+}
+
+func live(entries []store.Entry) []netdrv.Network {
+	var out []netdrv.Network
+	for _, e := range entries {
+		if e.Live {
+			out = append(out, e.Network)
+		}
+	}
+	return out
+}

@@ -1,0 +1,89 @@
+package rpc
+
+import (
+	"context"
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+// ListLeases is in the contract.
+func (s *Server) ListLeases(_ context.Context, req *vnetv1.ListLeasesRequest) (*vnetv1.ListLeasesResponse, error) {
+	name := req.GetNetwork()
+	if name != "" {
+		if _, ok := s.Store.Get(name); !ok {
+			return nil, s.missing(name)
+		}
+	}
+	resp := &vnetv1.ListLeasesResponse{}
+	for _, l := range s.leases(name) {
+		resp.Leases = append(resp.Leases, LeaseProto(l))
+	}
+	return resp, nil
+}
+
+func (s *Server) leases(network string) []lease.Lease {
+	if network == "" {
+		return s.Leases.All()
+	}
+	return s.Leases.Leases(network)
+}
+
+// ReleaseLease is in the contract.
+func (s *Server) ReleaseLease(_ context.Context, req *vnetv1.ReleaseLeaseRequest) (*vnetv1.ReleaseLeaseResponse, error) {
+	a, err := netip.ParseAddr(req.GetAddress())
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is not an IP address", req.GetAddress())
+	}
+	if _, ok := s.Store.Get(req.GetNetwork()); !ok {
+		return nil, s.missing(req.GetNetwork())
+	}
+	for _, l := range s.Leases.Leases(req.GetNetwork()) {
+		if l.Address != a {
+			continue
+		}
+		if err := s.Leases.Release(req.GetNetwork(), a); err != nil {
+			return nil, failed("release "+a.String(), err)
+		}
+		return &vnetv1.ReleaseLeaseResponse{}, nil
+	}
+	return nil, status.Errorf(codes.NotFound, "network %s has no lease of %s", req.GetNetwork(), a)
+}
+
+// LeaseProto is a lease as the contract has it.
+func LeaseProto(l lease.Lease) *vnetv1.Lease {
+	p := &vnetv1.Lease{
+		Network:   l.Network,
+		Mac:       l.MAC.String(),
+		Address:   l.Address.String(),
+		Hostname:  l.Hostname,
+		ClientId:  hex.EncodeToString([]byte(l.ClientID)),
+		StartTime: timestamppb.New(l.Start),
+	}
+	if !l.Expires.IsZero() {
+		p.ExpireTime = timestamppb.New(l.Expires)
+	}
+	return p
+}
+
+// countLeases counts the leases in force of the networks.
+func (s *Server) countLeases(networks ...string) uint32 {
+	var count uint32
+	now := time.Now()
+	for _, name := range networks {
+		s.Leases.Network(name).Each(func(l *lease.Lease) bool {
+			if l.Live(now) {
+				count++
+			}
+			return true
+		})
+	}
+	return count
+}

@@ -1,0 +1,344 @@
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// changeTime bounds a change. It is not ended by a caller who hangs up: a
+// change that began is finished or taken back.
+const changeTime = 30 * time.Second
+
+func changing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), changeTime)
+}
+
+// ListNetworks is in the contract.
+func (s *Server) ListNetworks(context.Context, *vnetv1.ListNetworksRequest) (*vnetv1.ListNetworksResponse, error) {
+	resp := &vnetv1.ListNetworksResponse{}
+	for _, e := range s.Store.List() {
+		resp.Networks = append(resp.Networks, s.proto(e))
+	}
+	return resp, nil
+}
+
+// GetNetwork is in the contract.
+func (s *Server) GetNetwork(_ context.Context, req *vnetv1.GetNetworkRequest) (*vnetv1.GetNetworkResponse, error) {
+	e, ok := s.Store.Get(req.GetName())
+	if !ok {
+		return nil, s.missing(req.GetName())
+	}
+	return &vnetv1.GetNetworkResponse{Network: s.proto(e)}, nil
+}
+
+// missing tells a network that was never declared from one whose file cannot
+// be read.
+func (s *Server) missing(name string) error {
+	if err := s.Store.Broken()[name]; err != nil {
+		return status.Errorf(codes.DataLoss, "the definition of network %s cannot be read: %v", name, err)
+	}
+	return notFound(name)
+}
+
+// proto is a network as the contract has it, with what runs now.
+func (s *Server) proto(e store.Entry) *vnetv1.Network {
+	p := wire.ToNetwork(&e.Network)
+	p.Revision = e.Revision
+	p.Status = s.Engine.Status(e.Network.Name).Proto()
+	if p.Status.Phase == vnetv1.Phase_PHASE_UNSPECIFIED {
+		p.Status.Phase = vnetv1.Phase_PHASE_PENDING
+	}
+	p.Status.Leases = s.countLeases(e.Network.Name)
+	return p
+}
+
+// CreateNetwork is in the contract.
+func (s *Server) CreateNetwork(ctx context.Context, req *vnetv1.CreateNetworkRequest) (*vnetv1.CreateNetworkResponse, error) {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	name := req.GetNetwork().GetName()
+	if _, ok := s.Store.Get(name); ok {
+		return nil, status.Errorf(codes.AlreadyExists, "network %s exists already; `vnetctl network apply` changes it", name)
+	}
+	entry, plan, err := s.create(ctx, req.GetNetwork(), req.GetNoStart(), req.GetDryRun())
+	if err != nil {
+		return nil, err
+	}
+	return &vnetv1.CreateNetworkResponse{Network: s.proto(entry), Plan: plan}, nil
+}
+
+func (s *Server) create(ctx context.Context, p *vnetv1.Network, noStart, dryRun bool) (store.Entry, []string, error) {
+	n, err := s.prepare(ctx, p, nil)
+	if err != nil {
+		return store.Entry{}, nil, err
+	}
+	if n.Transient && noStart {
+		return store.Entry{}, nil, status.Errorf(codes.InvalidArgument, "network %s: a transient network lives only while it runs: it cannot be stored without being started", n.Name)
+	}
+	n.Autostart = !n.Transient && (p.GetAutostart() || p.Autostart == nil && !noStart)
+	var plan []string
+	if !noStart {
+		if plan, err = s.Engine.Plan(ctx, &n, nil); err != nil {
+			return store.Entry{}, nil, failed("plan network "+n.Name, err)
+		}
+	}
+	if dryRun {
+		return store.Entry{Network: n}, plan, nil
+	}
+	entry, err := s.Store.Put(n, !noStart)
+	if err != nil {
+		return store.Entry{}, nil, failed("create network "+n.Name, err)
+	}
+	if err := s.stand(ctx, entry); err != nil {
+		return store.Entry{}, nil, s.takeBack(ctx, nil, n.Name, failed("create network "+n.Name, err))
+	}
+	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_CREATED, entry)
+	return entry, plan, nil
+}
+
+// prepare reads, completes and checks a definition. old is the one it
+// replaces, or nil.
+func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
+	n, unread := wire.FromNetwork(p)
+	_, host, err := s.Kernel.Observe(ctx)
+	if err != nil {
+		return n, failed("look at the host", err)
+	}
+	others := s.networks()
+	var random [3]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	n = netdrv.Complete(n, old, func(link string) bool { return host.Links[link] || hasBridge(others, link) }, random)
+	what := "network " + n.Name
+	if fs := wire.Validate(&n, unread); fs != nil {
+		return n, findingsError(codes.InvalidArgument, what, fs)
+	}
+	fs := netdrv.Conflicts(&n, others)
+	fs = append(fs, netdrv.HostConflicts(&n, host)...)
+	if fs != nil {
+		return n, findingsError(codes.FailedPrecondition, what, fs)
+	}
+	return n, nil
+}
+
+func hasBridge(networks []netdrv.Network, link string) bool {
+	for i := range networks {
+		if networks[i].Bridge.Name == link {
+			return true
+		}
+	}
+	return false
+}
+
+// stand has the engine make an entry so, and returns why it does not stand.
+func (s *Server) stand(ctx context.Context, e store.Entry) error {
+	if err := s.Engine.Reconcile(ctx, e.Network.Name); err != nil {
+		return err
+	}
+	return s.Engine.Status(e.Network.Name).Err
+}
+
+// takeBack withdraws a change that could not be made: old is stored again, or
+// the network forgotten if there was none. It returns why.
+func (s *Server) takeBack(ctx context.Context, old *store.Entry, name string, why error) error {
+	var err error
+	if old == nil {
+		err = s.Store.Delete(name)
+	} else {
+		_, err = s.Store.Put(old.Network, old.Live)
+	}
+	if err == nil {
+		err = s.Engine.Reconcile(ctx, name)
+	}
+	if err != nil {
+		s.log.Error("change not taken back", "network", name, "err", err)
+	}
+	return why
+}
+
+// UpdateNetwork is in the contract.
+func (s *Server) UpdateNetwork(ctx context.Context, req *vnetv1.UpdateNetworkRequest) (*vnetv1.UpdateNetworkResponse, error) {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	p := req.GetNetwork()
+	old, ok := s.Store.Get(p.GetName())
+	if !ok && !req.GetAllowMissing() {
+		return nil, s.missing(p.GetName())
+	}
+	if !ok {
+		entry, plan, err := s.create(ctx, p, false, req.GetDryRun())
+		if err != nil {
+			return nil, err
+		}
+		return &vnetv1.UpdateNetworkResponse{Network: s.proto(entry), Plan: plan, Changed: true}, nil
+	}
+	if r := p.GetRevision(); r != 0 && r != old.Revision {
+		return nil, status.Errorf(codes.Aborted, "network %s was changed meanwhile: revision %d is stored, and the change is for %d; read it again", p.GetName(), old.Revision, r)
+	}
+	return s.update(ctx, p, old, req.GetDryRun())
+}
+
+func (s *Server) update(ctx context.Context, p *vnetv1.Network, old store.Entry, dryRun bool) (*vnetv1.UpdateNetworkResponse, error) {
+	n, err := s.prepare(ctx, p, &old.Network)
+	if err != nil {
+		return nil, err
+	}
+	n.Transient = old.Network.Transient
+	if p.Autostart == nil {
+		n.Autostart = old.Network.Autostart
+	}
+	resp := &vnetv1.UpdateNetworkResponse{Changed: !proto.Equal(wire.ToNetwork(&n), wire.ToNetwork(&old.Network))}
+	if old.Live {
+		if resp.Plan, err = s.Engine.Plan(ctx, &n, &old.Network); err != nil {
+			return nil, failed("plan network "+n.Name, err)
+		}
+	}
+	if dryRun || !resp.Changed {
+		resp.Network = s.proto(store.Entry{Network: n, Revision: old.Revision, Live: old.Live})
+		return resp, nil
+	}
+	entry, err := s.Store.Put(n, old.Live)
+	if err != nil {
+		return nil, failed("change network "+n.Name, err)
+	}
+	if err := s.stand(ctx, entry); err != nil {
+		return nil, s.takeBack(ctx, &old, n.Name, failed("change network "+n.Name, err))
+	}
+	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_UPDATED, entry)
+	resp.Network = s.proto(entry)
+	return resp, nil
+}
+
+// DeleteNetwork is in the contract.
+func (s *Server) DeleteNetwork(ctx context.Context, req *vnetv1.DeleteNetworkRequest) (*vnetv1.DeleteNetworkResponse, error) {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	entry, ok := s.Store.Get(req.GetName())
+	if !ok {
+		return nil, s.missing(req.GetName())
+	}
+	if err := s.delete(ctx, entry); err != nil {
+		return nil, failed("delete network "+req.GetName(), err)
+	}
+	return &vnetv1.DeleteNetworkResponse{}, nil
+}
+
+func (s *Server) delete(ctx context.Context, entry store.Entry) error {
+	name := entry.Network.Name
+	if err := s.Store.Delete(name); err != nil {
+		return err
+	}
+	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_DELETED, entry)
+	if err := s.Engine.Reconcile(ctx, name); err != nil {
+		return err
+	}
+	return s.Leases.Forget(name)
+}
+
+// StartNetwork is in the contract.
+func (s *Server) StartNetwork(ctx context.Context, req *vnetv1.StartNetworkRequest) (*vnetv1.StartNetworkResponse, error) {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	name := req.GetName()
+	entry, ok := s.Store.Get(name)
+	if !ok {
+		return nil, s.missing(name)
+	}
+	if !entry.Live {
+		if err := s.start(ctx, entry); err != nil {
+			return nil, err
+		}
+		entry.Live = true
+	}
+	return &vnetv1.StartNetworkResponse{Network: s.proto(entry)}, nil
+}
+
+func (s *Server) start(ctx context.Context, entry store.Entry) error {
+	name := entry.Network.Name
+	_, host, err := s.Kernel.Observe(ctx)
+	if err != nil {
+		return failed("look at the host", err)
+	}
+	if fs := netdrv.HostConflicts(&entry.Network, host); fs != nil {
+		return findingsError(codes.FailedPrecondition, "start network "+name, fs)
+	}
+	if err := s.Store.SetLive(name, true); err != nil {
+		return failed("start network "+name, err)
+	}
+	if err := s.stand(ctx, entry); err != nil {
+		return s.stopAgain(ctx, name, failed("start network "+name, err))
+	}
+	return nil
+}
+
+// stopAgain withdraws a start that did not work, and returns why.
+func (s *Server) stopAgain(ctx context.Context, name string, why error) error {
+	err := s.Store.SetLive(name, false)
+	if err == nil {
+		err = s.Engine.Reconcile(ctx, name)
+	}
+	if err != nil {
+		s.log.Error("start not taken back", "network", name, "err", err)
+	}
+	return why
+}
+
+// StopNetwork is in the contract.
+func (s *Server) StopNetwork(ctx context.Context, req *vnetv1.StopNetworkRequest) (*vnetv1.StopNetworkResponse, error) {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	name := req.GetName()
+	entry, ok := s.Store.Get(name)
+	if !ok {
+		return nil, s.missing(name)
+	}
+	if entry.Network.Transient {
+		if err := s.delete(ctx, entry); err != nil {
+			return nil, failed("stop network "+name, err)
+		}
+		return &vnetv1.StopNetworkResponse{}, nil
+	}
+	if err := s.Store.SetLive(name, false); err != nil {
+		return nil, failed("stop network "+name, err)
+	}
+	if err := s.stand(ctx, entry); err != nil {
+		return nil, failed("stop network "+name, err)
+	}
+	entry.Live = false
+	return &vnetv1.StopNetworkResponse{Network: s.proto(entry)}, nil
+}
+
+func (s *Server) publish(t vnetv1.EventType, e store.Entry) {
+	s.log.Info("network "+eventWord(t), "network", e.Network.Name)
+	s.Events.Publish(&vnetv1.WatchResponse{Type: t, Time: timestamppb.Now(), Network: s.proto(e)})
+}
+
+func eventWord(t vnetv1.EventType) string {
+	switch t {
+	case vnetv1.EventType_EVENT_TYPE_NETWORK_CREATED:
+		return "created"
+	case vnetv1.EventType_EVENT_TYPE_NETWORK_UPDATED:
+		return "updated"
+	}
+	return "deleted"
+}

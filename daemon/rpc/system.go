@@ -1,0 +1,37 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+)
+
+// GetStatus is in the contract.
+func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.GetStatusResponse, error) {
+	resp := &vnetv1.GetStatusResponse{
+		Version: s.Version, StartTime: timestamppb.New(s.started), StateDir: s.StateDir,
+	}
+	for _, e := range s.Store.List() {
+		resp.Leases += s.countLeases(e.Network.Name)
+		st := s.Engine.Status(e.Network.Name)
+		switch {
+		case st.Phase == vnetv1.Phase_PHASE_DEGRADED:
+			resp.NetworksDegraded++
+			resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %s", e.Network.Name, st.Reason))
+		case e.Live:
+			resp.NetworksReady++
+		default:
+			resp.NetworksStopped++
+		}
+	}
+	broken := s.Store.Broken()
+	for _, name := range slices.Sorted(maps.Keys(broken)) {
+		resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %v", name, broken[name]))
+	}
+	return resp, nil
+}

@@ -1,0 +1,274 @@
+// Package store keeps what users declared: one YAML file a network, which a
+// person can read, back up and, while the daemon is down, edit.
+//
+//	STATE/format               "1": what this layout is called
+//	STATE/lock                 held by the one daemon that owns STATE
+//	STATE/networks/NAME.yaml   a definition, with its revision
+//	RUNTIME/networks/NAME.yaml a transient definition; gone with the boot
+//	RUNTIME/live/NAME          the network is meant to run; gone with the boot
+//
+// Every write is whole and on stable storage before the call returns. A file
+// that cannot be read is kept as it is and reported; the others count.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/api/definition"
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+const format = "1\n"
+
+// Entry is a stored network.
+type Entry struct {
+	Network netdrv.Network
+	// Revision grows with every change to any network of the store.
+	Revision int64
+	// Live: the network is meant to run now.
+	Live bool
+}
+
+// Store is safe for use by several goroutines. Entries that it returns are the
+// caller's own, but share slices with nobody who writes: a Network is replaced
+// whole, never changed in place.
+type Store struct {
+	state, runtime string
+	lock           *os.File
+	fresh, booted  bool
+
+	mu       sync.Mutex
+	entries  map[string]Entry
+	broken   map[string]error // by network name
+	revision int64
+}
+
+// Open takes the state directory, making it if need be, and reads it. It
+// refuses one that another daemon holds or that a newer version wrote.
+func Open(state, runtime string) (*Store, error) {
+	s := &Store{state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{}}
+	_, err := os.Stat(s.runtimePath("live"))
+	s.booted = errors.Is(err, fs.ErrNotExist)
+	for _, dir := range []string{state, runtime} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make directory: %w", err)
+		}
+	}
+	if err := s.takeLock(); err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	for _, dir := range []string{s.statePath("networks"), s.runtimePath("networks"), s.runtimePath("live")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.statePath("networks"), s.runtimePath("networks")} {
+		if err := s.load(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) statePath(elem ...string) string {
+	return filepath.Join(append([]string{s.state}, elem...)...)
+}
+
+func (s *Store) runtimePath(elem ...string) string {
+	return filepath.Join(append([]string{s.runtime}, elem...)...)
+}
+
+func (s *Store) takeLock() error {
+	f, err := os.OpenFile(s.statePath("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock state directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("state directory %s is held by another vnetd; stop it, or give this one another --state-dir and --runtime-dir", s.state)
+	}
+	s.lock = f
+	return nil
+}
+
+// Close gives the state directory free.
+func (s *Store) Close() { s.lock.Close() }
+
+func (s *Store) checkFormat() error {
+	path := s.statePath("format")
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.fresh = true
+		return writeFile(path, []byte(format))
+	case err != nil:
+		return fmt.Errorf("read state format: %w", err)
+	case string(b) != format:
+		return fmt.Errorf("%s says format %q, and this vnetd knows %q: it was written by another version", path, strings.TrimSpace(string(b)), strings.TrimSpace(format))
+	}
+	return nil
+}
+
+// Fresh reports whether Open made the state: nobody has declared anything yet.
+func (s *Store) Fresh() bool { return s.fresh }
+
+// Booted reports whether this is the first daemon since the host booted: no
+// network is live yet, and those with autostart are to be.
+func (s *Store) Booted() bool { return s.booted }
+
+func (s *Store) load(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		e, err := s.read(path, name)
+		if err != nil {
+			s.broken[name] = err
+			continue
+		}
+		s.entries[name] = e
+		s.revision = max(s.revision, e.Revision)
+	}
+	return nil
+}
+
+func (s *Store) read(path, name string) (Entry, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Entry{}, err
+	}
+	var p vnetv1.Network
+	if err := definition.Unmarshal(path, b, &p); err != nil {
+		return Entry{}, err
+	}
+	n, unread := wire.FromNetwork(&p)
+	if err := wire.Validate(&n, unread).Err(); err != nil {
+		return Entry{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if n.Name != name {
+		return Entry{}, fmt.Errorf("%s: name: is %s, and the file's name says %s", path, n.Name, name)
+	}
+	_, err = os.Stat(s.runtimePath("live", name))
+	return Entry{Network: n, Revision: p.GetRevision(), Live: err == nil}, nil
+}
+
+// Broken returns the networks whose files cannot be read, with the reasons.
+func (s *Store) Broken() map[string]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.broken)
+}
+
+// List returns all networks, sorted by name.
+func (s *Store) List() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Entry, 0, len(s.entries))
+	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+		out = append(out, s.entries[name])
+	}
+	return out
+}
+
+// Get returns one network.
+func (s *Store) Get(name string) (Entry, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[name]
+	return e, ok
+}
+
+// Put stores a network under a new revision. It replaces a file that could not
+// be read, too: that is how one is mended.
+func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := Entry{Network: n, Revision: s.revision + 1, Live: live}
+	p := wire.ToNetwork(&n)
+	p.Revision = e.Revision
+	b, err := definition.Marshal(p)
+	if err != nil {
+		return Entry{}, fmt.Errorf("write network %s: %w", n.Name, err)
+	}
+	if err := s.markLive(n.Name, live); err != nil {
+		return Entry{}, err
+	}
+	if err := writeFile(s.path(n), b); err != nil {
+		return Entry{}, errors.Join(err, s.markLive(n.Name, s.entries[n.Name].Live))
+	}
+	s.revision = e.Revision
+	s.entries[n.Name] = e
+	delete(s.broken, n.Name)
+	return e, nil
+}
+
+func (s *Store) path(n netdrv.Network) string {
+	if n.Transient {
+		return s.runtimePath("networks", n.Name+".yaml")
+	}
+	return s.statePath("networks", n.Name+".yaml")
+}
+
+// SetLive notes that a network is meant to run, or not; its revision stays.
+func (s *Store) SetLive(name string, live bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[name]
+	if !ok || e.Live == live {
+		return nil
+	}
+	if err := s.markLive(name, live); err != nil {
+		return err
+	}
+	e.Live = live
+	s.entries[name] = e
+	return nil
+}
+
+func (s *Store) markLive(name string, live bool) error {
+	path := s.runtimePath("live", name)
+	if !live {
+		return removeFile(path)
+	}
+	return writeFile(path, nil)
+}
+
+// Delete forgets a network. One that is not there is no error.
+func (s *Store) Delete(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[name]
+	if !ok {
+		return nil
+	}
+	if err := removeFile(s.path(e.Network)); err != nil {
+		return fmt.Errorf("delete network %s: %w", name, err)
+	}
+	delete(s.entries, name)
+	return s.markLive(name, false)
+}

@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// full has every field set.
+func full() netdrv.Network {
+	return netdrv.Network{
+		Name:   "lab",
+		Mode:   netdrv.NAT,
+		Bridge: netdrv.Bridge{Name: "lab0", MAC: netdrv.MAC{2, 0, 0, 0, 10, 1}, MTU: 1400},
+		Subnets: []netdrv.Subnet{{
+			Address: netip.MustParsePrefix("192.168.10.1/24"),
+			DHCP: &netdrv.DHCP{
+				Ranges:    []netdrv.Range{{Start: netip.MustParseAddr("192.168.10.2"), End: netip.MustParseAddr("192.168.10.9")}},
+				LeaseTime: 2 * time.Hour,
+				Reservations: []netdrv.Reservation{
+					{MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web"},
+				},
+			},
+		}, {Address: netip.MustParsePrefix("fd00:10::1/64")}},
+		DNS: netdrv.DNS{
+			Domain: "lab.test",
+			Forwarders: []netdrv.Forwarder{
+				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
+				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
+			},
+		},
+		NAT:       netdrv.NATOptions{Ports: netdrv.PortRange{Start: 2000, End: 3000}},
+		Autostart: true,
+		Transient: true,
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	want := full()
+	got, unread := FromNetwork(ToNetwork(&want))
+	if unread != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v (%v), want %+v", got, unread, want)
+	}
+	for m := range vnetv1.Mode_name {
+		if m == 0 {
+			continue
+		}
+		p := &vnetv1.Network{Mode: vnetv1.Mode(m)}
+		n, fs := FromNetwork(p)
+		if fs != nil || ToNetwork(&n).Mode != p.Mode {
+			t.Errorf("mode %s does not come back: %v, %v", p.Mode, n.Mode, fs)
+		}
+	}
+}
+
+// Breaks when a field is added to the contract or to the vocabulary, and not
+// translated: a full network sets every field of both.
+func TestEveryFieldIsTranslated(t *testing.T) {
+	n := full()
+	requireSet(t, "Network", reflect.ValueOf(n))
+	p := ToNetwork(&n)
+	requireProtoSet(t, p, map[protoreflect.Name]bool{"revision": true, "status": true}, map[protoreflect.Name]bool{})
+}
+
+func requireSet(t *testing.T, path string, v reflect.Value) {
+	t.Helper()
+	if v.IsZero() {
+		t.Errorf("%s is not set in full(): is it translated?", path)
+		return
+	}
+	switch {
+	case v.Kind() == reflect.Struct && v.Type().PkgPath() == reflect.TypeFor[netdrv.Network]().PkgPath():
+		for i := range v.NumField() {
+			requireSet(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+	case v.Kind() == reflect.Slice:
+		requireSet(t, path+"[0]", v.Index(0))
+	case v.Kind() == reflect.Pointer:
+		requireSet(t, path, v.Elem())
+	}
+}
+
+func requireProtoSet(t *testing.T, m proto.Message, outputOnly, seen map[protoreflect.Name]bool) {
+	t.Helper()
+	r := m.ProtoReflect()
+	fields := r.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if outputOnly[f.Name()] {
+			continue
+		}
+		if !r.Has(f) {
+			t.Errorf("%s.%s is not set by ToNetwork", r.Descriptor().Name(), f.Name())
+			continue
+		}
+		if f.Kind() != protoreflect.MessageKind {
+			continue
+		}
+		if f.IsList() {
+			requireProtoSet(t, r.Get(f).List().Get(0).Message().Interface(), nil, seen)
+		} else if f.Message().ParentFile().Package() == r.Descriptor().ParentFile().Package() {
+			requireProtoSet(t, r.Get(f).Message().Interface(), nil, seen)
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	p := &vnetv1.Network{
+		Name: "lab", Mode: vnetv1.Mode_MODE_NAT,
+		Bridge: &vnetv1.Bridge{Name: "lab0", Mac: "nonsense"},
+		Subnets: []*vnetv1.Subnet{
+			{Address: "192.168.10.1"},
+			{Address: "192.168.11.1/24", Dhcp: &vnetv1.DHCP{Ranges: []*vnetv1.AddressRange{{Start: "x", End: "192.168.11.9"}}}},
+		},
+		Dns: &vnetv1.DNS{Forwarders: []*vnetv1.Forwarder{{Address: "dns.example"}}},
+		Nat: &vnetv1.NAT{Ports: &vnetv1.PortRange{Start: 70000, End: 80000}},
+	}
+	n, unread := FromNetwork(p)
+	got := Validate(&n, unread)
+	want := []string{
+		`bridge.mac: "nonsense" is not an Ethernet address such as 52:54:00:12:34:56`,
+		`nat.ports: 70000 to 80000 is not a range of ports`,
+		`subnets[0].address: "192.168.10.1" has no prefix length: write it as in 192.168.10.1/24`,
+		`subnets[1].dhcp.ranges[0].start: "x" is not an IP address`,
+		`dns.forwarders[0].address: "dns.example" is not ADDRESS or ADDRESS:PORT`,
+	}
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i].String() != want[i] {
+			t.Fatalf("got %q,\nwant %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,35 @@
+#!/bin/sh
+# install.sh DESTDIR PREFIX: what `make install` does. With an empty DESTDIR the
+# user and the groups are made, too, and systemd is told.
+set -eu
+dest=$1 prefix=$2
+units=/lib/systemd/system
+
+install -D -m 0755 bin/vnetd "$dest$prefix/sbin/vnetd"
+install -D -m 0755 bin/vnetctl "$dest$prefix/bin/vnetctl"
+for unit in vnetd.service vnetd.socket vnetd-ro.socket; do
+	install -d "$dest$units"
+	sed "s|@BINDIR@|$prefix/sbin|" "dist/systemd/$unit" >"$dest$units/$unit"
+	chmod 0644 "$dest$units/$unit"
+done
+install -D -m 0644 dist/systemd/vnetd.sysusers "$dest/usr/lib/sysusers.d/vnetd.conf"
+[ -e "$dest/etc/vnetd/vnetd.yaml" ] || install -D -m 0644 dist/vnetd.yaml "$dest/etc/vnetd/vnetd.yaml"
+
+share=$dest$prefix/share
+install -d "$share/bash-completion/completions" "$share/zsh/site-functions" "$share/fish/vendor_completions.d"
+bin/vnetctl completion bash >"$share/bash-completion/completions/vnetctl"
+bin/vnetctl completion zsh >"$share/zsh/site-functions/_vnetctl"
+bin/vnetctl completion fish >"$share/fish/vendor_completions.d/vnetctl.fish"
+
+[ -z "$dest" ] || exit 0
+if command -v systemd-sysusers >/dev/null 2>&1; then
+	systemd-sysusers /usr/lib/sysusers.d/vnetd.conf
+else
+	getent group vnetd-admin >/dev/null || groupadd --system vnetd-admin
+	getent passwd vnetd >/dev/null || useradd --system --user-group --home-dir /var/lib/vnetd --no-create-home --shell /usr/sbin/nologin vnetd
+fi
+[ -d /run/systemd/system ] && systemctl daemon-reload
+echo "Installed. Start vnetd, now and with the host:"
+echo "  systemctl enable --now vnetd"
+echo "It declares the network \"default\" when it first starts. Who is to change networks:"
+echo "  usermod -aG vnetd-admin USER"

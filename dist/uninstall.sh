@@ -1,0 +1,17 @@
+#!/bin/sh
+# uninstall.sh DESTDIR PREFIX: removes what install.sh put there. The networks
+# that stand, the definitions and the leases stay; so does /etc/vnetd.
+set -eu
+dest=$1 prefix=$2
+
+if [ -z "$dest" ] && [ -d /run/systemd/system ]; then
+	systemctl disable --now vnetd.service vnetd.socket vnetd-ro.socket || true
+fi
+rm -f "$dest$prefix/sbin/vnetd" "$dest$prefix/bin/vnetctl" \
+	"$dest/lib/systemd/system/vnetd.service" "$dest/lib/systemd/system/vnetd.socket" \
+	"$dest/lib/systemd/system/vnetd-ro.socket" "$dest/usr/lib/sysusers.d/vnetd.conf" \
+	"$dest$prefix/share/bash-completion/completions/vnetctl" \
+	"$dest$prefix/share/zsh/site-functions/_vnetctl" \
+	"$dest$prefix/share/fish/vendor_completions.d/vnetctl.fish"
+[ -n "$dest" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+echo "Removed. Kept: /var/lib/vnetd (definitions and leases), /etc/vnetd, and the networks that stand."
