@@ -302,6 +302,7 @@ type action func(ctx context.Context, c *client.Client, args []string) error
 func (t *tool) reading(do action) func(*cobra.Command, []string) error {
 	return t.with(t.dialToRead, do)
 }
+
 func (t *tool) changing(do action) func(*cobra.Command, []string) error {
 	return t.with(t.dial, do)
 }

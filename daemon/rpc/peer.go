@@ -66,6 +66,7 @@ func peerOf(uc *net.UnixConn) (Peer, error) {
 func (c peerCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	panic("rpc: the server does not dial")
 }
+
 func (c peerCredentials) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "peercred"}
 }

@@ -2,12 +2,11 @@ package nettest
 
 import (
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"os"
 )
 
 func TestBoot(t *testing.T) {

@@ -1,0 +1,128 @@
+package daemon_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/vnetd/vnetd/"
+
+// mayImport says which packages of ours a folder's packages may import,
+// besides those of the same folder; the longest folder that fits counts.
+var mayImport = []struct {
+	folder string
+	others []string
+	why    string
+}{
+	{"netdrv", nil, "it is what every test starts from"},
+	{"netdrv/kernel", []string{"netdrv"}, "it moves links and has no opinion"},
+	{"netdrv/nettest", nil, "any package's tests may stand on it"},
+	{"firewall", []string{"netdrv"}, "rules are pure"},
+	{"firewall/nft", []string{"firewall", "netdrv"}, "it runs rules, and does not know what else there is"},
+	{"dhcpd", nil, "it could be lifted out as a library"},
+	{"dnsd", nil, "it could be lifted out as a library"},
+	{"api", nil, "other programs import it"},
+	{"daemon", []string{"api", "netdrv", "firewall", "dhcpd", "dnsd"}, "main builds a daemon, the daemon its parts"},
+	{"cmd/vnetd", []string{"daemon"}, "main builds a daemon, the daemon its parts"},
+	{"cmd/vnetctl", []string{"api"}, "if the command line needs it, the contract lacks it"},
+	{"cmd/vnet-bench", []string{"api", "dhcpd", "netdrv/nettest"}, "it measures from outside"},
+}
+
+// onlyIn says where packages of others may be used by what we ship.
+var onlyIn = map[string][]string{
+	"os/exec":                         {"netdrv/nettest", "cmd/vnetctl", "cmd/vnet-bench"}, // nothing is executed; `edit` runs $EDITOR
+	"github.com/vishvananda/netlink":  {"netdrv/kernel", "netdrv/nettest"},
+	"github.com/google/nftables":      {"firewall/nft"},
+	"github.com/insomniacslk/dhcp":    {"dhcpd"},
+	"github.com/miekg/dns":            {"dnsd"},
+	"google.golang.org/grpc":          {"api", "daemon/rpc"},
+	"github.com/coreos/go-systemd":    {"daemon"},
+	"github.com/rogpeppe/go-internal": {},
+}
+
+// It reads the files itself, so that `go test` knows what its answer depends
+// on and does not repeat a cached one.
+func TestImports(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() && (e.Name() == "testdata" || e.Name() == "tools" || e.Name() == ".git") {
+			return skip(err)
+		}
+		rel, _ := filepath.Rel("..", path)
+		if !strings.HasSuffix(rel, ".go") || strings.HasPrefix(rel, "internal_tmp") {
+			return nil
+		}
+		files++
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range f.Imports {
+			checkImport(t, filepath.ToSlash(rel), strings.Trim(imp.Path.Value, `"`))
+		}
+		return nil
+	})
+	if err != nil || files < 100 {
+		t.Errorf("read %d files: %v", files, err)
+	}
+}
+
+func skip(err error) error {
+	if err != nil {
+		return err
+	}
+	return fs.SkipDir
+}
+
+func checkImport(t *testing.T, file, path string) {
+	test := strings.HasSuffix(file, "_test.go")
+	if ours, ok := strings.CutPrefix(path, module); ok {
+		if test && within(ours, "netdrv/nettest") {
+			return
+		}
+		r := mayImport[0]
+		for _, candidate := range mayImport {
+			if within(file, candidate.folder) && (!within(file, r.folder) || len(candidate.folder) > len(r.folder)) {
+				r = candidate
+			}
+		}
+		for _, allowed := range append(r.others, r.folder) {
+			if within(ours, allowed) {
+				return
+			}
+		}
+		t.Errorf("%s imports %s: %s must not, because %s", file, ours, r.folder, r.why)
+		return
+	}
+	for foreign, places := range onlyIn {
+		if test || !within(path, foreign) {
+			continue
+		}
+		if !anyWithin(file, places) {
+			t.Errorf("%s imports %s, which belongs into %v", file, path, places)
+		}
+	}
+}
+
+func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+
+func anyWithin(path string, folders []string) bool {
+	for _, f := range folders {
+		if within(path, f) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestGoModReplacesNothing(t *testing.T) {
+	b, err := os.ReadFile("../go.mod")
+	if err != nil || strings.Contains(string(b), "\nreplace") {
+		t.Errorf("go.mod has a replace (%v): what is built here is to be what everybody builds", err)
+	}
+}
