@@ -42,8 +42,8 @@ unit: ## what needs neither root nor clients
 race: ## the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
 
-bench: bench-deps build ## speed beside dnsmasq, in one run (root)
-	$(GO) run ./cmd/vnet-bench
+bench: bench-deps ## speed beside dnsmasq, in one run (root)
+	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 20m -run TestCompare ./daemon/bench -v | grep -v "^=== \|^--- \|^PASS"
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME (30s)

@@ -30,7 +30,6 @@ test)
 	;;
 bench)
 	need dnsperf dnsperf
-	need kea-admin perfdhcp
 	;;
 esac
 [ -n "$want" ] || exit 0
