@@ -3,8 +3,6 @@ package daemon_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -108,15 +106,6 @@ func (c *tcp) works(when string) {
 	if string(buf) != line {
 		c.t.Fatalf("%s: got %q back, want %q", when, buf, line)
 	}
-}
-
-func write(t *testing.T, dir, name, text string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func background() context.Context { return context.Background() }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A network is what is open for one network: its sockets, and the service that
@@ -14,6 +15,7 @@ type network struct {
 	log     *slog.Logger
 	service atomic.Pointer[service]
 	conns   conns
+	idle    time.Duration // what a TCP client may take for a query
 
 	listeners map[netip.AddrPort]*listener // guarded by Server.mu
 }
@@ -22,6 +24,7 @@ func newNetwork(name string, log *slog.Logger) *network {
 	return &network{
 		log:       log.With("network", name),
 		conns:     conns{clients: map[netip.Addr]int{}, open: map[*conn]bool{}},
+		idle:      idleTime,
 		listeners: map[netip.AddrPort]*listener{},
 	}
 }

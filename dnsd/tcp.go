@@ -92,7 +92,7 @@ var errLength = errors.New("length is no query's")
 
 func (c *conn) message(r *bufio.Reader, in []byte) ([]byte, error) {
 	// One deadline for the whole message: bytes that trickle in do not extend it.
-	if err := c.sock.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
+	if err := c.sock.SetReadDeadline(time.Now().Add(c.n.idle)); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(r, in[:2]); err != nil {

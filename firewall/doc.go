@@ -15,7 +15,7 @@
 //	subnets4/6  (B, prefix): the addresses that belong on B
 //	local       every bridge of ours: between them nothing is translated
 //	within4     (prefix, prefix) of one NAT network: not translated either
-//	masquerade  prefix -> the chain that translates, one per range of ports
+//	translate   prefix -> the chain that masquerades, one per range of ports
 //
 // # The two questions
 //

@@ -18,18 +18,18 @@ func natSets(ns classified) []Set {
 		local.Elements = append(local.Elements, Element{Key: [maxFields]Value{name(n.Bridge.Name)}})
 	}
 	within := Set{Name: "within4", Key: []Type{IPv4Addr, IPv4Addr}, Interval: true}
-	masquerade := Set{Name: "masquerade", Key: []Type{IPv4Addr}, Verdicts: true, Interval: true, Counter: true}
+	translate := Set{Name: "translate", Key: []Type{IPv4Addr}, Verdicts: true, Interval: true, Counter: true}
 	for _, n := range ns.nat {
 		own, chain := prefixes4(n), goTo(masqueradeChain(ports(n)))
 		for _, from := range own {
-			masquerade.Elements = append(masquerade.Elements,
+			translate.Elements = append(translate.Elements,
 				Element{Key: [maxFields]Value{{Prefix: from}}, Verdict: chain, Comment: n.Name})
 			for _, to := range own {
 				within.Elements = append(within.Elements, Element{Key: [maxFields]Value{{Prefix: from}, {Prefix: to}}})
 			}
 		}
 	}
-	return []Set{local, within, masquerade}
+	return []Set{local, within, translate}
 }
 
 func prefixes4(n netdrv.Network) []netip.Prefix {
@@ -51,7 +51,7 @@ func masqueradeChain(p netdrv.PortRange) string {
 func natChains(ns classified) []Chain {
 	chains := []Chain{
 		{Name: "postrouting", Base: PostroutingNAT, Rules: []Rule{
-			rule("", ByMap{Fields: []Field{IPSAddr}, Map: "masquerade"}),
+			rule("", ByMap{Fields: []Field{IPSAddr}, Map: "translate"}),
 		}},
 		untranslated(),
 	}

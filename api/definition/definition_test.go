@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -25,7 +26,7 @@ subnets:
       ranges: [{start: 10.20.0.100, end: 10.20.0.200}]
       leaseTime: 1h
       reservations: [{mac: "52:54:00:aa:bb:01", address: 10.20.0.10, hostname: web}]
-  - address: fd00:20::1/64
+  - {address: 'fd00:20::1/64'}
 dns:
   domain: lab.test
   forwarders: [{domain: corp.example, address: 10.0.0.53}]
@@ -78,7 +79,7 @@ func roundTrip(t *testing.T, m proto.Message, empty func() proto.Message) {
 		if err := Unmarshal("back."+name, text, back); err != nil {
 			t.Fatalf("%v, of\n%s", err, text)
 		}
-		if diff := cmp.Diff(m, back, protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(m, back, protocmp.Transform(), cmpopts.EquateNaNs()); diff != "" {
 			t.Errorf("%s:\n%s\n%s", name, diff, text)
 		}
 		again, err := marshal(back)

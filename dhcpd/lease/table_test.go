@@ -22,7 +22,7 @@ func mac(n int) MAC         { return MAC{2, 0, 0, 0, byte(n >> 8), byte(n)} }
 func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}) }
 func soon() time.Time       { return time.Now().Add(time.Hour) }
 func quiet() *slog.Logger   { return slog.New(slog.DiscardHandler) }
-func lab(n int) Lease { return Lease{Network: "lab", MAC: mac(n), Address: addr(n), Expires: soon()} }
+func lab(n int) Lease       { return Lease{Network: "lab", MAC: mac(n), Address: addr(n), Expires: soon()} }
 
 func named(n int, h string) Lease {
 	l := lab(n)

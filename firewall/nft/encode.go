@@ -59,7 +59,8 @@ type encoder struct {
 
 func newEncoder(t firewall.Table) *encoder {
 	e := &encoder{table: &nftables.Table{Name: t.Name, Family: family(t.Family)}}
-	e.conn, e.err = nftables.New(nftables.WithTestDial(e.capture))
+	// New fails only for a lasting connection.
+	e.conn, _ = nftables.New(nftables.WithTestDial(e.capture))
 	return e
 }
 
@@ -78,12 +79,10 @@ func (e *encoder) capture(batch []netlink.Message) ([]netlink.Message, error) {
 	return nil, io.EOF // which means: no answers
 }
 
-func (e *encoder) messages() ([]message, error) {
-	if e.err == nil {
-		e.err = e.conn.Flush()
-	}
-	return e.out, e.err
-}
+// flush takes what the library has gathered.
+func (e *encoder) flush() { e.keep(e.conn.Flush()) }
+
+func (e *encoder) header() []byte { return []byte{byte(e.table.Family), unix.NFNETLINK_V0, 0, 0} }
 
 func (e *encoder) keep(err error) {
 	if e.err == nil {
@@ -124,7 +123,8 @@ func encodeEdit(edit firewall.Edit) ([]message, error) {
 	for _, s := range edit.DelSets {
 		e.conn.DelSet(&nftables.Set{Table: e.table, Name: s.Name})
 	}
-	return e.messages()
+	e.flush()
+	return e.out, e.err
 }
 
 var keyTypes = map[firewall.Type]nftables.SetDatatype{
@@ -143,8 +143,8 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 	out := &nftables.Set{
 		Table: e.table, Name: s.Name, KeyType: key,
 		Interval: s.Interval, Counter: s.Counter,
-		// Without the first, an interval over several fields is none.
-		Concatenation: len(s.Key) > 1,
+		// The kernel must know the fields of a key to find intervals in each.
+		Concatenation: s.Interval && len(s.Key) > 1,
 		KeyByteOrder:  binaryutil.BigEndian,
 	}
 	if s.Key[0] == firewall.IfName && len(s.Key) == 1 {
@@ -234,20 +234,51 @@ func (e *encoder) addChain(c firewall.Chain) {
 	e.conn.AddChain(out)
 }
 
+// addRules writes the messages itself: see marshal.
 func (e *encoder) addRules(c firewall.Chain) {
+	e.flush()
 	for _, r := range c.Rules {
-		var exprs []expr.Any
-		for _, x := range r.Exprs {
-			es, err := encodeExpr(x)
-			if err != nil {
-				e.keep(fmt.Errorf("encode rule %q of chain %s: %w", r, c.Name, err))
-			}
-			exprs = append(exprs, es...)
+		data, err := e.rule(c.Name, r)
+		if err != nil {
+			e.keep(fmt.Errorf("encode rule %q of chain %s: %w", r, c.Name, err))
 		}
-		out := &nftables.Rule{Table: e.table, Chain: &nftables.Chain{Name: c.Name}, Exprs: exprs}
-		if r.Comment != "" {
-			out.UserData = userdata.AppendString(nil, userdata.TypeComment, r.Comment)
-		}
-		e.conn.AddRule(out)
+		flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_APPEND)
+		e.out = append(e.out, message{typ: nftType(unix.NFT_MSG_NEWRULE), flags: flags, data: data})
 	}
+}
+
+func (e *encoder) rule(chain string, r firewall.Rule) ([]byte, error) {
+	var list []byte
+	for _, x := range r.Exprs {
+		exprs, err := encodeExpr(x)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range exprs {
+			b, err := marshal(byte(e.table.Family), x)
+			if err != nil {
+				return nil, err
+			}
+			list = appendAttr(list, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
+		}
+	}
+	b := appendText(e.header(), unix.NFTA_RULE_TABLE, e.table.Name)
+	b = appendText(b, unix.NFTA_RULE_CHAIN, chain)
+	b = appendAttr(b, unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, list)
+	if r.Comment != "" {
+		b = appendAttr(b, unix.NFTA_RULE_USERDATA, userdata.AppendString(nil, userdata.TypeComment, r.Comment))
+	}
+	return b, nil
+}
+
+// marshal is expr.Marshal, but for a masquerade with ports: google/nftables
+// v0.3.0 leaves out the flag without which the kernel ignores them. "nft list"
+// shows the ports all the same.
+func marshal(family byte, x expr.Any) ([]byte, error) {
+	if m, ok := x.(*expr.Masq); !ok || !m.ToPorts {
+		return expr.Marshal(family, x)
+	}
+	data, err := expr.MarshalExprData(family, x)
+	data = appendNumber(data, unix.NFTA_MASQ_FLAGS, unix.NF_NAT_RANGE_PROTO_SPECIFIED)
+	return appendAttr(appendText(nil, unix.NFTA_EXPR_NAME, "masq"), unix.NLA_F_NESTED|unix.NFTA_EXPR_DATA, data), err
 }

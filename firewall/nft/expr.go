@@ -142,7 +142,7 @@ func masquerade(x firewall.Masquerade) []expr.Any {
 		return &expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, p)}
 	}
 	if x.Ports.Start == x.Ports.End {
-		return []expr.Any{port(1, x.Ports.Start), &expr.Masq{ToPorts: true, RegProtoMin: 1}}
+		return []expr.Any{port(1, x.Ports.Start), &expr.Masq{ToPorts: true, RegProtoMin: 1, RegProtoMax: 1}}
 	}
 	return []expr.Any{
 		port(1, x.Ports.Start), port(2, x.Ports.End),

@@ -2,20 +2,18 @@ package nft
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-var update = flag.Bool("update", false, "accepted for uniformity; the golden files belong to package firewall")
 
 // namespace is a network namespace with a thread of its own. It is gone when the
 // test's process is, however that ends.
@@ -78,16 +76,6 @@ func (ns *namespace) run(t testing.TB, args ...string) string {
 	return out
 }
 
-// nft feeds a script to nft.
-func (ns *namespace) nft(t testing.TB, script string) (string, error) {
-	t.Helper()
-	file := t.TempDir() + "/script.nft"
-	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ns.try("nft", "-f", file)
-}
-
 // list returns our inet table as nft prints it, without the line that is about
 // its owner.
 func (ns *namespace) list(t testing.TB) string {
@@ -102,6 +90,9 @@ func (ns *namespace) list(t testing.TB) string {
 			continue
 		}
 		out = append(out, line)
+	}
+	if len(out) > 1 && out[1] == "\n" { // what stood between the flags and the first set
+		out = slices.Delete(out, 1, 2)
 	}
 	return strings.Join(out, "")
 }
@@ -128,4 +119,14 @@ func (w testWriter) Write(b []byte) (int, error) {
 		w.Log(strings.TrimSpace(string(b)))
 	}
 	return len(b), nil
+}
+
+// nft feeds a script to nft.
+func (ns *namespace) nft(t testing.TB, script string) (string, error) {
+	t.Helper()
+	file := t.TempDir() + "/script.nft"
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return ns.try("nft", "-f", file)
 }

@@ -20,33 +20,36 @@ import (
 // is nothing more, as what it kills may just have forked.
 const keeperScript = `
 cat >/dev/null
+own=$(readlink /proc/self/ns/uts)
 round=0
 while [ $round -lt 50 ]; do
 	round=$((round + 1)) found=
-	for info in /proc/[0-9]*/mountinfo; do
-		grep -qs " $1 " "$info" || continue
-		pid=${info#/proc/}
-		kill -9 "${pid%/mountinfo}" 2>/dev/null && found=1
+	for uts in /proc/[0-9]*/ns/uts; do
+		other=$(readlink "$uts") && [ "$other" != "$own" ] || continue
+		mark=$(nsenter --uts="$uts" cat /proc/sys/kernel/domainname) && [ "$mark" = "$1" ] || continue
+		pid=${uts#/proc/}
+		kill -9 "${pid%%/*}" && found=1
 	done
 	[ -n "$found" ] || break
 done
 rm -rf -- "$2"
 `
 
-// mark names this process, also against a later one with the same number. It
-// is the source of the private mounts of every namespace made here.
+// mark names this process, also against a later one with the same number. It is
+// the NIS domain name of every namespace made here, as that stays with a process
+// that changes its user, its root, its name and its environment, as dhcpcd's
+// helpers do.
 var mark = sync.OnceValue(func() string {
 	pid := os.Getpid()
 	start, _ := startTime(pid)
 	return fmt.Sprintf("nettest:%d:%s", pid, start)
 })
 
-// keep holds the write end of the keeper's input until the process ends.
-var keep io.Closer
-
-var startKeeper = sync.OnceValue(func() error {
+// startKeeper returns the other end of the keeper's input, and so holds on to
+// it for as long as the process lives.
+var startKeeper = sync.OnceValues(func() (io.Closer, error) {
 	if err := os.MkdirAll(baseDir(), 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command("/bin/sh", "-c", keeperScript, "nettest-keeper", mark(), baseDir())
 	cmd.Dir = "/"
@@ -54,16 +57,15 @@ var startKeeper = sync.OnceValue(func() error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	keep = in
-	return cmd.Start()
+	return in, cmd.Start()
 })
 
 // keeper sees to it that this process has one.
 func keeper(t testing.TB) {
 	t.Helper()
-	if err := startKeeper(); err != nil {
+	if _, err := startKeeper(); err != nil {
 		t.Fatalf("nettest: start the keeper: %v", err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Main is the whole TestMain of a package that uses namespaces:
@@ -77,13 +79,9 @@ func compare(before, after map[string]string) []string {
 // sweep kills the processes and removes the directories of test processes that
 // are no more. Those of living ones it leaves alone.
 func sweep() {
-	infos, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
-	for _, path := range infos {
-		info, _ := os.ReadFile(path)
-		if owner := ownerIn(string(info)); owner != "" && !alive(owner) {
-			if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
+	for pid, owner := range owned() {
+		if !alive(owner) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "nettest-*-*"))
@@ -95,14 +93,43 @@ func sweep() {
 	}
 }
 
-// ownerIn finds a mark in a process's list of mounts.
-func ownerIn(mountinfo string) string {
-	for field := range strings.FieldsSeq(mountinfo) {
-		if strings.HasPrefix(field, "nettest:") {
-			return field
-		}
+// owned lists the processes in anybody's test namespaces, with their marks.
+func owned() map[int]string {
+	found := make(map[int]string)
+	if os.Geteuid() != 0 {
+		return found // and could neither look nor kill
 	}
-	return ""
+	own, _ := os.Readlink("/proc/self/ns/uts")
+	paths, _ := filepath.Glob("/proc/[0-9]*/ns/uts")
+	done := make(chan struct{})
+	onThread(func() {
+		defer close(done)
+		for _, path := range paths {
+			if uts, err := os.Readlink(path); err != nil || uts == own {
+				continue
+			}
+			pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+			if domain := domainOf(path); err == nil && strings.HasPrefix(domain, "nettest:") {
+				found[pid] = domain
+			}
+		}
+	})
+	<-done
+	return found
+}
+
+// domainOf takes its thread into a UTS namespace and returns its domain name.
+func domainOf(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var name unix.Utsname
+	if unix.Setns(int(f.Fd()), unix.CLONE_NEWUTS) != nil || unix.Uname(&name) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Domainname[:])
 }
 
 // alive reports whether the process of a mark is still the same.

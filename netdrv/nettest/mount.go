@@ -13,8 +13,7 @@ import (
 var stateDirs = []string{"/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/dhclient"}
 
 // mountPrivate gives the calling thread, in its new mount namespace, what a
-// machine has for itself. The source of /run carries the owner's mark, by which
-// the keeper knows the processes of a test that died.
+// machine has for itself.
 func mountPrivate() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -46,7 +45,7 @@ func mountFresh(kind, dir string) error {
 	if kind == "tmpfs" {
 		data = "mode=755"
 	}
-	if err := unix.Mount(mark(), dir, kind, flags, data); err != nil {
+	if err := unix.Mount("nettest", dir, kind, flags, data); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", kind, dir, err)
 	}
 	return nil

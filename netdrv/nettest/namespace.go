@@ -82,6 +82,9 @@ func (ns *Namespace) enter() error {
 	if err := unix.Sethostname([]byte(ns.Name)); err != nil {
 		return fmt.Errorf("sethostname %s: %w", ns.Name, err)
 	}
+	if err := unix.Setdomainname([]byte(mark())); err != nil {
+		return fmt.Errorf("setdomainname %s: %w", mark(), err)
+	}
 	// Clients derive their identity from it, and each guest has to have one.
 	if err := replaceFile("/etc/machine-id", machineID()+"\n"); err != nil {
 		return err
