@@ -17,6 +17,8 @@ test)
 	need isc-dhcp-client dhclient
 	need dhcpcd-base dhcpcd
 	need systemd /lib/systemd/systemd-networkd
+	need dbus-daemon dbus-daemon
+	need tcpdump tcpdump
 	need bind9-dnsutils dig
 	need iputils-ping ping
 	need curl curl

@@ -120,13 +120,3 @@ func (w testWriter) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
-
-// nft feeds a script to nft.
-func (ns *namespace) nft(t testing.TB, script string) (string, error) {
-	t.Helper()
-	file := t.TempDir() + "/script.nft"
-	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ns.try("nft", "-f", file)
-}

