@@ -80,9 +80,6 @@ func TestRealClients(t *testing.T) {
 			if err := client.Release(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if c.Name == "networkd" {
-				return // its RELEASE lacks the server identifier (as of systemd 252)
-			}
 			nettest.Eventually(t, "the lease is gone", func() error {
 				if got := d.Ctl(t, "lease", "list"); strings.Contains(got, address) {
 					return fmt.Errorf("lease list still says\n%s", got)

@@ -215,6 +215,9 @@ func (p *Pool) release(req *Request, now time.Time) Decision {
 }
 
 // disown says why the client cannot give the address back, or 0.
+//
+// Deviation: RFC 2131 table 5 has a RELEASE and a DECLINE name the server. One
+// that names none is taken: systemd-networkd's (as of 252) does not.
 func (p *Pool) disown(req *Request, a netip.Addr, now time.Time) Reason {
 	if req.ServerID.IsValid() && req.ServerID != p.sub.server {
 		return OtherServer

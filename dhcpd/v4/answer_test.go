@@ -1,8 +1,8 @@
 package v4
 
 import (
+	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -12,231 +12,516 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
-var (
-	now      = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	server   = addr("192.168.10.1")
-	somebody = lease.MAC{2, 0, 0, 0, 0, 1}
-	another  = lease.MAC{2, 0, 0, 0, 0, 2}
-	printer  = lease.MAC{2, 0, 0, 0, 0, 15}
-)
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+func ip(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(s)
+}
 
-// newPool has five addresses, .100 to .104, and a reservation of .15.
-func newPool(t testing.TB) (*Pool, *lease.Table) {
+func mac(n int) lease.MAC { return lease.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)} }
+
+// labConfig has ten addresses, .100 to .104 and .200 to .204, and reserves
+// .10, outside, and .100, inside, for the clients 10 and 11.
+func labConfig() Config {
+	return Config{
+		Server:  netip.MustParsePrefix("192.168.10.1/24"),
+		Ranges:  []Range{{ip("192.168.10.200"), ip("192.168.10.204")}, {ip("192.168.10.100"), ip("192.168.10.104")}},
+		Routers: []netip.Addr{ip("192.168.10.1")},
+		DNS:     []netip.Addr{ip("192.168.10.1")},
+		Domain:  "lab.test", MTU: 1450,
+		Reservations: []Reservation{
+			{MAC: mac(10), Address: ip("192.168.10.10"), Hostname: "Web"},
+			{MAC: mac(11), Address: ip("192.168.10.100")},
+			{MAC: mac(12), Hostname: "db"},
+		},
+	}
+}
+
+// world is a pool with its leases, whose caller does what decisions say.
+type world struct {
+	t      testing.TB
+	leases *lease.Table
+	pool   *Pool
+	now    time.Time
+}
+
+func newWorld(t testing.TB, cfg Config) *world {
 	t.Helper()
-	sub, err := Compile(Config{
-		Server:       netip.MustParsePrefix("192.168.10.1/24"),
-		Ranges:       []Range{{addr("192.168.10.100"), addr("192.168.10.104")}},
-		Reservations: []Reservation{{printer, addr("192.168.10.15"), "printer"}},
-		Routers:      []netip.Addr{server}, DNS: []netip.Addr{server}, Domain: "lab.test", MTU: 1400,
-	})
+	sub, err := Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	table := lease.Memory(slog.New(slog.DiscardHandler))
-	return NewPool(sub, table.Network("lab"), now), table
+	return &world{t: t, leases: table, pool: NewPool(sub, table.Network("lab"), now), now: now}
 }
 
-// message is a client's message, read as it comes off the wire.
-func message(t testing.TB, mac lease.MAC, kind dhcpv4.MessageType, more ...dhcpv4.Modifier) *Request {
-	t.Helper()
-	m, err := dhcpv4.New(append([]dhcpv4.Modifier{
-		dhcpv4.WithHwAddr(net.HardwareAddr(mac[:])), dhcpv4.WithMessageType(kind),
-	}, more...)...)
-	if err != nil {
-		t.Fatal(err)
+func (w *world) answer(req *Request) Decision {
+	w.t.Helper()
+	for _, a := range []*netip.Addr{&req.CIAddr, &req.GIAddr} {
+		if !a.IsValid() {
+			*a = netip.IPv4Unspecified()
+		}
 	}
-	req, err := Parse(m.ToBytes())
-	if err != nil {
-		t.Fatal(err)
+	d := w.pool.Answer(req, w.now)
+	if d.Bind {
+		d.Lease.Network = "lab"
+		w.leases.Bind(d.Lease, nil)
 	}
-	return &req
-}
-
-func wants(a string) dhcpv4.Modifier {
-	return dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(a)))
-}
-
-func from(a string) dhcpv4.Modifier {
-	return dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(a)))
-}
-
-func has(a string) dhcpv4.Modifier { return dhcpv4.WithClientIP(net.ParseIP(a)) }
-
-// bind gives a client a lease by the whole exchange.
-func bind(t testing.TB, p *Pool, table *lease.Table, mac lease.MAC) netip.Addr {
-	t.Helper()
-	offer := p.Answer(message(t, mac, dhcpv4.MessageTypeDiscover), now)
-	ack := p.Answer(message(t, mac, dhcpv4.MessageTypeRequest, wants(offer.Address.String()), from("192.168.10.1")), now)
-	if offer.Reply != dhcpv4.MessageTypeOffer || ack.Reply != dhcpv4.MessageTypeAck || !ack.Bind || ack.Address != offer.Address {
-		t.Fatalf("offer %+v, ack %+v", offer, ack)
+	if d.End != 0 {
+		w.leases.End(d.End, "lab", req.MAC, d.Address, w.now, nil)
 	}
-	ack.Lease.Network = "lab"
-	table.Bind(ack.Lease, nil)
-	return ack.Address
+	return d
 }
 
-// RFC 2131 §4.3.2, by the names that it gives the states.
-func TestRequest(t *testing.T) {
-	const ack, nak, silence = dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak, dhcpv4.MessageTypeNone
-	request := func(more ...dhcpv4.Modifier) []dhcpv4.Modifier { return more }
-	for name, c := range map[string]struct {
-		mac     lease.MAC
-		how     func(held string) []dhcpv4.Modifier
-		unicast bool
-		state   State
-		want    dhcpv4.MessageType
+func (w *world) discover(n int) Decision {
+	w.t.Helper()
+	return w.answer(&Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(n)})
+}
+
+// take does the four messages, and returns the address or "".
+func (w *world) take(n int) string {
+	w.t.Helper()
+	d := w.discover(n)
+	if d.Reply == 0 {
+		return ""
+	}
+	req := selecting(n, d.Address.String())
+	req.ServerID = w.pool.sub.server
+	d = w.answer(req)
+	if d.Reply != dhcpv4.MessageTypeAck {
+		w.t.Fatalf("client %d: request of an offered address: %s, %s", n, d.Reply, d.Why)
+	}
+	return d.Address.String()
+}
+
+func (w *world) bound(n int, addr string) {
+	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(n), Address: ip(addr), Start: w.now, Expires: w.now.Add(time.Hour)}, nil)
+}
+
+func selecting(n int, addr string) *Request {
+	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), RequestedIP: ip(addr), ServerID: ip("192.168.10.1")}
+}
+
+func initReboot(n int, addr string) *Request {
+	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), RequestedIP: ip(addr)}
+}
+
+func rebinding(n int, addr string) *Request {
+	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), CIAddr: ip(addr)}
+}
+
+func renewing(n int, addr string) *Request {
+	r := rebinding(n, addr)
+	r.Unicast = true
+	return r
+}
+
+func otherServer(n int, addr string) *Request {
+	r := selecting(n, addr)
+	r.ServerID = ip("192.168.10.99")
+	return r
+}
+
+func message(typ dhcpv4.MessageType, n int, requested, ciaddr string) *Request {
+	r := &Request{Type: typ, MAC: mac(n), RequestedIP: ip(requested)}
+	if ciaddr != "" {
+		r.CIAddr = ip(ciaddr)
+	}
+	return r
+}
+
+// Client 1 has .101, client 2 had .102 and its lease is over, client 3 was
+// offered .103, client 4 declined .104; 10 and 11 have reservations.
+func stage(t *testing.T) *world {
+	w := newWorld(t, labConfig())
+	w.bound(2, "192.168.10.102")
+	w.now = w.now.Add(2 * time.Hour)
+	w.bound(1, "192.168.10.101")
+	for n, addr := range map[int]string{3: "192.168.10.103", 4: "192.168.10.104"} {
+		w.answer(message(dhcpv4.MessageTypeDiscover, n, addr, ""))
+	}
+	w.answer(message(dhcpv4.MessageTypeDecline, 4, "192.168.10.104", ""))
+	return w
+}
+
+func TestRequestInEachState(t *testing.T) {
+	const ack, nak, silent = dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak, dhcpv4.MessageTypeNone
+	tests := []struct {
+		name  string
+		req   *Request
+		state State
+		reply dhcpv4.MessageType
+		why   Reason
 	}{
-		"SELECTING takes what it holds":        {somebody, func(h string) []dhcpv4.Modifier { return request(wants(h), from("192.168.10.1")) }, false, SELECTING, ack},
-		"SELECTING of another server":          {somebody, func(h string) []dhcpv4.Modifier { return request(wants(h), from("192.168.10.9")) }, false, SELECTING, silence},
-		"INIT-REBOOT with its own":             {somebody, func(h string) []dhcpv4.Modifier { return request(wants(h)) }, false, INITREBOOT, ack},
-		"INIT-REBOOT from another network":     {somebody, func(string) []dhcpv4.Modifier { return request(wants("10.0.0.5")) }, false, INITREBOOT, nak},
-		"INIT-REBOOT with another's":           {another, func(h string) []dhcpv4.Modifier { return request(wants(h)) }, false, INITREBOOT, nak},
-		"INIT-REBOOT with the server's":        {somebody, func(string) []dhcpv4.Modifier { return request(wants("192.168.10.1")) }, false, INITREBOOT, nak},
-		"INIT-REBOOT outside of the ranges":    {another, func(string) []dhcpv4.Modifier { return request(wants("192.168.10.50")) }, false, INITREBOOT, nak},
-		"INIT-REBOOT past a reservation":       {printer, func(string) []dhcpv4.Modifier { return request(wants("192.168.10.104")) }, false, INITREBOOT, nak},
-		"INIT-REBOOT with another's reserved":  {another, func(string) []dhcpv4.Modifier { return request(wants("192.168.10.15")) }, false, INITREBOOT, nak},
-		"RENEWING its own":                     {somebody, func(h string) []dhcpv4.Modifier { return request(has(h)) }, true, RENEWING, ack},
-		"RENEWING another's":                   {another, func(h string) []dhcpv4.Modifier { return request(has(h)) }, true, RENEWING, nak},
-		"REBINDING its own":                    {somebody, func(h string) []dhcpv4.Modifier { return request(has(h)) }, false, REBINDING, ack},
-		"REBINDING on the wrong network":       {somebody, func(string) []dhcpv4.Modifier { return request(has("10.0.0.5")) }, false, REBINDING, nak},
-		"REBINDING, its lease lost, not taken": {another, func(string) []dhcpv4.Modifier { return request(has("192.168.10.103")) }, false, REBINDING, ack},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p, table := newPool(t)
-			held := bind(t, p, table, somebody)
-			if held == addr("192.168.10.103") {
-				t.Skip("the free address of this case is taken")
+		{"SELECTING what was offered", selecting(3, "192.168.10.103"), SELECTING, ack, Bound},
+		{"SELECTING another server", otherServer(3, "192.168.10.103"), SELECTING, silent, OtherServer},
+		{"SELECTING a leased address", selecting(3, "192.168.10.101"), SELECTING, nak, Taken},
+		{"SELECTING a declined address", selecting(3, "192.168.10.104"), SELECTING, nak, Resting},
+		{"SELECTING a reserved address", selecting(3, "192.168.10.10"), SELECTING, nak, ReservedOther},
+		{"SELECTING outside of the ranges", selecting(3, "192.168.10.50"), SELECTING, nak, OutsideRanges},
+		{"SELECTING the server's address", selecting(3, "192.168.10.1"), SELECTING, nak, NotForClients},
+		{"SELECTING the broadcast address", selecting(3, "192.168.10.255"), SELECTING, nak, NotForClients},
+		{"SELECTING an offer that was recycled", selecting(7, "192.168.10.103"), SELECTING, ack, Bound},
+
+		{"INIT-REBOOT with a lease", initReboot(1, "192.168.10.101"), INITREBOOT, ack, Renewed},
+		{"INIT-REBOOT with a lease that is over", initReboot(2, "192.168.10.102"), INITREBOOT, ack, Bound},
+		{"INIT-REBOOT from another network", initReboot(1, "10.0.0.5"), INITREBOOT, nak, WrongNetwork},
+		{"INIT-REBOOT with another's address", initReboot(2, "192.168.10.101"), INITREBOOT, nak, Taken},
+		{"INIT-REBOOT with a wrong address", initReboot(1, "192.168.10.200"), INITREBOOT, nak, HasAnother},
+		{"INIT-REBOOT of an unknown client", initReboot(7, "192.168.10.200"), INITREBOOT, ack, Bound},
+		{"INIT-REBOOT of an unknown client, promised address", initReboot(7, "192.168.10.103"), INITREBOOT, nak, Promised},
+		{"INIT-REBOOT of an unknown client, outside", initReboot(7, "192.168.10.50"), INITREBOOT, nak, OutsideRanges},
+		{"INIT-REBOOT without an address", initReboot(1, ""), INITREBOOT, silent, Incomplete},
+
+		{"RENEWING", renewing(1, "192.168.10.101"), RENEWING, ack, Renewed},
+		{"RENEWING what another has", renewing(2, "192.168.10.101"), RENEWING, nak, Taken},
+		{"RENEWING of an unknown client", renewing(7, "192.168.10.201"), RENEWING, ack, Bound},
+		{"RENEWING a dynamic lease when there is a reservation", renewing(11, "192.168.10.201"), RENEWING, nak, ReservedElse},
+		{"RENEWING a reserved address", renewing(11, "192.168.10.100"), RENEWING, ack, Bound},
+		{"RENEWING an address that is reserved now", renewing(1, "192.168.10.100"), RENEWING, nak, ReservedOther},
+
+		{"REBINDING", rebinding(1, "192.168.10.101"), REBINDING, ack, Renewed},
+		{"REBINDING in the wrong network", rebinding(1, "172.16.0.9"), REBINDING, nak, WrongNetwork},
+		{"REBINDING of an unknown client", rebinding(7, "192.168.10.204"), REBINDING, ack, Bound},
+		{"REBINDING a reserved address outside of the ranges", rebinding(10, "192.168.10.10"), REBINDING, ack, Bound},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := stage(t)
+			d := w.answer(tt.req)
+			if d.State != tt.state || d.Reply != tt.reply || d.Why != tt.why {
+				t.Errorf("got %s: %s, %s; want %s: %s, %s", d.State, d.Reply, d.Why, tt.state, tt.reply, tt.why)
 			}
-			req := message(t, c.mac, dhcpv4.MessageTypeRequest, c.how(held.String())...)
-			req.Unicast = c.unicast
-			d := p.Answer(req, now)
-			if d.State != c.state || d.Reply != c.want || d.Bind != (c.want == ack) {
-				t.Errorf("got %v %v (%v), bind %v; want %v %v", d.State, d.Reply, d.Why, d.Bind, c.state, c.want)
+			if _, want := tt.req.state(); tt.reply == ack && (d.Address != want || !d.Bind || d.Seconds != 3600) {
+				t.Errorf("got %s, bind %v, %d s", d.Address, d.Bind, d.Seconds)
 			}
 		})
 	}
 }
 
-func TestReservation(t *testing.T) {
-	p, table := newPool(t)
-	if got := bind(t, p, table, printer); got != addr("192.168.10.15") {
-		t.Errorf("the printer got %s", got)
+func TestOtherMessages(t *testing.T) {
+	tests := []struct {
+		name string
+		req  *Request
+		want Decision
+	}{
+		{"DECLINE by the holder", message(dhcpv4.MessageTypeDecline, 1, "192.168.10.101", ""), Decision{Why: Declined, Address: ip("192.168.10.101"), End: lease.Declined}},
+		{"DECLINE of an offer", message(dhcpv4.MessageTypeDecline, 3, "192.168.10.103", ""), Decision{Why: Declined, Address: ip("192.168.10.103"), End: lease.Declined}},
+		{"DECLINE by another", message(dhcpv4.MessageTypeDecline, 2, "192.168.10.101", ""), Decision{Why: NotHolder}},
+		{"DECLINE of nothing", message(dhcpv4.MessageTypeDecline, 2, "", ""), Decision{Why: Incomplete}},
+		{"RELEASE by the holder", message(dhcpv4.MessageTypeRelease, 1, "", "192.168.10.101"), Decision{Why: Released, Address: ip("192.168.10.101"), End: lease.Released}},
+		{"RELEASE by another", message(dhcpv4.MessageTypeRelease, 2, "", "192.168.10.101"), Decision{Why: NotHolder}},
+		{"INFORM", message(dhcpv4.MessageTypeInform, 9, "", "192.168.10.77"), Decision{Reply: dhcpv4.MessageTypeAck, Why: Informed}},
+		{"INFORM from elsewhere", message(dhcpv4.MessageTypeInform, 9, "", "10.0.0.1"), Decision{Why: WrongNetwork}},
+		{"INFORM without an address", message(dhcpv4.MessageTypeInform, 9, "", ""), Decision{Why: Incomplete}},
+		{"a server's message", message(dhcpv4.MessageTypeOffer, 9, "", ""), Decision{Why: Unknown}},
+		{"a relayed message", &Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(9), GIAddr: ip("192.168.10.9")}, Decision{Why: Relayed}},
 	}
-	d := p.Answer(message(t, printer, dhcpv4.MessageTypeDiscover), now)
-	if d.Hostname != "printer" {
-		t.Errorf("it is called %q", d.Hostname)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := stage(t).answer(tt.req); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }
 
-// Ten guests want five addresses: five get one each, the others nothing, and
-// nobody the same as another.
-func TestExhaustion(t *testing.T) {
-	p, table := newPool(t)
-	seen := map[netip.Addr]bool{}
-	for n := range byte(5) {
-		a := bind(t, p, table, lease.MAC{2, 0, 0, 0, 1, n})
-		if seen[a] {
-			t.Errorf("%s was given twice", a)
+func TestDiscoverChooses(t *testing.T) {
+	tests := []struct {
+		name      string
+		client    int
+		requested string
+		want      string // "": any free one
+		check     bool
+	}{
+		{"the reservation, whatever is asked", 10, "192.168.10.200", "192.168.10.10", false},
+		{"the lease in force", 1, "192.168.10.200", "192.168.10.101", false},
+		{"the lease that is over", 2, "192.168.10.200", "192.168.10.102", false},
+		{"what was offered before", 3, "192.168.10.200", "192.168.10.103", true},
+		{"what is asked for", 7, "192.168.10.203", "192.168.10.203", true},
+		{"not what another has", 7, "192.168.10.101", "", true},
+		{"not what is promised", 7, "192.168.10.103", "", true},
+		{"not what is declined", 7, "192.168.10.104", "", true},
+		{"not what is reserved", 7, "192.168.10.100", "", true},
+		{"not what is outside", 7, "192.168.10.99", "", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := stage(t)
+			d := w.answer(message(dhcpv4.MessageTypeDiscover, tt.client, tt.requested, ""))
+			if d.Reply != dhcpv4.MessageTypeOffer || d.Check != tt.check {
+				t.Fatalf("got %s, check %v", d.Reply, d.Check)
+			}
+			if tt.want != "" && d.Address != ip(tt.want) || tt.want == "" && d.Address.As4()[3] < 200 {
+				t.Errorf("got %s, want %q", d.Address, tt.want)
+			}
+			if again := w.discover(tt.client); again.Address != d.Address {
+				t.Errorf("second offer is %s, not %s", again.Address, d.Address)
+			}
+		})
+	}
+}
+
+func TestPoolIsUsedUpInOrder(t *testing.T) {
+	w := newWorld(t, labConfig())
+	// Nine dynamic addresses; 100 is reserved.
+	seen := map[string]bool{}
+	for n := 100; n < 109; n++ {
+		a := w.take(n)
+		if a == "" || seen[a] || a == "192.168.10.100" {
+			t.Fatalf("client %d got %q", n, a)
 		}
 		seen[a] = true
+		w.now = w.now.Add(time.Second)
 	}
-	if d := p.Answer(message(t, another, dhcpv4.MessageTypeDiscover), now); d.Reply != 0 || d.Why != Exhausted {
-		t.Errorf("the sixth got %v %s (%v)", d.Reply, d.Address, d.Why)
+	if d := w.discover(200); d.Reply != 0 || d.Why != Exhausted {
+		t.Fatalf("a tenth client got %s %s", d.Reply, d.Address)
 	}
-	// An hour later the leases are over.
-	if d := p.Answer(message(t, another, dhcpv4.MessageTypeDiscover), now.Add(2*time.Hour)); d.Reply != dhcpv4.MessageTypeOffer {
-		t.Errorf("after the leases ended: %v (%v)", d.Reply, d.Why)
+	first, _ := w.leases.Network("lab").ByMAC(mac(100))
+	second, _ := w.leases.Network("lab").ByMAC(mac(101))
+	w.now = w.now.Add(time.Hour)
+	if got := w.take(201); got != first.Address.String() {
+		t.Errorf("got %s, want %s, whose lease ended first", got, first.Address)
+	}
+	if got := w.take(202); got != second.Address.String() {
+		t.Errorf("got %s, want %s, whose lease ended second", got, second.Address)
 	}
 }
 
-func TestDeclineRestsTheAddress(t *testing.T) {
-	p, table := newPool(t)
-	a := bind(t, p, table, somebody)
-	d := p.Answer(message(t, somebody, dhcpv4.MessageTypeDecline, wants(a.String()), from("192.168.10.1")), now)
-	if d.Reply != 0 || d.End != lease.Declined || d.Address != a {
-		t.Fatalf("got %+v", d)
+func TestEndedAddressThatRestsIsPassedOver(t *testing.T) {
+	w := newWorld(t, labConfig())
+	for n := 100; n < 109; n++ {
+		w.take(n)
 	}
-	table.End(d.End, "lab", somebody, a, now, nil)
-	for n := range byte(4) {
-		if got := bind(t, p, table, lease.MAC{2, 0, 0, 0, 1, n}); got == a {
-			t.Errorf("%s was given out right after it was declined", a)
+	l, _ := w.leases.Network("lab").ByMAC(mac(103))
+	w.answer(message(dhcpv4.MessageTypeDecline, 103, l.Address.String(), ""))
+	if d := w.discover(200); d.Why != Exhausted {
+		t.Errorf("a declined address was given at once: %s", d.Address)
+	}
+	w.now = w.now.Add(declineTime)
+	if got := w.take(200); got != l.Address.String() {
+		t.Errorf("after ten minutes: got %q, want %s", got, l.Address)
+	}
+}
+
+func TestFloodOfDiscovers(t *testing.T) {
+	w := newWorld(t, labConfig())
+	for n := range 10_000 {
+		if d := w.discover(1000 + n); d.Reply == 0 {
+			t.Fatalf("%d: no offer: %s", n, d.Why)
+		}
+		if n%1000 == 999 && n < 8000 {
+			if got := w.take(n / 1000); got == "" {
+				t.Fatal("a real client got nothing")
+			}
 		}
 	}
-}
-
-func TestReleaseOnlyByTheHolder(t *testing.T) {
-	p, table := newPool(t)
-	a := bind(t, p, table, somebody)
-	if d := p.Answer(message(t, another, dhcpv4.MessageTypeRelease, has(a.String()), from("192.168.10.1")), now); d.Why != NotHolder {
-		t.Errorf("a stranger's RELEASE: %+v", d)
-	}
-	if d := p.Answer(message(t, somebody, dhcpv4.MessageTypeRelease, has(a.String()), from("192.168.10.1")), now); d.End != lease.Released {
-		t.Errorf("the holder's RELEASE: %+v", d)
+	if got := len(w.pool.offers.byMAC); got > 10 {
+		t.Errorf("%d promises for ten addresses", got)
 	}
 }
 
-// RFC 2131 §4.3.5: parameters, and neither an address nor a time.
-func TestInform(t *testing.T) {
-	p, _ := newPool(t)
-	req := message(t, somebody, dhcpv4.MessageTypeInform, has("192.168.10.77"))
-	d := p.Answer(req, now)
-	m, err := dhcpv4.FromBytes(p.Subnet().AppendReply(nil, req, &d))
-	if err != nil || m.MessageType() != dhcpv4.MessageTypeAck || !m.YourIPAddr.IsUnspecified() || m.IPAddressLeaseTime(0) != 0 || d.Bind {
-		t.Errorf("got %v, %v", m.Summary(), err)
+func TestDeclinesCannotUseUpThePool(t *testing.T) {
+	w := newWorld(t, labConfig())
+	for n := 100; n < 200; n++ {
+		a := w.take(n)
+		w.answer(message(dhcpv4.MessageTypeDecline, n, a, ""))
+	}
+	if got := len(w.pool.declined.until); got > 2 {
+		t.Errorf("%d of 10 addresses rest", got)
+	}
+	if w.take(300) == "" {
+		t.Error("an honest client got nothing")
 	}
 }
 
-// The reply as the library reads it.
-func TestReply(t *testing.T) {
-	p, _ := newPool(t)
-	req := message(t, somebody, dhcpv4.MessageTypeDiscover, dhcpv4.WithRequestedOptions(
-		dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU))
-	d := p.Answer(req, now)
-	m, err := dhcpv4.FromBytes(p.Subnet().AppendReply(nil, req, &d))
+func TestReservationTakesEffectAtOnce(t *testing.T) {
+	w := newWorld(t, labConfig())
+	mine, other := w.take(1), w.take(2)
+	cfg := labConfig()
+	cfg.Reservations = append(cfg.Reservations, Reservation{MAC: mac(1), Address: ip(other)})
+	sub, err := Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mtu, _ := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, m.Options)
-	if m.OpCode != dhcpv4.OpcodeBootReply || m.ServerIdentifier().String() != "192.168.10.1" || m.SubnetMask().String() != "ffffff00" ||
-		m.Router()[0].String() != "192.168.10.1" || m.DNS()[0].String() != "192.168.10.1" || m.DomainName() != "lab.test" ||
-		mtu != 1400 || m.IPAddressLeaseTime(0) != time.Hour {
-		t.Errorf("got %s", m.Summary())
+	w.pool.SetSubnet(sub, w.now)
+	if d := w.answer(renewing(1, mine)); d.Why != ReservedElse {
+		t.Fatalf("renewal of the old address: %s", d.Why)
 	}
-	bare := message(t, another, dhcpv4.MessageTypeDiscover, dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask))
-	d = p.Answer(bare, now)
-	m, err = dhcpv4.FromBytes(p.Subnet().AppendReply(nil, bare, &d))
-	if err != nil || m.Router() != nil || m.DomainName() != "" {
-		t.Errorf("options that nobody asked for: %s, %v", m.Summary(), err)
+	if got := w.take(1); got != other {
+		t.Fatalf("got %s, want %s", got, other)
+	}
+	if d := w.answer(renewing(2, other)); d.Reply != dhcpv4.MessageTypeNak || d.Why != ReservedOther {
+		t.Errorf("renewal by the former holder: %s, %s", d.Reply, d.Why)
+	}
+	if got := w.take(3); got != mine {
+		for n := 4; n < 20 && got != mine; n++ {
+			got = w.take(n)
+		}
+		if got != mine {
+			t.Errorf("%s did not become free", mine)
+		}
 	}
 }
 
-// Whatever comes off the wire, nobody gets the server's address or one outside
-// of the subnet, and what is sent can be read.
-func FuzzAnswer(f *testing.F) {
-	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform, dhcpv4.MessageTypeRelease} {
-		m, err := dhcpv4.New(dhcpv4.WithHwAddr(net.HardwareAddr(somebody[:])), dhcpv4.WithMessageType(kind), wants("192.168.10.100"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(m.ToBytes())
+func TestLeaseOutlivesItsRange(t *testing.T) {
+	w := newWorld(t, labConfig())
+	w.bound(1, "192.168.10.101")
+	cfg := labConfig()
+	cfg.Ranges = cfg.Ranges[:1]
+	sub, _ := Compile(cfg)
+	w.pool.SetSubnet(sub, w.now)
+	if d := w.answer(renewing(1, "192.168.10.101")); d.Why != Renewed {
+		t.Errorf("renewal: %s", d.Why)
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		req, err := Parse(in)
-		if err != nil {
-			return
+	if d := w.discover(1); d.Address.As4()[3] < 200 {
+		t.Errorf("a new offer is %s, outside of the range", d.Address)
+	}
+}
+
+func TestHostnames(t *testing.T) {
+	w := newWorld(t, labConfig())
+	ask := func(n int, name string) string {
+		req := selecting(n, w.discover(n).Address.String())
+		if name != "-" {
+			req.Hostname = []byte(name)
 		}
-		p, _ := newPool(t)
-		d := p.Answer(&req, now)
-		if d.Bind && (d.Address == server || !p.Subnet().prefix.Contains(d.Address)) {
-			t.Errorf("%s was given out", d.Address)
+		return w.answer(req).Lease.Hostname
+	}
+	steps := []struct {
+		client     int
+		name, want string
+	}{
+		{1, "Guest.example.com", "guest"},
+		{2, "guest", ""},        // the first holder keeps it
+		{1, "-", "guest"},       // not said again, kept
+		{2, "web", ""},          // reserved for 10, which is not even here
+		{10, "whatever", "web"}, // the reservation's
+		{12, "-", "db"},         // a reservation without an address
+		{1, "renamed", "renamed"},
+		{2, "guest", "guest"}, // free now
+		{3, "not_a_label", ""},
+	}
+	for i, s := range steps {
+		if got := ask(s.client, s.name); got != s.want {
+			t.Errorf("step %d: client %d says %q: got %q, want %q", i, s.client, s.name, got, s.want)
 		}
-		if d.Reply == 0 {
-			return
+	}
+	if l, _ := w.leases.Network("lab").ByMAC(mac(10)); l.Address != ip("192.168.10.10") {
+		t.Errorf("client 10 has %s", l.Address)
+	}
+}
+
+func TestLeaseTime(t *testing.T) {
+	tests := []struct {
+		configured, asked time.Duration
+		want              uint32
+	}{
+		{0, 0, 3600},
+		{time.Hour, 10 * time.Minute, 600},
+		{time.Hour, time.Second, 120},
+		{time.Minute, time.Second, 60},
+		{time.Hour, 24 * time.Hour, 3600},
+		{Infinite, 0, infiniteSeconds},
+		{Infinite, time.Hour, 3600},
+		{200 * 365 * 24 * time.Hour, 0, infiniteSeconds},
+	}
+	for _, tt := range tests {
+		cfg := labConfig()
+		cfg.LeaseTime = tt.configured
+		w := newWorld(t, cfg)
+		req := selecting(1, w.discover(1).Address.String())
+		req.LeaseTime = tt.asked
+		d := w.answer(req)
+		if d.Seconds != tt.want || d.Lease.Expires.IsZero() != (tt.want == infiniteSeconds) {
+			t.Errorf("%s, asked %s: got %d s, expires %s; want %d s", tt.configured, tt.asked, d.Seconds, d.Lease.Expires, tt.want)
 		}
-		if _, err := dhcpv4.FromBytes(p.Subnet().AppendReply(nil, &req, &d)); err != nil {
-			t.Errorf("a reply that cannot be read: %v", err)
+	}
+}
+
+// The big pool: 60 000 addresses.
+func bigConfig() Config {
+	return Config{
+		Server: netip.MustParsePrefix("10.0.0.1/16"),
+		Ranges: []Range{{ip("10.0.1.0"), ip("10.0.235.95")}},
+		DNS:    []netip.Addr{ip("10.0.0.1")}, Routers: []netip.Addr{ip("10.0.0.1")}, Domain: "lab.test",
+	}
+}
+
+func TestBigPoolToTheLastAddress(t *testing.T) {
+	w := newWorld(t, bigConfig())
+	if got := w.pool.sub.spans.size; got != 60_000 {
+		t.Fatalf("%d addresses", got)
+	}
+	for n := range 60_000 {
+		if w.take(n) == "" {
+			t.Fatalf("client %d got nothing", n)
+		}
+	}
+	if w.take(60_000) != "" {
+		t.Error("one too many")
+	}
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	for _, held := range []int{0, 59_000} {
+		b.Run(fmt.Sprintf("exchange/held=%d", held), func(b *testing.B) {
+			w := newWorld(b, bigConfig())
+			for n := range held {
+				w.bound(n, fromUint(toUint(ip("10.0.1.0"))+uint32(n)).String())
+			}
+			w.pool.rebuild(now)
+			clients := make([][2][]byte, 1000)
+			for i := range clients {
+				clients[i] = [2][]byte{wire(b, 100_000+i, dhcpv4.MessageTypeDiscover, ""), nil}
+			}
+			out := make([]byte, 0, 1500)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				c := &clients[i%len(clients)]
+				req, err := Parse(c[0])
+				if err != nil {
+					b.Fatal(err)
+				}
+				d := w.pool.Answer(&req, now)
+				out = w.pool.sub.AppendReply(out[:0], &req, &d)
+				if c[1] == nil {
+					c[1] = wire(b, 100_000+i, dhcpv4.MessageTypeRequest, d.Address.String())
+				}
+				req, _ = Parse(c[1])
+				d = w.pool.Answer(&req, now)
+				if d.Reply != dhcpv4.MessageTypeAck {
+					b.Fatal(d.Why)
+				}
+				d.Lease.Network = "lab"
+				w.leases.Bind(d.Lease, nil)
+				out = w.pool.sub.AppendReply(out[:0], &req, &d)
+			}
+		})
+	}
+	b.Run("parse", func(b *testing.B) {
+		msg := wire(b, 1, dhcpv4.MessageTypeDiscover, "")
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Parse(msg); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("find/last address of 60000", func(b *testing.B) {
+		w := newWorld(b, bigConfig())
+		for n := range 59_999 {
+			w.bound(n, fromUint(toUint(ip("10.0.1.0"))+uint32(n)).String())
+		}
+		w.pool.rebuild(now)
+		for b.Loop() {
+			if d := w.discover(100_000); d.Reply == 0 {
+				b.Fatal(d.Why)
+			}
+			w.pool.recall(w.pool.offers.byMAC[mac(100_000)])
 		}
 	})
 }

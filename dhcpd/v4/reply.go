@@ -37,16 +37,16 @@ func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	w.header(req, d)
 	w.option(optMessageType, []byte{byte(d.Reply)})
 	w.whole(s.rendered[optServerID])
-	if d.Reply == dhcpv4.MessageTypeNak {
-		w.option(optMessage, []byte(d.Why.String()))
-	} else {
-		w.times(d)
-		s.requested(&w, req, d)
-	}
 	// RFC 6842: back to the client, so that it can tell the reply is its own.
 	if len(req.ClientID) > 0 && len(req.ClientID) <= 255 {
 		w.option(optClientID, req.ClientID)
 	}
+	if d.Reply == dhcpv4.MessageTypeNak {
+		w.option(optMessage, []byte(d.Why.String()))
+		return w.end()
+	}
+	w.times(d)
+	s.requested(&w, req, d)
 	return w.end()
 }
 
