@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkBesideDnsmasq asks both servers for 1000 static names and 1000
-// cached ones with dnsperf, by turns, over lo, and reports CPU per query: the
+// BenchmarkBesideDnsmasq asks both servers for 1000 static names, 1000 cached
+// ones and 1000 that have to be asked upstream, with dnsperf, by turns, over lo, and reports CPU per query: the
 // figure that dnsperf's own hunger does not touch. On one processor each:
 //
 //	taskset -c 0 go test -run - -bench Beside -benchtime 1x ./dnsd
@@ -29,19 +29,14 @@ func BenchmarkBesideDnsmasq(b *testing.B) {
 		}
 	}
 	names, hosts := manyNames(b)
-	peer := exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-hosts", "--addn-hosts="+hosts,
-		"--no-resolv", "--server=127.0.0.2#5302", "--cache-size=10000", "--bind-interfaces", "--listen-address=127.0.0.10", "--port=5310",
-		"--local=/lab.test/", "--domain=lab.test", "--domain-needed")
-	peer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := peer.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = peer.Process.Kill(); _ = peer.Wait() }()
+	peer := peerDnsmasq(b, "127.0.0.10", "5310", "--addn-hosts="+hosts, "--server=127.0.0.2#5302", "--server=/example.net/127.0.0.3#5303",
+		"--cache-size=10000", "--dns-forward-max=1000", "--local=/lab.test/", "--domain=lab.test", "--domain-needed")
+	peerDnsmasq(b, "127.0.0.3", "5303", "--address=/example.net/192.0.2.1") // with TTL 0: nobody keeps it
 	up := newUpstream(b, "127.0.0.2:5302")
 	up.ttl.Store(86400)
 	cfg := lab()
 	cfg.Interface, cfg.Port, cfg.Listen = "lo", 5309, []netip.Addr{addr("127.0.0.9")}
-	cfg.Forwarders = []Forwarder{{Address: mustAddrPort(up.addr)}}
+	cfg.Forwarders = []Forwarder{{Address: mustAddrPort(up.addr)}, {Domain: "example.net", Address: mustAddrPort("127.0.0.3:5303")}}
 	cfg.Hosts = nil
 	for i := range 1000 {
 		cfg.Hosts = append(cfg.Hosts, Host{Name: fmt.Sprint("h", i), Addrs: []netip.Addr{addr("192.168.10.10")}})
@@ -50,7 +45,7 @@ func BenchmarkBesideDnsmasq(b *testing.B) {
 
 	servers := map[string]func() time.Duration{
 		"dnsd":    ownCPU,
-		"dnsmasq": func() time.Duration { return processCPU(b, peer.Process.Pid) },
+		"dnsmasq": func() time.Duration { return processCPU(b, peer) },
 	}
 	at := map[string][]string{"dnsd": {"-s", "127.0.0.9", "-p", "5309"}, "dnsmasq": {"-s", "127.0.0.10", "-p", "5310"}}
 	for b.Loop() {
@@ -74,18 +69,37 @@ func BenchmarkBesideDnsmasq(b *testing.B) {
 	}
 }
 
+// peerDnsmasq runs until the benchmark ends, and returns its process id.
+func peerDnsmasq(b *testing.B, at, port string, args ...string) int {
+	b.Helper()
+	cmd := exec.Command("dnsmasq", append([]string{
+		"--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root",
+		"--no-hosts", "--no-resolv", "--bind-interfaces", "--listen-address=" + at, "--port=" + port,
+	}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd.Process.Pid
+}
+
 func manyNames(b *testing.B) (files map[string]string, hosts string) {
 	b.Helper()
 	dir := b.TempDir()
-	var local, cached, table strings.Builder
+	var local, cached, uncached, table strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&local, "h%d.lab.test A\n", i)
 		fmt.Fprintf(&cached, "h%d.example.org A\n", i)
+		fmt.Fprintf(&uncached, "h%d.example.net A\n", i)
 		fmt.Fprintf(&table, "192.168.10.10 h%d.lab.test\n", i)
 	}
-	files = map[string]string{"local": filepath.Join(dir, "local"), "cached": filepath.Join(dir, "cached")}
+	files = map[string]string{}
+	for _, kind := range []string{"local", "cached", "uncached"} {
+		files[kind] = filepath.Join(dir, kind)
+	}
 	hosts = filepath.Join(dir, "hosts")
-	for path, text := range map[string]string{files["local"]: local.String(), files["cached"]: cached.String(), hosts: table.String()} {
+	for path, text := range map[string]string{files["local"]: local.String(), files["cached"]: cached.String(), files["uncached"]: uncached.String(), hosts: table.String()} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			b.Fatal(err)
 		}

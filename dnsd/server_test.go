@@ -192,12 +192,15 @@ func TestSecondServerIsRefused(t *testing.T) {
 	if err := s.Set(lab()); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("got %v, want EADDRINUSE", err)
 	}
-	l, err := socket{}.listenUDP(netip.MustParseAddrPort("192.168.10.1:53"))
-	if err == nil {
-		l.Close()
+	held, err := socket{share: true}.listenUDP(mustAddrPort("192.168.20.1:53"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		t.Errorf("UDP: got %v, want EADDRINUSE", err)
+	defer held.Close()
+	cfg := lab()
+	cfg.Listen = []netip.Addr{addr("192.168.20.1")}
+	if err := s.Set(cfg); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("with a UDP socket that would share: got %v, want EADDRINUSE", err)
 	}
 }
 
@@ -309,3 +312,27 @@ func pack(t testing.TB, m *dns.Msg) []byte {
 	}
 	return b
 }
+
+// Breaks, and takes the test along, when a packet's panic is not caught.
+func TestPanicCostsOnePacket(t *testing.T) {
+	needWorld(t)
+	cfg := lab()
+	cfg.Names = explosive{}
+	_, log := start(t, resolvConf(t), cfg)
+	for _, proto := range []string{"+notcp", "+tcp"} {
+		if a := dig(t, "guest", "@192.168.10.1", "boom.lab.test", proto); a.status != "none" {
+			t.Errorf("%s\n%s", proto, a)
+		}
+		if a := dig(t, "guest", "@192.168.10.1", "web.lab.test", proto); a.status != "NOERROR" {
+			t.Errorf("%s: the next one suffers\n%s", proto, a)
+		}
+	}
+	if !log.has("packet broke the name server") {
+		t.Error("nothing was said")
+	}
+}
+
+type explosive struct{}
+
+func (explosive) Addrs(string) []netip.Addr      { panic("boom") }
+func (explosive) Name(netip.Addr) (string, bool) { panic("boom") }

@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	maxQuery  = 4096             // bytes: longer ones end the connection
 	idleTime  = 10 * time.Second // for a query to arrive whole, however slowly
 	writeTime = 5 * time.Second  // for a reply to be taken
 	pipeline  = 16               // queries of one connection under way

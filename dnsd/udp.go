@@ -1,7 +1,6 @@
 package dnsd
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,43 +9,45 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// maxQuery is the longest query that is read. Queries with all their options
-// stay under 1232 bytes.
-const maxQuery = 4096
-
-// A worker reads one UDP socket. All it needs for a packet it has already.
+// A worker answers on one UDP socket. All it needs for a packet it has already.
 type worker struct {
 	n     *network
 	sock  *net.UDPConn
+	batch *batch
 	query wire.Query
-	in    [maxQuery]byte
-	out   []byte
 }
 
 // serveUDP answers until the socket is closed.
 func (n *network) serveUDP(sock *net.UDPConn) {
-	w := &worker{n: n, sock: sock, out: make([]byte, 0, maxQuery)}
+	b, err := newBatch(sock)
+	if err != nil {
+		return // closed before it began
+	}
+	w := &worker{n: n, sock: sock, batch: b}
 	for {
-		size, from, err := sock.ReadFromUDPAddrPort(w.in[:])
-		if errors.Is(err, net.ErrClosed) {
+		got, err := b.next()
+		if err != nil {
 			return
 		}
-		if err == nil && from.Port() != 0 {
-			w.packet(w.in[:size], from)
+		for i := range got {
+			w.packet(i)
 		}
+		b.send()
 	}
 }
 
-func (w *worker) packet(pkt []byte, from netip.AddrPort) {
+// packet answers packet i of the batch, now or later.
+func (w *worker) packet(i int) {
+	pkt := w.batch.data(i)
 	defer survive(w.n.log, pkt)
 	svc := w.n.service.Load()
-	out, ask := svc.packet(w.out[:0], pkt, &w.query, 0)
+	out, ask := svc.packet(w.batch.room(i), pkt, &w.query, 0)
 	if ask {
+		from := w.batch.from(i)
 		out, _ = svc.ask(out, &w.query, from, w.later(from))
 	}
 	if len(out) > 0 {
-		_, _ = w.sock.WriteToUDPAddrPort(out, from) // a client that is gone is no news
-		w.out = out
+		w.batch.queue(i, out)
 	}
 }
 
@@ -55,7 +56,7 @@ func (w *worker) later(to netip.AddrPort) func([]byte) {
 	sock := w.sock
 	return func(msg []byte) {
 		if msg != nil {
-			_, _ = sock.WriteToUDPAddrPort(msg, to)
+			_, _ = sock.WriteToUDPAddrPort(msg, to) // a client that is gone is no news
 		}
 	}
 }

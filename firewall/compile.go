@@ -1,6 +1,10 @@
 package firewall
 
-import "github.com/vnetd/vnetd/netdrv"
+import (
+	"slices"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
 
 // Compile returns the ruleset of the networks that are up. They must be complete
 // and valid, and no two may share a bridge or overlap in a subnet; their order
@@ -33,9 +37,11 @@ type classified struct {
 	route   []netdrv.Network
 }
 
+// classify sorts, so that most sets are in order as they are made.
 func classify(networks []netdrv.Network) classified {
-	c := classified{all: networks}
-	for _, n := range networks {
+	c := classified{all: slices.Clone(networks)}
+	slices.SortFunc(c.all, func(a, b netdrv.Network) int { return compareNames(a.Bridge.Name, b.Bridge.Name) })
+	for _, n := range c.all {
 		if n.Mode != netdrv.Open {
 			c.guarded = append(c.guarded, n)
 		}
@@ -66,11 +72,14 @@ var (
 
 func rule(comment string, exprs ...Expr) Rule { return Rule{Exprs: exprs, Comment: comment} }
 
+// room is for an element per network.
+func room(networks []netdrv.Network) []Element { return make([]Element, 0, len(networks)) }
+
 // filterSets are what the forward hook asks.
 func filterSets(ns classified) []Set {
-	inside := Set{Name: "inside", Key: []Type{IfName, IfName}, Counter: true}
-	leave := Set{Name: "leave", Key: []Type{IfName}, Verdicts: true, Counter: true}
-	enter := Set{Name: "enter", Key: []Type{IfName}, Verdicts: true, Counter: true}
+	inside := Set{Name: "inside", Key: []Type{IfName, IfName}, Counter: true, Elements: room(ns.guarded)}
+	leave := Set{Name: "leave", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
+	enter := Set{Name: "enter", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
 	for _, n := range ns.guarded {
 		b := name(n.Bridge.Name)
 		out, in := doors(n.Mode)
@@ -98,7 +107,7 @@ func doors(m netdrv.Mode) (out, in Verdict) {
 }
 
 func subnets(set string, t Type, networks []netdrv.Network) Set {
-	s := Set{Name: set, Key: []Type{IfName, t}, Interval: true}
+	s := Set{Name: set, Key: []Type{IfName, t}, Interval: true, Elements: room(networks)}
 	for _, n := range networks {
 		for _, sub := range n.Subnets {
 			if sub.Address.Addr().Is4() == (t == IPv4Addr) {

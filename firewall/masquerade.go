@@ -13,12 +13,15 @@ import (
 // networks are in "local" too, for the sake of guests of NAT networks that talk
 // to them; no packet of an open network's own is looked up there.
 func natSets(ns classified) []Set {
-	local := Set{Name: "local", Key: []Type{IfName}}
+	local := Set{Name: "local", Key: []Type{IfName}, Elements: room(ns.all)}
 	for _, n := range ns.all {
 		local.Elements = append(local.Elements, Element{Key: [maxFields]Value{name(n.Bridge.Name)}})
 	}
-	within := Set{Name: "within4", Key: []Type{IPv4Addr, IPv4Addr}, Interval: true}
-	translate := Set{Name: "translate", Key: []Type{IPv4Addr}, Verdicts: true, Interval: true, Counter: true}
+	within := Set{Name: "within4", Key: []Type{IPv4Addr, IPv4Addr}, Interval: true, Elements: room(ns.nat)}
+	translate := Set{
+		Name: "translate", Key: []Type{IPv4Addr}, Verdicts: true, Interval: true, Counter: true,
+		Elements: room(ns.nat),
+	}
 	for _, n := range ns.nat {
 		own, chain := prefixes4(n), goTo(masqueradeChain(ports(n)))
 		for _, from := range own {

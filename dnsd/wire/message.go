@@ -49,8 +49,12 @@ func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + 80 }
 // that it was parsed for: with q's id, letters, RD and CD, TTLs less age
 // seconds, AD only for those who asked (RFC 6840 §5.8), truncated if q wants.
 func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
-	start := len(buf)
-	buf = append(buf, m.raw...)
+	start, raw, ttls := len(buf), m.raw, m.ttls
+	long := len(raw) > q.room()
+	if long {
+		raw, ttls = raw[:q.questionEnd()], nil
+	}
+	buf = append(buf, raw...)
 	msg := buf[start:]
 	flags := binary.BigEndian.Uint16(msg[2:])&(rcodeMask|FlagAD) | FlagQR | FlagRA | q.Flags&(FlagRD|FlagCD)
 	if !q.DO && q.Flags&FlagAD == 0 {
@@ -59,11 +63,14 @@ func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
 	binary.BigEndian.PutUint16(msg, q.ID)
 	binary.BigEndian.PutUint16(msg[2:], flags)
 	copy(msg[HeaderLen:], q.Name)
-	for _, off := range m.ttls {
+	for _, off := range ttls {
 		ttl := binary.BigEndian.Uint32(msg[off:])
 		binary.BigEndian.PutUint32(msg[off:], ttl-min(age, ttl))
 	}
-	return finish(buf, start, q, 0)
+	if long {
+		truncate(msg)
+	}
+	return appendEDNS(buf, start, q, 0)
 }
 
 // ParseMessage reads a reply to the query that AppendQuery made of id and key.

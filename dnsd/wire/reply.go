@@ -57,28 +57,39 @@ func (r *Reply) End() []byte {
 	msg := r.buf[r.start:]
 	binary.BigEndian.PutUint16(msg[6:], r.an)
 	binary.BigEndian.PutUint16(msg[8:], r.ns)
-	return finish(r.buf, r.start, r.q, r.code)
+	if len(msg) > r.q.room() {
+		r.buf = r.buf[:r.start+r.q.questionEnd()]
+		truncate(msg)
+	}
+	return appendEDNS(r.buf, r.start, r.q, r.code)
 }
 
 const optLen = 11
 
-// finish truncates if need be and adds our OPT record when the client sent one.
-func finish(buf []byte, start int, q *Query, code int) []byte {
-	room := q.Max
+// room is how long a reply may be without our OPT record.
+func (q *Query) room() int {
 	if q.EDNS {
-		room -= optLen
+		return q.Max - optLen
 	}
-	msg := buf[start:]
-	if len(msg) > room {
-		buf = buf[:start+HeaderLen+len(q.Name)+4]
-		msg[2] |= byte(FlagTC >> 8)
-		clear(msg[6:12])
-	}
+	return q.Max
+}
+
+// questionEnd is where in a reply the question ends.
+func (q *Query) questionEnd() int { return HeaderLen + len(q.Name) + 4 }
+
+// truncate makes the header that of a reply that lost all its records.
+func truncate(msg []byte) {
+	msg[2] |= byte(FlagTC >> 8)
+	clear(msg[6:HeaderLen])
+}
+
+// appendEDNS adds our OPT record when the client sent one.
+func appendEDNS(buf []byte, start int, q *Query, code int) []byte {
 	if !q.EDNS {
 		return buf
 	}
-	n := binary.BigEndian.Uint16(msg[10:])
-	binary.BigEndian.PutUint16(msg[10:], n+1)
+	count := buf[start+10 : start+HeaderLen]
+	binary.BigEndian.PutUint16(count, binary.BigEndian.Uint16(count)+1)
 	return appendOPT(buf, code>>4, q.DO)
 }
 

@@ -3,6 +3,8 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,19 +31,43 @@ type attr struct {
 	at   int
 }
 
-// attrs returns the attributes in b, up to the first that is malformed.
-func attrs(b []byte) []attr {
-	var out []attr
-	for at := 0; len(b)-at >= 4; {
-		n := int(binary.NativeEndian.Uint16(b[at:]))
-		if n < 4 || at+n > len(b) {
-			break
+// each yields the attributes in b, up to the first that is malformed.
+func each(b []byte) iter.Seq[attr] {
+	return func(yield func(attr) bool) {
+		for at := 0; len(b)-at >= 4; {
+			n := int(binary.NativeEndian.Uint16(b[at:]))
+			if n < 4 || at+n > len(b) {
+				return
+			}
+			typ := binary.NativeEndian.Uint16(b[at+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+			if !yield(attr{typ: typ, data: b[at+4 : at+n], at: at}) {
+				return
+			}
+			at += align(n)
 		}
-		typ := binary.NativeEndian.Uint16(b[at+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-		out = append(out, attr{typ: typ, data: b[at+4 : at+n], at: at})
-		at += align(n)
 	}
-	return out
+}
+
+// attrs returns the attributes in b, up to the first that is malformed.
+func attrs(b []byte) []attr { return slices.Collect(each(b)) }
+
+// seek follows a path of nested attributes and returns the data at its end, or
+// nil.
+func seek(b []byte, path ...uint16) []byte {
+	for _, typ := range path {
+		var found []byte
+		for a := range each(b) {
+			if a.typ == typ {
+				found = a.data
+				break
+			}
+		}
+		if found == nil {
+			return nil
+		}
+		b = found
+	}
+	return b
 }
 
 // attributes returns the attributes of a message of nfnetlink.

@@ -105,7 +105,7 @@ func comparable(im image) map[string]string {
 		if strings.HasPrefix(k, "set ") {
 			v = regexp.MustCompile("13=[0-9a-f]*;").ReplaceAllString(v, "")
 		}
-		if !strings.HasSuffix(k, " 00000000 (end)") {
+		if k = printName(k); !strings.HasSuffix(k, " 00000000 (end)") {
 			out[k] = v
 		}
 	}

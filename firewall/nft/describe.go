@@ -39,8 +39,9 @@ func describe(m message) string {
 		return s
 	}
 	s += ": " + strings.Join(expressions(as), " ")
-	if comment, ok := userdata.GetString(get(as, unix.NFTA_RULE_USERDATA), userdata.TypeComment); ok {
-		s += ` comment "` + comment + `"`
+	// The library's own reader panics on a length beyond the end.
+	if c := get(as, unix.NFTA_RULE_USERDATA); len(c) > 2 && c[0] == byte(userdata.TypeComment) && len(c) >= 2+int(c[1]) {
+		s += ` comment "` + strings.TrimRight(string(c[2:2+int(c[1])]), "\x00") + `"`
 	}
 	return s
 }

@@ -81,22 +81,47 @@ func chainContent(as []attr) string {
 	return s
 }
 
+// Kinds of elements, by what a name in an image ends with after its path, a NUL
+// and the kind: a key, the end of an interval, or the first and the last key.
+const (
+	oneKey  = 'k'
+	endKey  = 'e'
+	twoKeys = 'r'
+)
+
+// addElements takes care to allocate little: a look reads thousands.
 func (im image) addElements(m message, as []attr) {
 	set := tableOf(m, text(as, unix.NFTA_SET_ELEM_LIST_TABLE)) + " " + text(as, unix.NFTA_SET_ELEM_LIST_SET)
-	for _, e := range attrs(get(as, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-		el := attrs(e.data)
-		end := number(el, unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0
-		key := get(attrs(get(el, unix.NFTA_SET_ELEM_KEY)), unix.NFTA_DATA_VALUE)
-		last := get(attrs(get(el, attrElemKeyEnd)), unix.NFTA_DATA_VALUE)
-		name := "element " + set + " " + printKey(key)
-		switch {
-		case end:
-			name += " (end)"
-		case last != nil && !bytes.Equal(last, key):
-			name += " to " + printKey(last)
+	path := []byte("element " + set + "\x00")
+	for e := range each(get(as, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+		kind, last := byte(oneKey), seek(e.data, attrElemKeyEnd, unix.NFTA_DATA_VALUE)
+		if last != nil {
+			kind = twoKeys
+		} else if flags := seek(e.data, unix.NFTA_SET_ELEM_FLAGS); len(flags) == 4 &&
+			binary.BigEndian.Uint32(flags)&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
+			kind = endKey
 		}
-		im.objects[name] = printData(get(el, unix.NFTA_SET_ELEM_DATA)) + content(el, unix.NFTA_SET_ELEM_USERDATA)
+		name := append(append(path, kind), seek(e.data, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE)...)
+		is := appendData(nil, seek(e.data, unix.NFTA_SET_ELEM_DATA))
+		is = append(is, seek(e.data, unix.NFTA_SET_ELEM_USERDATA)...)
+		im.objects[string(append(name, last...))] = string(is)
 	}
+}
+
+// printName makes the name of an object readable.
+func printName(name string) string {
+	path, raw, isElement := strings.Cut(name, "\x00")
+	if !isElement {
+		return name
+	}
+	kind, key := raw[0], []byte(raw[1:])
+	switch kind {
+	case endKey:
+		return path + " " + printKey(key) + " (end)"
+	case twoKeys:
+		return path + " " + printKey(key[:len(key)/2]) + " to " + printKey(key[len(key)/2:])
+	}
+	return path + " " + printKey(key)
 }
 
 // printKey makes a key of links' names and addresses readable, and keeps keys
@@ -120,17 +145,13 @@ func looksLikeName(b []byte) bool {
 	return len(name) > 0 && printable && len(bytes.TrimLeft(rest, "\x00")) == 0
 }
 
-// printData writes a register's data: a verdict or a value.
-func printData(b []byte) string {
-	if b == nil {
-		return ""
+// appendData adds what a register holds: a verdict or a value.
+func appendData(b, data []byte) []byte {
+	if v := seek(data, unix.NFTA_DATA_VERDICT); v != nil {
+		chain, _, _ := bytes.Cut(seek(v, unix.NFTA_VERDICT_CHAIN), []byte{0})
+		return append(append(append(b, "verdict "...), seek(v, unix.NFTA_VERDICT_CODE)...), chain...)
 	}
-	as := attrs(b)
-	if v := get(as, unix.NFTA_DATA_VERDICT); v != nil {
-		va := attrs(v)
-		return fmt.Sprintf("verdict %d %s;", int32(number(va, unix.NFTA_VERDICT_CODE)), text(va, unix.NFTA_VERDICT_CHAIN))
-	}
-	return fmt.Sprintf("%x;", get(as, unix.NFTA_DATA_VALUE))
+	return append(b, seek(data, unix.NFTA_DATA_VALUE)...)
 }
 
 func (im image) addRule(m message, as []attr) {
@@ -167,7 +188,7 @@ func printExpr(e []attr) string {
 		case name == "lookup" && a.typ == unix.NFTA_LOOKUP_SET_ID:
 			// Says which set within a transaction, and nothing after it.
 		case slices.Contains(nested[name], a.typ):
-			fmt.Fprintf(&b, "%d:%s", a.typ, printData(a.data))
+			fmt.Fprintf(&b, "%d:%x;", a.typ, appendData(nil, a.data))
 		case len(bytes.TrimLeft(a.data, "\x00")) > 0:
 			fmt.Fprintf(&b, "%d:%x;", a.typ, a.data)
 		}
@@ -180,14 +201,14 @@ func (im image) drift(have image) string {
 	var names []string
 	for name, is := range have.objects {
 		if should, ok := im.objects[name]; !ok {
-			names = append(names, name+" is foreign")
+			names = append(names, printName(name)+" is foreign")
 		} else if should != is {
-			names = append(names, name+" was changed")
+			names = append(names, printName(name)+" was changed")
 		}
 	}
 	for name := range im.objects {
 		if _, ok := have.objects[name]; !ok {
-			names = append(names, name+" is missing")
+			names = append(names, printName(name)+" is missing")
 		}
 	}
 	if len(names) == 0 {
