@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 )
 
 type dhcpcd struct{ scripted }
@@ -58,10 +59,19 @@ func (c *dhcpcd) Release(ctx context.Context) error {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	if err := c.tell(ctx, "-k"); err != nil {
-		return err
+	// dhcpcd 9.4 loses a signal that comes while it forks its listener, just
+	// after it was bound, and then -k waits for ten seconds in vain.
+	for {
+		try, stop := context.WithTimeout(ctx, 3*time.Second)
+		err := c.tell(try, "-k")
+		stop()
+		if err == nil {
+			return ignoreExit(ctx, c.p)
+		}
+		if ctx.Err() != nil {
+			return err
+		}
 	}
-	return ignoreExit(ctx, c.p)
 }
 
 // tell speaks to the running client. It finds it by the family and the link.
