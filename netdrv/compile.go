@@ -1,6 +1,7 @@
 package netdrv
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,37 +10,130 @@ import (
 // defaultMTU is what the kernel gives a bridge that is asked for none.
 const defaultMTU = 1500
 
-// Compile returns what the kernel should hold for the live networks. It cannot
-// fail: whatever may be wrong was found by Validate and Conflicts.
-func Compile(live []Network, host Host) State {
+// Intent is what a host is to look like.
+type Intent struct {
+	// Live networks stand; the others are declared, and hold on to their guests.
+	Live, Stopped []Network
+	// Members are guests' links on bridges, as Learn has them.
+	Members []Member
+	// Ports are the taps and macvtaps of ours that there are: somebody holds their
+	// other end open, so they are never made again, and go with their network.
+	Ports []Link
+}
+
+// Compile returns what the kernel should hold. It cannot fail: whatever may be
+// wrong was found by Validate and Conflicts.
+func Compile(in Intent, host Host) State {
 	var s State
-	for i := range live {
-		n := &live[i]
-		s.Links = append(s.Links, compileLink(n))
-		s.Sysctls = append(s.Sysctls, bridgeSysctls(n)...)
-		s.Addrs = append(s.Addrs, compileAddrs(n)...)
+	bridges, up := map[string]string{}, map[string]bool{}
+	for i := range in.Stopped {
+		up[in.Stopped[i].Name] = false
 	}
-	s.Sysctls = append(s.Sysctls, hostSysctls(live, host)...)
+	for i := range in.Live {
+		n := &in.Live[i]
+		s.network(n, host)
+		up[n.Name] = true
+		if n.Mode.OwnsBridge() {
+			bridges[n.Name] = n.Bridge.Name
+		}
+	}
+	s.Sysctls = append(s.Sysctls, hostSysctls(in.Live, host)...)
+	for _, m := range in.Members {
+		if bridge := bridges[m.Network]; bridge != "" {
+			m.Bridge = bridge
+			s.Members = append(s.Members, m)
+		}
+	}
+	for _, l := range in.Ports {
+		if live, declared := up[l.Network]; declared {
+			l.Up = live
+			s.Links = append(s.Links, l)
+		}
+	}
 	return s
 }
 
-func compileLink(n *Network) Link {
-	mtu := n.Bridge.MTU
-	if mtu == 0 {
-		mtu = defaultMTU
+func (s *State) network(n *Network, host Host) {
+	switch {
+	case n.Mode.OwnsBridge():
+		s.Links = append(s.Links, compileBridge(n, host))
+		s.Sysctls = append(s.Sysctls, bridgeSysctls(n)...)
+		s.Addrs = append(s.Addrs, bridgeAddrs(n)...)
+		s.Routes = append(s.Routes, compileRoutes(n)...)
+	case n.Mode == DirectLink && n.Direct.HostAccess:
+		s.Links = append(s.Links, compileMacvlan(n, host))
+		s.Addrs = append(s.Addrs, gateways(n)...)
 	}
-	return Link{Network: n.Name, Name: n.Bridge.Name, MAC: n.Bridge.MAC, MTU: mtu, Up: true}
 }
 
-// compileAddrs lists the gateways, and the link-local address that the kernel
-// is told not to make by itself (see bridgeSysctls).
-func compileAddrs(n *Network) []Addr {
+func compileBridge(n *Network, host Host) Link {
+	return Link{
+		Network: n.Name, Name: n.Bridge.Name, Kind: KindBridge, MAC: n.Bridge.MAC, Up: true,
+		MTU: EffectiveMTU(n, host),
+	}
+}
+
+// compileMacvlan is the host's own link beside its guests' (macvlan(4)): a link
+// cannot talk to the macvlans on it, but they can to each other.
+func compileMacvlan(n *Network, host Host) Link {
+	uplink := n.Direct.Uplinks[0]
+	return Link{
+		Network: n.Name, Name: n.Bridge.Name, Kind: KindMacvlan, MAC: n.Bridge.MAC, Up: true,
+		MTU: cmp.Or(max(n.Bridge.MTU, 0), host.Links[uplink].MTU, defaultMTU), Parent: uplink, Mode: DirectBridge,
+	}
+}
+
+// EffectiveMTU is what a network's bridge has and its guests are told: where it
+// follows the uplinks, the smallest of theirs, and never less than its families
+// need.
+func EffectiveMTU(n *Network, host Host) int {
+	if n.Bridge.MTU != AutoMTU {
+		return cmp.Or(n.Bridge.MTU, defaultMTU)
+	}
+	uplinks := n.Uplinks
+	if len(uplinks) == 0 && len(host.DefaultLinks) > 0 {
+		uplinks = host.DefaultLinks[:1]
+	}
+	mtu := 0
+	for _, u := range uplinks {
+		if l, ok := host.Links[u]; ok && (mtu == 0 || l.MTU < mtu) {
+			mtu = l.MTU
+		}
+	}
+	if n.HasIPv6() && mtu > 0 {
+		mtu = max(mtu, 1280)
+	}
+	return cmp.Or(mtu, defaultMTU)
+}
+
+func gateways(n *Network) []Addr {
 	var out []Addr
 	for _, s := range n.Subnets {
 		out = append(out, Addr{n.Name, n.Bridge.Name, s.Address})
 	}
+	return out
+}
+
+// bridgeAddrs lists the gateways, and the link-local address that the kernel is
+// told not to make by itself (see bridgeSysctls).
+func bridgeAddrs(n *Network) []Addr {
+	out := gateways(n)
 	if n.HasIPv6() {
 		out = append(out, Addr{n.Name, n.Bridge.Name, n.Bridge.MAC.LinkLocal()})
+	}
+	return out
+}
+
+// ip6Metric is the kernel's default metric of IPv6 routes (IP6_RT_PRIO_USER).
+const ip6Metric = 1024
+
+func compileRoutes(n *Network) []LinkRoute {
+	var out []LinkRoute
+	for _, r := range n.Routes {
+		if r.Metric == 0 && r.Via.Is6() {
+			r.Metric = ip6Metric
+		}
+		out = append(out, LinkRoute{n.Name, n.Bridge.Name, r.Destination, r.Via, r.Metric})
 	}
 	return out
 }
@@ -48,14 +142,23 @@ func compileAddrs(n *Network) []Addr {
 // (accept_ra, and with it SLAAC), and keeps IPv6 off a bridge that has no IPv6
 // subnet. addr_gen_mode 1 is "none": the kernel's own link-local address would
 // stay tentative on a bridge without ports, so ours is added without DAD.
+//
+// promote_secondaries lets a gateway be replaced by another of its subnet.
+// arp_ignore 1 is where the host is to be seen by no other address than the
+// network's: Linux answers ARP for all its addresses on any link.
 func bridgeSysctls(n *Network) []Sysctl {
-	set := func(key, value string) Sysctl {
-		return Sysctl{n.Name, n.Bridge.Name, "net/ipv6/conf/" + n.Bridge.Name + "/" + key, value}
+	set := func(family, key, value string) Sysctl {
+		return Sysctl{n.Name, n.Bridge.Name, "net/" + family + "/conf/" + n.Bridge.Name + "/" + key, value}
 	}
+	hide := "0"
+	if n.HostAccess.Limited || n.VeryIsolated() {
+		hide = "1"
+	}
+	out := []Sysctl{set("ipv4", "promote_secondaries", "1"), set("ipv4", "arp_ignore", hide)}
 	if !n.HasIPv6() {
-		return []Sysctl{set("disable_ipv6", "1")}
+		return append(out, set("ipv6", "disable_ipv6", "1"))
 	}
-	return []Sysctl{set("addr_gen_mode", "1"), set("accept_ra", "0"), set("disable_ipv6", "0")}
+	return append(out, set("ipv6", "addr_gen_mode", "1"), set("ipv6", "accept_ra", "0"), set("ipv6", "disable_ipv6", "0"))
 }
 
 // hostSysctls switches forwarding on for the families in use. It is never

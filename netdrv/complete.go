@@ -2,14 +2,20 @@ package netdrv
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
 // Complete returns n with every field filled in that must not change later:
-// the bridge's name and MAC, and the domain. What old, the stored definition
-// of the same name, has chosen stays chosen; old may be nil. taken says which
-// link names are in use, and random supplies the MAC's lower octets.
+// the bridge's name and MAC, and the domain; and ranges where DHCP is to serve a
+// whole subnet. What old, the stored definition of the same name, has chosen
+// stays chosen; old may be nil. taken says which link names are in use, and
+// random supplies the MAC's lower octets. Addresses are picked by Pick, before.
 func Complete(n Network, old *Network, taken func(link string) bool, random [3]byte) Network {
+	n = *n.Clone()
+	if n.Mode == ExistingBridge || !n.hasHostLink() {
+		return n
+	}
 	if old != nil {
 		n = inherit(n, old)
 	}
@@ -20,8 +26,11 @@ func Complete(n Network, old *Network, taken func(link string) bool, random [3]b
 		// 52:54:00 is what QEMU and libvirt use: locally administered, unicast.
 		n.Bridge.MAC = MAC{0x52, 0x54, 0x00, random[0], random[1], random[2]}
 	}
-	if n.DNS.Domain == "" && len(n.Subnets) > 0 {
+	if n.DNS.Domain == "" && len(n.Subnets) > 0 && n.Mode.OwnsBridge() {
 		n.DNS.Domain = defaultDomain(n.Name)
+	}
+	for i := range n.Subnets {
+		fillRanges(&n.Subnets[i])
 	}
 	return n
 }
@@ -34,6 +43,22 @@ func inherit(n Network, old *Network) Network {
 		n.Bridge.MAC = old.Bridge.MAC
 	}
 	return n
+}
+
+// fillRanges gives a whole IPv4 subnet to DHCP that names no addresses, but for
+// the gateway. IPv6 subnets have room for SLAAC, and want a word.
+func fillRanges(s *Subnet) {
+	p, d := s.Address, s.DHCP
+	if d == nil || len(d.Ranges) > 0 || len(d.Reservations) > 0 || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 16 {
+		return
+	}
+	first, last := p.Masked().Addr().Next(), Broadcast(p).Prev()
+	if first.Less(p.Addr()) {
+		d.Ranges = append(d.Ranges, Range{first, p.Addr().Prev()})
+	}
+	if p.Addr().Less(last) {
+		d.Ranges = append(d.Ranges, Range{p.Addr().Next(), last})
+	}
 }
 
 // defaultDomain puts a network's guests under .internal, which ICANN has set
@@ -56,6 +81,9 @@ func freeBridgeName(taken func(string) bool) string {
 // Clone returns a copy of n that shares no slice with it.
 func (n *Network) Clone() *Network {
 	c := *n
+	c.Bridge.Uplinks = slices.Clone(n.Bridge.Uplinks)
+	c.Direct.Uplinks = slices.Clone(n.Direct.Uplinks)
+	c.Uplinks = slices.Clone(n.Uplinks)
 	c.Subnets = slices.Clone(n.Subnets)
 	for i, s := range c.Subnets {
 		if s.DHCP != nil {
@@ -66,5 +94,12 @@ func (n *Network) Clone() *Network {
 		}
 	}
 	c.DNS.Forwarders = slices.Clone(n.DNS.Forwarders)
+	c.RA.Routes = slices.Clone(n.RA.Routes)
+	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
+	c.Routes = slices.Clone(n.Routes)
+	c.HostAccess.Services = slices.Clone(n.HostAccess.Services)
 	return &c
 }
+
+// wildcard reports whether p asks for any free prefix of its length.
+func wildcard(p netip.Prefix) bool { return p.IsValid() && p.Addr().IsUnspecified() }

@@ -1,7 +1,9 @@
 package netdrv
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Conflicts returns everything in which n collides with the other networks of
@@ -9,40 +11,136 @@ import (
 func Conflicts(n *Network, others []Network) Findings {
 	var fs Findings
 	for i := range others {
-		o := &others[i]
-		if o.Name == n.Name {
-			continue
-		}
-		if o.Bridge.Name == n.Bridge.Name {
-			fs.Add("bridge.name", "%s is the bridge of network %s", n.Bridge.Name, o.Name)
-		}
-		if o.Bridge.MAC == n.Bridge.MAC {
-			fs.Add("bridge.mac", "%s is the MAC of network %s's bridge", n.Bridge.MAC, o.Name)
-		}
-		for j, s := range n.Subnets {
-			for _, os := range o.Subnets {
-				if s.Address.Overlaps(os.Address) {
-					fs.Add(index("subnets", j)+".address", "%s overlaps %s of network %s", s.Address, os.Address, o.Name)
-				}
-			}
+		if o := &others[i]; o.Name != n.Name {
+			linkConflicts(&fs, n, o)
+			subnetConflicts(&fs, n, o)
 		}
 	}
 	return fs
 }
 
+func linkConflicts(fs *Findings, n, o *Network) {
+	// Any number of networks may hand out one bridge of the host.
+	shared := n.Mode == ExistingBridge && o.Mode == ExistingBridge && len(n.Bridge.Uplinks)*len(o.Bridge.Uplinks) == 0
+	if o.Bridge.Name == n.Bridge.Name && n.Bridge.Name != "" && !shared {
+		fs.Add("bridge.name", "%s is the bridge of network %s", n.Bridge.Name, o.Name)
+	}
+	if o.Bridge.MAC == n.Bridge.MAC && !n.Bridge.MAC.IsZero() {
+		fs.Add("bridge.mac", "%s is the MAC of network %s's bridge", n.Bridge.MAC, o.Name)
+	}
+	for i, u := range n.Direct.Uplinks {
+		path := index("direct.uplinks", i)
+		switch {
+		case slices.Contains(o.Bridge.Uplinks, u):
+			fs.Add(path, "%s is in the bridge of network %s, and a link in a bridge has no macvtap; use mode bridge with %s", u, o.Name, o.Bridge.Name)
+		case slices.Contains(o.Direct.Uplinks, u) && (n.Direct.Mode == DirectPassthrough || o.Direct.Mode == DirectPassthrough):
+			fs.Add(path, "%s is used by network %s, and passthrough wants it alone", u, o.Name)
+		}
+	}
+	for i, u := range n.Bridge.Uplinks {
+		if slices.Contains(o.Bridge.Uplinks, u) || slices.Contains(o.Direct.Uplinks, u) {
+			fs.Add(index("bridge.uplinks", i), "%s is an uplink of network %s", u, o.Name)
+		}
+	}
+}
+
+func subnetConflicts(fs *Findings, n, o *Network) {
+	for i, s := range n.Subnets {
+		for _, p := range o.prefixes() {
+			if s.Address.Overlaps(p) {
+				fs.Add(index("subnets", i)+".address", "%s overlaps %s of network %s", s.Address, p, o.Name)
+			}
+		}
+	}
+	for i, r := range n.Routes {
+		for _, p := range o.prefixes() {
+			if r.Destination.Overlaps(p) {
+				fs.Add(index("routes", i)+".destination", "%s overlaps %s of network %s", r.Destination, p, o.Name)
+			}
+		}
+	}
+}
+
+// prefixes are the network's subnets and what is routed into it.
+func (n *Network) prefixes() []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(n.Subnets)+len(n.Routes))
+	for _, s := range n.Subnets {
+		out = append(out, s.Address)
+	}
+	for _, r := range n.Routes {
+		out = append(out, r.Destination)
+	}
+	return out
+}
+
+// Overlaps reports whether one of the network's subnets or routes meets p.
+func (n *Network) Overlaps(p netip.Prefix) bool {
+	return slices.ContainsFunc(n.prefixes(), p.Overlaps)
+}
+
 // HostConflicts returns everything in which n collides with what the host had
-// before vnetd: a link of the bridge's name, and prefixes in use.
+// before vnetd, or misses from it: a link of the bridge's name, prefixes in use,
+// uplinks that are not there or not to be had.
 func HostConflicts(n *Network, host Host) Findings {
 	var fs Findings
-	if host.Links[n.Bridge.Name] {
-		fs.Add("bridge.name", "%s exists already and is not vnetd's; choose another name, or remove that link", n.Bridge.Name)
+	bridgeConflicts(&fs, n, host)
+	for i, u := range n.Uplinks {
+		if !host.HasLink(u) {
+			fs.Add(index("uplinks", i), "%s", noLink(u))
+		}
 	}
-	for i, s := range n.Subnets {
-		if p, ok := usedBy(s.Address, host); ok {
-			fs.Add(index("subnets", i)+".address", "%s is in use by the host: %s", s.Address, p)
+	for i, u := range n.Direct.Uplinks {
+		uplinkProblem(&fs, index("direct.uplinks", i), u, "", host)
+	}
+	for i, u := range n.Bridge.Uplinks {
+		uplinkProblem(&fs, index("bridge.uplinks", i), u, n.Bridge.Name, host)
+	}
+	for i, p := range n.prefixes() {
+		path := index("subnets", i) + ".address"
+		if i >= len(n.Subnets) {
+			path = index("routes", i-len(n.Subnets)) + ".destination"
+		}
+		if used, ok := usedBy(p, host); ok {
+			fs.Add(path, "%s is in use by the host: %s", p, used)
 		}
 	}
 	return fs
+}
+
+func bridgeConflicts(fs *Findings, n *Network, host Host) {
+	l, exists := host.Links[n.Bridge.Name]
+	if n.Mode == ExistingBridge && len(n.Bridge.Uplinks) == 0 {
+		switch {
+		case !exists:
+			fs.Add("bridge.name", "%s, or let vnetd build it on bridge.uplinks", noLink(n.Bridge.Name))
+		case l.Kind != "bridge":
+			fs.Add("bridge.name", "%s is no bridge, but a link of kind %s", n.Bridge.Name, l.Kind)
+		}
+		return
+	}
+	if exists {
+		fs.Add("bridge.name", "%s exists already and is not vnetd's; choose another name, or remove that link", n.Bridge.Name)
+	}
+}
+
+func noLink(name string) string {
+	return fmt.Sprintf("this host has no link %s (`ip link` lists them); create it first", name)
+}
+
+// uplinkProblem is about a link that guests are to share. It may be in the bridge
+// of the network itself.
+func uplinkProblem(fs *Findings, path, uplink, own string, host Host) {
+	l, exists := host.Links[uplink]
+	switch {
+	case !exists:
+		fs.Add(path, "%s", noLink(uplink))
+	case l.Master != "" && l.Master != own:
+		fs.Add(path, "%s is in %s already; use mode bridge with that, or take it out", uplink, l.Master)
+	case l.Kind == "bridge" && own != "":
+		fs.Add(path, "%s is a bridge itself, and Linux puts no bridge into a bridge", uplink)
+	case l.Kind == "loopback" || l.MAC.IsZero():
+		fs.Add(path, "%s is no Ethernet link", uplink)
+	}
 }
 
 func usedBy(p netip.Prefix, host Host) (HostPrefix, bool) {
@@ -52,12 +150,4 @@ func usedBy(p netip.Prefix, host Host) (HostPrefix, bool) {
 		}
 	}
 	return HostPrefix{}, false
-}
-
-// String says "address 10.0.0.5/8 on eth0" or "route to 10.0.0.0/8 by eth0".
-func (h HostPrefix) String() string {
-	if h.Route {
-		return "route to " + h.Prefix.String() + " by " + h.Link
-	}
-	return "address " + h.Prefix.String() + " on " + h.Link
 }

@@ -26,7 +26,8 @@ func (p Plan) String() string {
 // Diff returns the plans that make have equal to want, sorted by network, the
 // host's first; none if nothing is to be done. Within a plan, a link comes
 // before its settings, settings before addresses, and "up" last, so that no
-// guest sees a half-made bridge. A new address comes before an old one goes.
+// guest sees a half-made bridge; guests' links join after that. A new address
+// comes before an old one goes.
 func Diff(want, have State) []Plan {
 	d := differ{want: byLink(want), have: byLink(have), plans: map[string][]Step{}}
 	d.sysctls("")
@@ -38,6 +39,7 @@ func Diff(want, have State) []Plan {
 			d.add(l.Network, LinkDel{l.Name})
 		}
 	}
+	d.members(want.Members, have.Members)
 	return d.sorted()
 }
 
@@ -45,16 +47,20 @@ func Diff(want, have State) []Plan {
 type indexed struct {
 	links   map[string]Link
 	addrs   map[string][]Addr
+	routes  map[string][]LinkRoute
 	sysctls map[string][]Sysctl
 }
 
 func byLink(s State) indexed {
-	x := indexed{map[string]Link{}, map[string][]Addr{}, map[string][]Sysctl{}}
+	x := indexed{map[string]Link{}, map[string][]Addr{}, map[string][]LinkRoute{}, map[string][]Sysctl{}}
 	for _, l := range s.Links {
 		x.links[l.Name] = l
 	}
 	for _, a := range s.Addrs {
 		x.addrs[a.Link] = append(x.addrs[a.Link], a)
+	}
+	for _, r := range s.Routes {
+		x.routes[r.Link] = append(x.routes[r.Link], r)
 	}
 	for _, c := range s.Sysctls {
 		x.sysctls[c.Link] = append(x.sysctls[c.Link], c)
@@ -79,6 +85,11 @@ func (d *differ) sorted() []Plan {
 
 func (d *differ) link(l Link) {
 	h, exists := d.have.links[l.Name]
+	if exists && remade(l, h) {
+		d.add(l.Network, LinkDel{l.Name})
+		d.forget(l.Name)
+		h, exists = Link{}, false
+	}
 	up := h.Up
 	h.Up = l.Up
 	switch {
@@ -89,9 +100,26 @@ func (d *differ) link(l Link) {
 	}
 	d.sysctls(l.Name)
 	d.addrs(l)
-	if l.Up && !up {
+	switch {
+	case l.Up && !up:
 		d.add(l.Network, LinkUp{l.Name})
+	case !l.Up && up:
+		d.add(l.Network, LinkDown{l.Name})
 	}
+	d.routes(l)
+}
+
+// remade reports whether a link cannot become another: its kind, its parent and
+// its mode are for life.
+func remade(want, have Link) bool {
+	return want.Kind != have.Kind || want.Parent != have.Parent || want.Mode != have.Mode
+}
+
+// forget drops what goes with a link.
+func (d *differ) forget(link string) {
+	delete(d.have.addrs, link)
+	delete(d.have.routes, link)
+	delete(d.have.sysctls, link)
 }
 
 func (d *differ) addrs(l Link) {
@@ -102,7 +130,7 @@ func (d *differ) addrs(l Link) {
 		}
 	}
 	for _, a := range have {
-		if !holds(want, a) {
+		if !holds(want, a) && !kernelMade(a, l) {
 			d.add(l.Network, AddrDel{a})
 		}
 	}
@@ -110,6 +138,30 @@ func (d *differ) addrs(l Link) {
 
 func holds(list []Addr, a Addr) bool {
 	return slices.ContainsFunc(list, func(b Addr) bool { return a.Prefix == b.Prefix })
+}
+
+// kernelMade reports whether the kernel keeps an address by itself: on links
+// that are not bridges it is not told otherwise.
+func kernelMade(a Addr, l Link) bool {
+	return l.Kind != KindBridge && a.Prefix.Addr().Is6()
+}
+
+func (d *differ) routes(l Link) {
+	want, have := d.want.routes[l.Name], d.have.routes[l.Name]
+	for _, r := range have {
+		if !hasRoute(want, r) {
+			d.add(l.Network, RouteDel{r})
+		}
+	}
+	for _, r := range want {
+		if !hasRoute(have, r) {
+			d.add(l.Network, RouteAdd{r})
+		}
+	}
+}
+
+func hasRoute(list []LinkRoute, r LinkRoute) bool {
+	return slices.ContainsFunc(list, func(o LinkRoute) bool { o.Network = r.Network; return o == r })
 }
 
 // sysctls compares the settings of one link, or of the host when link is "".
@@ -121,4 +173,25 @@ func (d *differ) sysctls(link string) {
 			d.add(s.Network, SysctlSet{s})
 		}
 	}
+}
+
+// members puts guests' links back that have no master, or one that goes. One
+// that somebody put into another bridge is his, and one that is gone is gone.
+func (d *differ) members(want, have []Member) {
+	master := map[int]string{}
+	for _, m := range have {
+		master[m.Index] = m.Bridge
+	}
+	for _, m := range want {
+		if now, exists := master[m.Index]; exists && (now == "" || d.goes(now)) {
+			d.add(m.Network, MemberAdd{m})
+		}
+	}
+}
+
+// goes reports whether a link of ours is not wanted any more.
+func (d *differ) goes(link string) bool {
+	_, had := d.have.links[link]
+	_, wanted := d.want.links[link]
+	return had && !wanted
 }

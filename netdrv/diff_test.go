@@ -19,7 +19,7 @@ func dual() Network {
 }
 
 // have is the state that a kernel is in which has taken the networks.
-func have(networks ...Network) State { return Compile(networks, Host{}) }
+func have(networks ...Network) State { return Compile(Intent{Live: networks}, Host{}) }
 
 func TestPlans(t *testing.T) {
 	quiet := Network{Name: "quiet", Mode: Isolated, Bridge: Bridge{Name: "quiet0", MAC: MAC{2, 0, 0, 0, 30, 1}}}
@@ -32,7 +32,7 @@ func TestPlans(t *testing.T) {
 	for name, c := range map[string]struct{ want, have State }{
 		"nothing-to-do":         {have(lab(), dual(), quiet), have(lab(), dual(), quiet)},
 		"new-nat":               {have(lab()), State{}},
-		"new-dual-stack-beside": {Compile([]Network{lab(), dual()}, host), have(lab())},
+		"new-dual-stack-beside": {Compile(Intent{Live: []Network{lab(), dual()}}, host), have(lab())},
 		"very-isolated":         {have(quiet), State{}},
 		"gone":                  {State{}, have(lab(), quiet)},
 		"new-subnet-and-mtu":    {have(moved), have(lab())},

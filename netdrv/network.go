@@ -12,33 +12,93 @@ type Network struct {
 	Name    string
 	Mode    Mode
 	Bridge  Bridge
+	Direct  Direct
 	Subnets []Subnet
 	DNS     DNS
+	RA      RA
 	NAT     NATOptions
+	// Uplinks are the host's links through which a network of mode NAT or Route
+	// reaches the outside, and nothing else. None: any.
+	Uplinks []string
+	// Routes are prefixes behind guests.
+	Routes []StaticRoute
+	// HostAccess is what guests reach on the host besides DHCP, DNS and ICMP.
+	HostAccess HostAccess
 	// Autostart: the network is started when the host boots.
 	Autostart bool
 	// Transient: the definition does not outlive the network's being live.
 	Transient bool
 }
 
-// Bridge is the link that a network's guests are attached to.
+// Choice is a switch that may be left alone.
+type Choice uint8
+
+// The zero Choice leaves the decision to vnetd.
+const (
+	Default Choice = iota
+	Yes
+	No
+)
+
+// Or returns the choice, and def if there is none.
+func (c Choice) Or(def bool) bool {
+	if c == Default {
+		return def
+	}
+	return c == Yes
+}
+
+// Bridge is the link that a network's guests are attached to. Networks of mode
+// Direct have none.
 type Bridge struct {
 	// Name is the link's name, 1 to 15 bytes. Complete picks one if empty.
 	Name string
 	// MAC is fixed, so that guests' neighbour caches outlive the bridge.
-	// Complete picks one if zero.
+	// Complete picks one if zero. In mode Bridge it is zero: the bridge is the
+	// host's, and has its uplink's.
 	MAC MAC
-	// MTU in bytes; 0 leaves the kernel's 1500.
+	// MTU in bytes; 0 leaves the kernel's 1500, AutoMTU follows the uplinks.
 	MTU int
+	// Uplinks are the host's links on which the bridge of a network of mode
+	// ExistingBridge is built. None: the bridge is there already.
+	Uplinks []string
+}
+
+// AutoMTU is the MTU that follows the uplinks, or the link of the host's
+// default route where a network names none.
+const AutoMTU = -1
+
+// Direct is how guests get at an uplink in mode Direct.
+type Direct struct {
+	Uplinks []string
+	Mode    DirectMode
+	// HostAccess: the host gets a macvlan of its own on the first uplink, called
+	// Bridge.Name, with the addresses of the subnets.
+	HostAccess bool
 }
 
 // Subnet is the host's address on a network with its prefix, and what is
 // served there.
 type Subnet struct {
-	// Address is the gateway with its prefix length: 192.168.122.1/24.
+	// Address is the gateway with its prefix length: 192.168.122.1/24. An
+	// unspecified one, 0.0.0.0/24 or ::/64, asks Pick for a free prefix.
 	Address netip.Prefix
 	// DHCP is nil where none is served.
 	DHCP *DHCP
+	// SLAAC: guests make addresses of an IPv6 prefix themselves. See Autonomous.
+	SLAAC Choice
+}
+
+// IsIPv6 reports whether the subnet is of that family.
+func (s *Subnet) IsIPv6() bool { return s.Address.Addr().Is6() }
+
+// Stateful reports whether DHCP gives addresses on the subnet.
+func (s *Subnet) Stateful() bool { return s.DHCP != nil && !s.DHCP.Stateless }
+
+// Autonomous reports whether guests make addresses of the prefix themselves
+// (the A flag of RFC 4862): by default where DHCP gives none, and only in a /64.
+func (s *Subnet) Autonomous() bool {
+	return s.IsIPv6() && s.Address.Bits() == 64 && s.SLAAC.Or(!s.Stateful())
 }
 
 // DHCP is what the DHCP server hands out on a subnet.
@@ -47,6 +107,8 @@ type DHCP struct {
 	// LeaseTime of 0 means DefaultLeaseTime.
 	LeaseTime    time.Duration
 	Reservations []Reservation
+	// Stateless gives options and no addresses, IPv6 only (RFC 8415 section 6.1).
+	Stateless bool
 }
 
 // DefaultLeaseTime is what dnsmasq and therefore libvirt's users have.
@@ -61,17 +123,25 @@ type Range struct{ Start, End netip.Addr }
 // Contains reports whether a is in the range.
 func (r Range) Contains(a netip.Addr) bool { return r.Start.Compare(a) <= 0 && a.Compare(r.End) <= 0 }
 
-// Reservation binds an address to a guest's MAC.
+// Reservation binds an address to a guest's MAC, or to its DUID in IPv6.
 type Reservation struct {
-	MAC      MAC
+	MAC MAC
+	// DUID is in octets, not in hexadecimal (RFC 8415 section 11); with it, MAC
+	// is zero.
+	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
 }
 
 // DNS is what the DNS server of a network knows.
 type DNS struct {
-	// Domain is the network's own zone, never forwarded. Complete sets it.
-	Domain     string
+	// Enabled by default, where the network has a subnet.
+	Enabled Choice
+	// Domain is the network's own zone. Complete sets it.
+	Domain string
+	// LocalOnly, the default: what the zone lacks does not exist. If No, it is
+	// forwarded.
+	LocalOnly  Choice
 	Forwarders []Forwarder
 }
 
@@ -81,11 +151,34 @@ type Forwarder struct {
 	Address netip.AddrPort
 }
 
+// RA is what router advertisements say on a network with IPv6 subnets
+// (RFC 4861 section 6.2.1).
+type RA struct {
+	// Enabled by default.
+	Enabled Choice
+	// Interval is MaxRtrAdvInterval; 0 means DefaultRAInterval.
+	Interval time.Duration
+	// Lifetime is AdvDefaultLifetime; 0 means three times the interval. Networks
+	// that do not forward say 0, whatever stands here.
+	Lifetime   time.Duration
+	Preference Preference
+	// Routes are prefixes that are reached through the host (RFC 4191).
+	Routes []netip.Prefix
+}
+
+// DefaultRAInterval is RFC 4861's.
+const DefaultRAInterval = 10 * time.Minute
+
 // NATOptions is meaningful in mode NAT only.
 type NATOptions struct {
 	// Ports are the source ports that TCP and UDP may leave with; zero means
 	// DefaultNATPorts.
 	Ports PortRange
+	// Addresses are source addresses to leave with, at most a range of each
+	// family. Without, the kernel picks the address of the link.
+	Addresses []Range
+	// IPv6 translates IPv6, too (NAT66).
+	IPv6 bool
 }
 
 // PortRange is a range of ports, both ends included.
@@ -97,6 +190,40 @@ var DefaultNATPorts = PortRange{1024, 65535}
 
 // IsZero reports whether the range is not set.
 func (p PortRange) IsZero() bool { return p == PortRange{} }
+
+// StaticRoute is a prefix that is reached through a guest.
+type StaticRoute struct {
+	Destination netip.Prefix
+	Via         netip.Addr
+	Metric      int // 0: the kernel's default, 0 in IPv4 and 1024 in IPv6
+}
+
+// HostAccess is what guests reach on the host besides DHCP, DNS and ICMP.
+type HostAccess struct {
+	// Limited: the services, on the host's addresses on the network, and nothing
+	// else. If not, vnetd has no rule about it.
+	Limited  bool
+	Services []Service
+}
+
+// Service is a range of ports of a protocol.
+type Service struct {
+	Protocol Protocol
+	Ports    PortRange
+}
+
+// Protocol is an IP protocol's number (RFC 5237).
+type Protocol uint8
+
+// The protocols that services are made of.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// VeryIsolated reports whether the network is a bridge and nothing else.
+func (n *Network) VeryIsolated() bool { return n.Mode == Isolated && len(n.Subnets) == 0 }
 
 // Gateways returns the host's addresses on the network, in order.
 func (n *Network) Gateways() []netip.Addr {

@@ -1,31 +1,64 @@
 package netdrv
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // State is what the kernel should hold for us (want) or holds (have). It names
-// nothing that is not ours.
+// nothing that is not ours, but for guests' links as members of bridges.
 type State struct {
 	Links   []Link
 	Addrs   []Addr
+	Routes  []LinkRoute
 	Sysctls []Sysctl
+	Members []Member
 }
 
-// Link is a bridge of ours.
+// Link is a link of ours: a bridge, the host's macvlan of mode direct, or a
+// guest's tap or macvtap that a port was made for.
 type Link struct {
 	// Network owns the link. In have it is read from the link's alias, and is
 	// empty when a crash came between making the link and naming its owner.
 	Network string
 	Name    string
+	Kind    Kind
 	MAC     MAC
 	MTU     int
 	Up      bool
+	// Parent and Mode are those of a macvlan or macvtap.
+	Parent string
+	Mode   DirectMode
 }
+
+// Kind is ip-link's word for what a link is.
+type Kind string
+
+// The kinds of links that we make.
+const (
+	KindBridge  Kind = "bridge"
+	KindMacvlan Kind = "macvlan"
+	KindMacvtap Kind = "macvtap"
+	KindTap     Kind = "tun" // the kernel's word for tap and tun alike
+)
+
+// IsPort reports whether the link is a guest's.
+func (l *Link) IsPort() bool { return l.Kind == KindTap || l.Kind == KindMacvtap }
 
 // Addr is an address on a link of ours.
 type Addr struct {
 	Network string
 	Link    string
 	Prefix  netip.Prefix
+}
+
+// LinkRoute is a route of ours, in the main table.
+type LinkRoute struct {
+	Network     string
+	Link        string
+	Destination netip.Prefix
+	Via         netip.Addr
+	Metric      int
 }
 
 // Sysctl is a kernel setting; Key is a path below /proc/sys, because a link's
@@ -37,16 +70,44 @@ type Sysctl struct {
 	Value   string
 }
 
+// Member is a guest's link as a port of a bridge. Its index tells it from
+// another link that has the name later.
+type Member struct {
+	Network string
+	Link    string
+	Index   int
+	// Bridge is the link's master; empty if it has none.
+	Bridge string
+}
+
 // Host is what the kernel holds that is not ours, as far as it matters to us.
 type Host struct {
-	// Links are the names of all links that are not ours.
-	Links map[string]bool
+	// Links are all links that are not ours, by name.
+	Links map[string]HostLink
 	// Prefixes are in use by the host: addresses and routes, but for default
 	// routes and what hangs on our links.
 	Prefixes []HostPrefix
+	// DefaultLinks are the links of default routes, the preferred one first.
+	DefaultLinks []string
 	// RALinks have a default route learned by the kernel from router
 	// advertisements, with the value of their accept_ra.
 	RALinks map[string]string
+}
+
+// HasLink reports whether a link of that name is there that is not ours.
+func (h *Host) HasLink(name string) bool {
+	_, ok := h.Links[name]
+	return ok
+}
+
+// HostLink is a link that is not ours.
+type HostLink struct {
+	Index  int
+	Kind   string // ip-link's word; "device" for hardware
+	Master string // the bridge or bond that it is in
+	Up     bool
+	MTU    int
+	MAC    MAC
 }
 
 // HostPrefix is a prefix that the host itself uses.
@@ -55,3 +116,19 @@ type HostPrefix struct {
 	Link   string
 	Route  bool // a route and not an address
 }
+
+// String says "address 10.0.0.5/8 on eth0" or "route to 10.0.0.0/8 by eth0".
+func (h HostPrefix) String() string {
+	if h.Route {
+		return "route to " + h.Prefix.String() + " by " + h.Link
+	}
+	return "address " + h.Prefix.String() + " on " + h.Link
+}
+
+const aliasPrefix = "vnetd:"
+
+// Alias is what a link of network carries as its alias, for people and for us.
+func Alias(network string) string { return aliasPrefix + network }
+
+// ParseAlias is the inverse of Alias.
+func ParseAlias(alias string) (network string, ok bool) { return strings.CutPrefix(alias, aliasPrefix) }

@@ -10,26 +10,41 @@ import (
 type Step interface{ String() string }
 
 type (
-	// LinkAdd makes a bridge, down, with its MAC and MTU, and says in its alias
+	// LinkAdd makes a link, down, with its MAC and MTU, and says in its alias
 	// whose it is.
 	LinkAdd struct{ Link Link }
-	// LinkSet changes MAC, MTU, alias and up of a bridge that exists. Only the
+	// LinkSet changes MAC, MTU, alias and up of a link that exists. Only the
 	// fields that differ are set.
 	LinkSet struct{ Link, Have Link }
-	// LinkUp brings a bridge up.
-	LinkUp struct{ Name string }
-	// LinkDel removes a bridge. Its ports stay, without a master.
+	// LinkUp and LinkDown bring a link up and down.
+	LinkUp   struct{ Name string }
+	LinkDown struct{ Name string }
+	// LinkDel removes a link. A bridge's ports stay, without a master.
 	LinkDel struct{ Name string }
 	// AddrAdd and AddrDel change one address; IPv6 is added without duplicate
 	// address detection, for a bridge without ports has no carrier to do it on.
 	AddrAdd struct{ Addr Addr }
 	AddrDel struct{ Addr Addr }
+	// RouteAdd and RouteDel change one route, marked as ours by its protocol.
+	RouteAdd struct{ Route LinkRoute }
+	RouteDel struct{ Route LinkRoute }
+	// MemberAdd makes a guest's link a port of a bridge.
+	MemberAdd struct{ Member Member }
 	// SysctlSet writes one setting.
 	SysctlSet struct{ Sysctl Sysctl }
 )
 
 func (s LinkAdd) String() string {
-	return fmt.Sprintf("ip link add %s address %s mtu %d type bridge", s.Link.Name, s.Link.MAC, s.Link.MTU)
+	l := s.Link
+	out := []string{"ip link add", l.Name}
+	if l.Parent != "" {
+		out = append(out, "link", l.Parent)
+	}
+	out = append(out, "address", l.MAC.String(), "mtu", fmt.Sprint(l.MTU), "type", string(l.Kind))
+	if l.Mode != 0 {
+		out = append(out, "mode", l.Mode.String())
+	}
+	return strings.Join(out, " ")
 }
 
 func (s LinkSet) String() string {
@@ -46,8 +61,9 @@ func (s LinkSet) String() string {
 	return strings.Join(out, " ")
 }
 
-func (s LinkUp) String() string  { return "ip link set " + s.Name + " up" }
-func (s LinkDel) String() string { return "ip link del " + s.Name }
+func (s LinkUp) String() string   { return "ip link set " + s.Name + " up" }
+func (s LinkDown) String() string { return "ip link set " + s.Name + " down" }
+func (s LinkDel) String() string  { return "ip link del " + s.Name }
 
 func (s AddrAdd) String() string {
 	nodad := ""
@@ -61,14 +77,22 @@ func (s AddrDel) String() string {
 	return fmt.Sprintf("ip addr del %s dev %s", s.Addr.Prefix, s.Addr.Link)
 }
 
+func (s RouteAdd) String() string { return "ip route add " + s.Route.String() }
+func (s RouteDel) String() string { return "ip route del " + s.Route.String() }
+
+// String says "10.99.0.0/16 via 10.20.0.5 dev virbr1 metric 5", as ip does.
+func (r LinkRoute) String() string {
+	s := fmt.Sprintf("%s via %s dev %s", r.Destination, r.Via, r.Link)
+	if r.Metric != 0 {
+		s += fmt.Sprintf(" metric %d", r.Metric)
+	}
+	return s
+}
+
+func (s MemberAdd) String() string {
+	return fmt.Sprintf("ip link set %s master %s", s.Member.Link, s.Member.Bridge)
+}
+
 func (s SysctlSet) String() string {
 	return fmt.Sprintf("sysctl -w %s=%s", s.Sysctl.Key, s.Sysctl.Value)
 }
-
-const aliasPrefix = "vnetd:"
-
-// Alias is what a link of network carries as its alias, for people and for us.
-func Alias(network string) string { return aliasPrefix + network }
-
-// ParseAlias is the inverse of Alias.
-func ParseAlias(alias string) (network string, ok bool) { return strings.CutPrefix(alias, aliasPrefix) }

@@ -9,26 +9,58 @@ import (
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 func validateSubnets(fs *Findings, n *Network) {
-	if len(n.Subnets) == 0 && n.Mode != Isolated && n.Mode != Open && n.Mode != 0 {
+	if len(n.Subnets) == 0 && n.Mode.Forwards() && n.Mode != Open {
 		fs.Add("subnets", "are missing: mode %s needs at least one address, such as {address: 192.168.100.1/24}", n.Mode)
 	}
+	if len(n.Subnets) > 0 && (n.Mode == ExistingBridge || n.Mode == DirectLink && !n.Direct.HostAccess) {
+		fs.Add("subnets", "are not vnetd's in mode %s: addresses, DHCP and DNS come from the network outside", n.Mode)
+		return
+	}
 	served := false
-	for i, s := range n.Subnets {
-		path := index("subnets", i)
+	for i := range n.Subnets {
+		s, path := &n.Subnets[i], index("subnets", i)
 		validateAddress(fs, path+".address", s.Address)
-		for j := range i {
-			if n.Subnets[j].Address.IsValid() && s.Address.IsValid() && n.Subnets[j].Address.Overlaps(s.Address) {
-				fs.Add(path+".address", "%s overlaps %s.address %s", s.Address, index("subnets", j), n.Subnets[j].Address)
-			}
-		}
-		if s.DHCP == nil || !s.Address.IsValid() {
+		validateOverlap(fs, n, i)
+		if !s.Address.IsValid() {
 			continue
 		}
-		if served {
-			fs.Add(path+".dhcp", "is the second of this network: one subnet can be served by DHCP")
+		validateSLAAC(fs, n, path, s)
+		if s.DHCP == nil {
+			continue
 		}
-		served = true
-		validateDHCP(fs, path+".dhcp", s)
+		if n.Mode == DirectLink {
+			fs.Add(path+".dhcp", "is the outside network's business in mode direct; leave it out")
+		}
+		if served && !s.IsIPv6() {
+			fs.Add(path+".dhcp", "is the second of this network: one IPv4 subnet can be served by DHCP")
+		}
+		served = served || !s.IsIPv6()
+		validateDHCP(fs, path+".dhcp", *s)
+	}
+}
+
+func validateOverlap(fs *Findings, n *Network, i int) {
+	s := n.Subnets[i]
+	for j := range i {
+		if n.Subnets[j].Address.IsValid() && s.Address.IsValid() && n.Subnets[j].Address.Overlaps(s.Address) {
+			fs.Add(index("subnets", i)+".address", "%s overlaps %s.address %s", s.Address, index("subnets", j), n.Subnets[j].Address)
+		}
+	}
+}
+
+// validateSLAAC: guests make addresses of 64-bit prefixes only (RFC 4862
+// section 5.5.3, with RFC 4291 section 2.5.1).
+func validateSLAAC(fs *Findings, n *Network, path string, s *Subnet) {
+	switch {
+	case !s.IsIPv6():
+		if s.SLAAC != Default {
+			fs.Add(path+".slaac", "is for IPv6 subnets")
+		}
+	case s.Address.Bits() == 64:
+	case s.SLAAC == Yes:
+		fs.Add(path+".slaac", "%s cannot be used for SLAAC, which needs a /64", s.Address.Masked())
+	case s.SLAAC == Default && !s.Stateful() && n.RA.Enabled != No && n.Mode.OwnsBridge():
+		fs.Add(path+".address", "%s is no prefix for SLAAC, which needs a /64: use a /64, give dhcp.ranges, or say slaac: false if guests configure themselves", s.Address)
 	}
 }
 
@@ -66,12 +98,14 @@ func Broadcast(p netip.Prefix) netip.Addr {
 }
 
 func validateDHCP(fs *Findings, path string, s Subnet) {
-	if s.Address.Addr().Is6() {
-		fs.Add(path, "DHCP for IPv6 subnets is not served by this version; leave dhcp out and give guests static addresses")
-		return
-	}
 	d := s.DHCP
-	if len(d.Ranges) == 0 && len(d.Reservations) == 0 {
+	nothing := len(d.Ranges) == 0 && len(d.Reservations) == 0
+	switch {
+	case d.Stateless && !s.IsIPv6():
+		fs.Add(path+".stateless", "is for IPv6 subnets")
+	case d.Stateless && !nothing:
+		fs.Add(path+".stateless", "gives no addresses; leave out ranges and reservations, or stateless")
+	case nothing && !d.Stateless:
 		fs.Add(path, "has neither ranges nor reservations: nothing could be handed out")
 	}
 	if d.LeaseTime != 0 && d.LeaseTime < MinLeaseTime {
@@ -103,7 +137,7 @@ func validateRange(fs *Findings, path string, r Range, subnet netip.Prefix) {
 	switch {
 	case r.End.Less(r.Start):
 		fs.Add(path, "ends at %s before it starts at %s", r.End, r.Start)
-	case rangeSize(r) > maxRange:
+	case r.Start.Is4() && rangeSize(r) > maxRange:
 		fs.Add(path, "%s to %s holds more than %d addresses", r.Start, r.End, maxRange)
 	}
 }
@@ -131,15 +165,14 @@ func rangeSize(r Range) uint64 {
 }
 
 func validateReservations(fs *Findings, path string, rs []Reservation, subnet netip.Prefix) {
-	macs, addrs, names := map[MAC]int{}, map[netip.Addr]int{}, map[string]int{}
+	macs, addrs, names := map[string]int{}, map[netip.Addr]int{}, map[string]int{}
 	for i, r := range rs {
 		at := index(path, i)
-		if r.MAC.IsZero() {
-			fs.Add(at+".mac", "is missing")
-		} else if r.MAC.IsMulticast() {
-			fs.Add(at+".mac", "%s is a multicast address, which no guest can have", r.MAC)
-		} else {
-			once(fs, at+".mac", path, macs, r.MAC, i)
+		validateClient(fs, at, r, subnet)
+		if !r.MAC.IsZero() {
+			once(fs, at+".mac", path, macs, r.MAC.String(), i)
+		} else if r.DUID != "" {
+			once(fs, at+".duid", path, macs, fmt.Sprintf("%x", r.DUID), i)
 		}
 		if why := reservedProblem(r.Address, subnet); why != "" {
 			fs.Add(at+".address", "%s", why)
@@ -153,6 +186,23 @@ func validateReservations(fs *Findings, path string, rs []Reservation, subnet ne
 			fs.Add(at+".hostname", "%q is not a host name: letters, digits and '-', 1 to 63, no dots", r.Hostname)
 		}
 		once(fs, at+".hostname", path, names, strings.ToLower(r.Hostname), i)
+	}
+}
+
+// validateClient is about the one that a reservation is for.
+func validateClient(fs *Findings, at string, r Reservation, subnet netip.Prefix) {
+	switch {
+	case r.DUID != "" && subnet.Addr().Is4():
+		fs.Add(at+".duid", "is for IPv6; in IPv4 a reservation is by MAC")
+	case r.DUID != "" && !r.MAC.IsZero():
+		fs.Add(at+".duid", "excludes mac; give one of the two")
+	case r.DUID != "" && (len(r.DUID) < 3 || len(r.DUID) > 130): // RFC 8415 section 11.1
+		fs.Add(at+".duid", "is %d octets long; a DUID has 3 to 130", len(r.DUID))
+	case r.DUID != "":
+	case r.MAC.IsZero():
+		fs.Add(at+".mac", "is missing")
+	case r.MAC.IsMulticast():
+		fs.Add(at+".mac", "%s is a multicast address, which no guest can have", r.MAC)
 	}
 }
 

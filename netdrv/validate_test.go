@@ -21,7 +21,7 @@ func lab() Network {
 			DHCP: &DHCP{
 				Ranges: []Range{rng("192.168.10.100", "192.168.10.200")},
 				Reservations: []Reservation{
-					{MAC{2, 0, 0, 0, 10, 11}, netip.MustParseAddr("192.168.10.11"), "web"},
+					{MAC: MAC{2, 0, 0, 0, 10, 11}, Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web"},
 				},
 			},
 		}},
@@ -122,7 +122,7 @@ func TestConflicts(t *testing.T) {
 func TestHostConflicts(t *testing.T) {
 	n := lab()
 	host := Host{
-		Links: map[string]bool{"eth0": true},
+		Links: map[string]HostLink{"eth0": {}},
 		Prefixes: []HostPrefix{
 			{Prefix: netip.MustParsePrefix("203.0.113.2/24"), Link: "eth0"},
 			{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Link: "wg0", Route: true},
@@ -132,7 +132,7 @@ func TestHostConflicts(t *testing.T) {
 	if diff := cmp.Diff(want, lines(HostConflicts(&n, host))); diff != "" {
 		t.Error(diff)
 	}
-	host.Prefixes, host.Links["lab0"] = nil, true
+	host.Prefixes, host.Links["lab0"] = nil, HostLink{}
 	if got := lines(HostConflicts(&n, host)); len(got) != 1 || !strings.Contains(got[0], "lab0 exists already") {
 		t.Errorf("got %q, want a finding about lab0", got)
 	}
@@ -145,7 +145,7 @@ func TestRelocate(t *testing.T) {
 		t.Errorf("moved on a free host: %v %s", said, diff)
 	}
 	host := Host{
-		Links:    map[string]bool{"lab0": true, "lab1": true},
+		Links:    map[string]HostLink{"lab0": {}, "lab1": {}},
 		Prefixes: []HostPrefix{{Prefix: netip.MustParsePrefix("192.168.10.0/23"), Link: "eth0"}},
 	}
 	got, said := Relocate(n, host)
@@ -164,12 +164,12 @@ func TestRelocate(t *testing.T) {
 
 func TestComplete(t *testing.T) {
 	taken := func(link string) bool { return link == "vnbr0" }
-	n := Complete(Network{Name: "lab", Subnets: make([]Subnet, 1)}, nil, taken, [3]byte{1, 2, 3})
+	n := Complete(Network{Name: "lab", Mode: NAT, Subnets: make([]Subnet, 1)}, nil, taken, [3]byte{1, 2, 3})
 	if n.Bridge.Name != "vnbr1" || n.Bridge.MAC.String() != "52:54:00:01:02:03" || n.DNS.Domain != "lab.internal" {
 		t.Errorf("got %+v %+v", n.Bridge, n.DNS)
 	}
-	again := Complete(Network{Name: "lab", Subnets: make([]Subnet, 1)}, &n, taken, [3]byte{9, 9, 9})
-	if again.Bridge != n.Bridge {
+	again := Complete(Network{Name: "lab", Mode: NAT, Subnets: make([]Subnet, 1)}, &n, taken, [3]byte{9, 9, 9})
+	if again.Bridge.Name != n.Bridge.Name || again.Bridge.MAC != n.Bridge.MAC {
 		t.Errorf("a change of the definition moved the bridge: %+v, was %+v", again.Bridge, n.Bridge)
 	}
 }

@@ -95,11 +95,11 @@ func TestFindings(t *testing.T) {
 		"letters swapped":       {"name: a\nmdoe: nat", "f:2:1: mdoe: unknown key: did you mean mode?"},
 		"the proto's own name":  {"subnets: [{dhcp: {lease_time: 1h}}]", "f:1:19: subnets[0].dhcp.lease_time: unknown key: did you mean leaseTime?"},
 		"a level too high":      {"subnets: [{leaseTime: 1h}]", "f:1:12: subnets[0].leaseTime: unknown key: did you mean dhcp.leaseTime?"},
-		"two levels too high":   {"ranges: []", "f:1:1: ranges: unknown key: did you mean subnets[0].dhcp.ranges?"},
-		"unheard of":            {"bridge: {vlanFiltering: true}", "f:1:10: bridge.vlanFiltering: unknown key: known are name, mac, mtu"},
-		"case of an enum":       {"mode: NAT", `f:1:7: mode: wants one of nat, route, open, isolated, not "NAT": did you mean nat?`},
-		"the contract's word":   {"mode: MODE_ROUTE", `f:1:7: mode: wants one of nat, route, open, isolated, not "MODE_ROUTE": did you mean route?`},
-		"the unset enum":        {"mode: unspecified", `f:1:7: mode: wants one of nat, route, open, isolated, not "unspecified"`},
+		"two levels too high":   {"reservations: []", "f:1:1: reservations: unknown key: did you mean subnets[0].dhcp.reservations?"},
+		"unheard of":            {"bridge: {vlanFiltering: true}", "f:1:10: bridge.vlanFiltering: unknown key: known are name, mac, mtu, uplinks"},
+		"case of an enum":       {"mode: NAT", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "NAT": did you mean nat?`},
+		"the contract's word":   {"mode: MODE_ROUTE", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "MODE_ROUTE": did you mean route?`},
+		"the unset enum":        {"mode: unspecified", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "unspecified"`},
 		"a list as text":        {"subnets: 10.0.0.1/24", `f:1:10: subnets: wants a list, not "10.0.0.1/24": did you mean subnets: [10.0.0.1/24]?`},
 		"a list as a mapping":   {"subnets: {address: 10.0.0.1/24}", "f:1:10: subnets: wants a list, not keys and values: put a - before the first key of each element"},
 		"a mapping as text":     {"bridge: virbr0", `f:1:9: bridge: wants keys and values, not "virbr0": did you mean {name: virbr0}?`},
@@ -116,9 +116,9 @@ func TestFindings(t *testing.T) {
 		"an alias to nothing":   {"bridge: *b", "f:1: unknown anchor 'b' referenced"},
 		"in the second of two":  {"name: a\n---\nname: b\nbrige: {}", "f:4:1: brige: unknown key: did you mean bridge?"},
 		"half of a JSON object": {`{"name": "a"`, "f:1: did not find expected ',' or '}'"},
-		"all at once": {"nam: a\nmode: nta\nbridge: {mtu: big}", `f:1:1: nam: unknown key: did you mean name?
-f:2:7: mode: wants one of nat, route, open, isolated, not "nta": did you mean nat?
-f:3:15: bridge.mtu: wants a whole number from 0 to 4294967295, not "big"`},
+		"all at once": {"nam: a\nmode: nta\nnat: {ports: {start: big}}", `f:1:1: nam: unknown key: did you mean name?
+f:2:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "nta": did you mean nat?
+f:3:22: nat.ports.start: wants a whole number from 0 to 4294967295, not "big"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("f", []byte(tt.in))
@@ -146,7 +146,7 @@ func TestReadAsWritten(t *testing.T) {
 func TestJSONIsReadAsJSON(t *testing.T) {
 	in := "{\n\t\"name\":\"a\\/b\",\t\"dns\":{\"domain\":\"\\ud83d\\ude00\"},\n\t\"bridge\":{\"mtu\":9000}}\n{\"name\":\"second\"}"
 	got, err := Parse("f", []byte(in))
-	if err != nil || len(got) != 2 || got[0].Name != "a/b" || got[0].Dns.Domain != "😀" || got[0].Bridge.Mtu != 9000 {
+	if err != nil || len(got) != 2 || got[0].Name != "a/b" || got[0].Dns.Domain != "😀" || got[0].Bridge.Mtu != "9000" {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -104,7 +104,7 @@ child:
 words: ["yes", "1e3", "52:54:00:12:34:56", "~x"]
 spans: [1s, 1h]
 colours: [dark-red]
-labels: {a: "1", b.c: "", "no": "no"}
+labels: {a: 1, b.c: "", "no": "no"}
 byNumber:
   "-1": {}
   "7": {text: seven}

@@ -119,7 +119,7 @@ func (e *encoder) value(v protoreflect.Value, fd protoreflect.FieldDescriptor) *
 		}
 		return e.message(v.Message(), false)
 	case protoreflect.StringKind:
-		return text(v.String())
+		return number(v.String())
 	case protoreflect.BytesKind:
 		return text(base64.StdEncoding.EncodeToString(v.Bytes()))
 	case protoreflect.EnumKind:
@@ -132,6 +132,15 @@ func (e *encoder) value(v protoreflect.Value, fd protoreflect.FieldDescriptor) *
 		return plain("!!bool", v.String())
 	}
 	return plain("!!int", v.String())
+}
+
+// number writes a string that is a plain number (an MTU, which may be a word,
+// too) without quotes. It is read back as the string that it was.
+func number(s string) *yaml.Node {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil && strconv.FormatUint(n, 10) == s {
+		return plain("!!int", s)
+	}
+	return text(s)
 }
 
 func floatText(f float64, bits int) string {

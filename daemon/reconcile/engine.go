@@ -40,8 +40,9 @@ const settle = 100 * time.Millisecond
 type Kernel interface {
 	// Observe returns everything that is ours, and what the host has besides.
 	Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
-	// ObserveLink returns what is ours of one link.
-	ObserveLink(ctx context.Context, name string) (netdrv.State, error)
+	// ObserveLinks returns what is ours of some links, with the guests' links in
+	// them, and where some other guests' links are, by index.
+	ObserveLinks(ctx context.Context, names []string, members []int) (netdrv.State, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
 	// Watch returns a function that calls wake after anything may have changed.
@@ -98,6 +99,8 @@ type Engine struct {
 	spacing  time.Duration
 	status   map[string]Status
 	bridges  map[string]string // link of each network as of the last round
+	members  []netdrv.Member   // guests' links as of the last round
+	host     netdrv.Host       // as of the last full look
 	retries  map[string]*retry
 	problems map[string]error // what is wrong with no network in particular
 }
@@ -112,7 +115,7 @@ type work struct {
 // New returns an engine that has not looked yet.
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
-		Parts: parts, log: log, wake: make(chan struct{}, 1), spacing: settle,
+		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{},
 		problems: map[string]error{},
 	}

@@ -27,6 +27,11 @@ func (e *Engine) round(ctx context.Context, w work) {
 	start := time.Now()
 	r := &round{Engine: e, full: w.full, entries: e.Store.List(), failed: map[string]error{}}
 	r.pick(w.names)
+	if slices.ContainsFunc(r.scope, hasMacvtaps) {
+		// They are found by their alias only.
+		r.full = true
+		r.pick(nil)
+	}
 	if !r.full && len(r.scope) == 0 && len(r.gone) == 0 {
 		return
 	}
@@ -39,18 +44,19 @@ func (e *Engine) round(ctx context.Context, w work) {
 		r.conclude(entry, r.failed[entry.Network.Name])
 	}
 	r.remember()
-	if w.full {
+	if r.full {
 		e.mu.Lock()
 		// A full look may take a tenth of the time, and no more.
 		e.spacing = min(max(settle, 10*time.Since(start)), time.Second)
 		e.mu.Unlock()
 	}
-	e.log.Debug("round done", "full", w.full, "networks", len(r.scope), "took", time.Since(start), "failed", len(r.failed))
+	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", time.Since(start), "failed", len(r.failed))
 }
 
 // pick finds what the round is about.
 func (r *round) pick(names map[string]bool) {
 	stored := map[string]bool{}
+	r.scope, r.gone = nil, nil
 	for _, entry := range r.entries {
 		stored[entry.Network.Name] = true
 		if r.full || names[entry.Network.Name] {
@@ -65,6 +71,8 @@ func (r *round) pick(names map[string]bool) {
 		}
 	}
 }
+
+func hasMacvtaps(e store.Entry) bool { return e.Network.Mode == netdrv.DirectLink }
 
 func (r *round) run(ctx context.Context) error {
 	plans, err := r.plan(ctx)
@@ -91,33 +99,40 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
-	return netdrv.Diff(netdrv.Compile(live(r.scope), host), have), nil
+	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: r.learn(have.Members), Ports: ports(have)}
+	return netdrv.Diff(netdrv.Compile(in, host), have), nil
 }
 
+// observe looks at what the round is about. What the host has besides is known
+// as of the last full look: its changes ask for another one.
 func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
-	if r.full || r.needsHost() {
-		have, host, err := r.Kernel.Observe(ctx)
-		return r.inScope(have), host, err
+	if !r.full {
+		have, err := r.Kernel.ObserveLinks(ctx, r.links(), r.guests())
+		return r.inScope(have), r.Host(), err
 	}
-	var have netdrv.State
-	for _, link := range r.links() {
-		s, err := r.Kernel.ObserveLink(ctx, link)
-		if err != nil {
-			return have, netdrv.Host{}, err
-		}
-		have.Links = append(have.Links, s.Links...)
-		have.Addrs = append(have.Addrs, s.Addrs...)
-		have.Sysctls = append(have.Sysctls, s.Sysctls...)
+	have, host, err := r.Kernel.Observe(ctx)
+	if err != nil {
+		return have, host, err
 	}
-	return have, netdrv.Host{}, nil
+	r.mu.Lock()
+	r.host = host
+	r.mu.Unlock()
+	return r.inScope(have), host, nil
 }
 
-// needsHost reports whether forwarding of IPv6 may have to be switched on:
-// then the host's own routes matter (netdrv.Host.RALinks).
-func (r *round) needsHost() bool {
-	return slices.ContainsFunc(r.scope, func(e store.Entry) bool {
-		return e.Live && e.Network.Mode.Forwards() && e.Network.HasIPv6()
-	})
+// guests are the indexes of the guests' links of the networks in scope.
+func (r *round) guests() []int {
+	scope := map[string]bool{}
+	for _, entry := range r.scope {
+		scope[entry.Network.Name] = true
+	}
+	var out []int
+	for _, m := range r.Members() {
+		if scope[m.Network] {
+			out = append(out, m.Index)
+		}
+	}
+	return out
 }
 
 // inScope leaves out what the round is not about, and the links of networks
@@ -248,11 +263,25 @@ func (r *round) remember() {
 	}
 }
 
-func live(entries []store.Entry) []netdrv.Network {
+func live(entries []store.Entry) []netdrv.Network    { return networks(entries, true) }
+func stopped(entries []store.Entry) []netdrv.Network { return networks(entries, false) }
+
+func networks(entries []store.Entry, live bool) []netdrv.Network {
 	var out []netdrv.Network
 	for _, e := range entries {
-		if e.Live {
+		if e.Live == live {
 			out = append(out, e.Network)
+		}
+	}
+	return out
+}
+
+// ports are the taps and macvtaps of ours.
+func ports(have netdrv.State) []netdrv.Link {
+	var out []netdrv.Link
+	for _, l := range have.Links {
+		if l.IsPort() {
+			out = append(out, l)
 		}
 	}
 	return out

@@ -120,7 +120,7 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	others := s.networks()
 	var random [3]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	n = netdrv.Complete(n, old, func(link string) bool { return host.Links[link] || hasBridge(others, link) }, random)
+	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random)
 	what := "network " + n.Name
 	if fs := wire.Validate(&n, unread); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)

@@ -6,6 +6,7 @@
 //	STATE/networks/NAME.yaml   a definition, with its revision
 //	RUNTIME/networks/NAME.yaml a transient definition; gone with the boot
 //	RUNTIME/live/NAME          the network is meant to run; gone with the boot
+//	RUNTIME/members.json       whose guests' links are; gone with the boot
 //
 // Every write is whole and on stable storage before the call returns. A file
 // that cannot be read is kept as it is and reported; the others count.

@@ -18,25 +18,48 @@ func full() netdrv.Network {
 	return netdrv.Network{
 		Name:   "lab",
 		Mode:   netdrv.NAT,
-		Bridge: netdrv.Bridge{Name: "lab0", MAC: netdrv.MAC{2, 0, 0, 0, 10, 1}, MTU: 1400},
+		Bridge: netdrv.Bridge{Name: "lab0", MAC: netdrv.MAC{2, 0, 0, 0, 10, 1}, MTU: 1400, Uplinks: []string{"eno1"}},
+		Direct: netdrv.Direct{Uplinks: []string{"eno2"}, Mode: netdrv.DirectVEPA, HostAccess: true},
 		Subnets: []netdrv.Subnet{{
 			Address: netip.MustParsePrefix("192.168.10.1/24"),
 			DHCP: &netdrv.DHCP{
 				Ranges:    []netdrv.Range{{Start: netip.MustParseAddr("192.168.10.2"), End: netip.MustParseAddr("192.168.10.9")}},
 				LeaseTime: 2 * time.Hour,
 				Reservations: []netdrv.Reservation{
-					{MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web"},
+					{
+						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02",
+						Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web",
+					},
 				},
+				Stateless: true,
 			},
-		}, {Address: netip.MustParsePrefix("fd00:10::1/64")}},
+			SLAAC: netdrv.No,
+		}},
 		DNS: netdrv.DNS{
-			Domain: "lab.test",
+			Enabled:   netdrv.No,
+			Domain:    "lab.test",
+			LocalOnly: netdrv.Yes,
 			Forwarders: []netdrv.Forwarder{
 				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
 				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
 			},
 		},
-		NAT:       netdrv.NATOptions{Ports: netdrv.PortRange{Start: 2000, End: 3000}},
+		NAT: netdrv.NATOptions{
+			Ports:     netdrv.PortRange{Start: 2000, End: 3000},
+			Addresses: []netdrv.Range{{Start: netip.MustParseAddr("203.0.113.5"), End: netip.MustParseAddr("203.0.113.9")}},
+			IPv6:      true,
+		},
+		RA: netdrv.RA{
+			Enabled: netdrv.Yes, Interval: time.Minute, Lifetime: time.Hour, Preference: netdrv.Low,
+			Routes: []netip.Prefix{netip.MustParsePrefix("fd00:99::/48")},
+		},
+		Uplinks: []string{"eno3"},
+		Routes: []netdrv.StaticRoute{
+			{Destination: netip.MustParsePrefix("10.99.0.0/16"), Via: netip.MustParseAddr("192.168.10.5"), Metric: 7},
+		},
+		HostAccess: netdrv.HostAccess{
+			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
+		},
 		Autostart: true,
 		Transient: true,
 	}
@@ -126,10 +149,10 @@ func TestUnreadable(t *testing.T) {
 	got := Validate(&n, unread)
 	want := []string{
 		`bridge.mac: "nonsense" is not an Ethernet address such as 52:54:00:12:34:56`,
-		`nat.ports: 70000 to 80000 is not a range of ports`,
 		`subnets[0].address: "192.168.10.1" has no prefix length: write it as in 192.168.10.1/24`,
 		`subnets[1].dhcp.ranges[0].start: "x" is not an IP address`,
 		`dns.forwarders[0].address: "dns.example" is not ADDRESS or ADDRESS:PORT`,
+		`nat.ports: 70000 to 80000 is not a range of ports`,
 	}
 	for i := range max(len(got), len(want)) {
 		if i >= len(got) || i >= len(want) || got[i].String() != want[i] {

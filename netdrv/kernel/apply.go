@@ -30,24 +30,32 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.linkSet(s)
 	case netdrv.LinkUp:
 		return k.withOurs(s.Name, k.nl.LinkSetUp)
+	case netdrv.LinkDown:
+		return k.withOurs(s.Name, k.nl.LinkSetDown)
 	case netdrv.LinkDel:
 		return k.linkDel(s.Name)
 	case netdrv.AddrAdd:
 		return k.withOurs(s.Addr.Link, func(l netlink.Link) error { return k.nl.AddrReplace(l, addr(s.Addr.Prefix)) })
 	case netdrv.AddrDel:
 		return k.addrDel(s.Addr)
+	case netdrv.RouteAdd:
+		return k.withOurs(s.Route.Link, func(l netlink.Link) error { return k.nl.RouteReplace(route(s.Route, l)) })
+	case netdrv.RouteDel:
+		return k.routeDel(s.Route)
+	case netdrv.MemberAdd:
+		return k.memberAdd(s.Member)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	}
 	panic(fmt.Sprintf("kernel: unknown step %T", s))
 }
 
-// linkAdd relies on the kernel's defaults for a new bridge: STP is off, and
-// with it the forward delay does not count.
 func (k *Kernel) linkAdd(l netdrv.Link) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr, attrs.Group = l.Name, l.MTU, l.MAC[:], Group
-	err := k.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	link, err := k.newLink(l)
+	if err != nil {
+		return err
+	}
+	err = k.nl.LinkAdd(link)
 	if errors.Is(err, unix.EEXIST) {
 		// Ours from a round that was cut short, or an error from withOurs.
 		err = nil
@@ -95,11 +103,38 @@ func (k *Kernel) addrDel(a netdrv.Addr) error {
 	return err
 }
 
+func (k *Kernel) routeDel(r netdrv.LinkRoute) error {
+	err := k.withOurs(r.Link, func(l netlink.Link) error { return k.nl.RouteDel(route(r, l)) })
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+func route(r netdrv.LinkRoute, l netlink.Link) *netlink.Route {
+	return &netlink.Route{
+		LinkIndex: l.Attrs().Index, Dst: ipNet(r.Destination), Gw: r.Via.AsSlice(), Priority: r.Metric, Protocol: Protocol,
+	}
+}
+
+// memberAdd puts a guest's link into a bridge of ours. It is found by its index,
+// and may have got another name since; one that is gone is no error.
+func (k *Kernel) memberAdd(m netdrv.Member) error {
+	link, err := k.nl.LinkByIndex(m.Index)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.withOurs(m.Bridge, func(bridge netlink.Link) error { return k.nl.LinkSetMaster(link, bridge) })
+}
+
 // withOurs runs f on a link by name, and refuses one that is not ours: between
 // the look and the step somebody may have made another of the same name.
 func (k *Kernel) withOurs(name string, f func(netlink.Link) error) error {
 	l, err := k.nl.LinkByName(name)
-	if _, missing := err.(netlink.LinkNotFoundError); missing {
+	if missing(err) {
 		return unix.ENODEV
 	}
 	if err != nil {
@@ -114,7 +149,7 @@ func (k *Kernel) withOurs(name string, f func(netlink.Link) error) error {
 // addr is p as the kernel wants it: without duplicate address detection, which
 // never ends on a bridge that has no ports.
 func addr(p netip.Prefix) *netlink.Addr {
-	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	a := &netlink.Addr{IPNet: ipNet(p)}
 	if p.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
 		return a
@@ -123,4 +158,8 @@ func addr(p netip.Prefix) *netlink.Addr {
 		a.Broadcast = netdrv.Broadcast(p).AsSlice()
 	}
 	return a
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

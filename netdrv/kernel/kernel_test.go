@@ -65,7 +65,7 @@ func (h *host) converge(networks ...netdrv.Network) []string {
 		if err != nil {
 			return err
 		}
-		for _, p := range netdrv.Diff(netdrv.Compile(networks, outside), have) {
+		for _, p := range netdrv.Diff(netdrv.Compile(netdrv.Intent{Live: networks}, outside), have) {
 			for _, s := range p.Steps {
 				steps = append(steps, s.String())
 				if err := h.k.Apply(context.Background(), s); err != nil {
@@ -164,7 +164,7 @@ func TestForeignBridgeIsNotTouched(t *testing.T) {
 	h.Run(t, "ip link add quiet0 type bridge")
 	before := h.ip("quiet0")
 	err := h.Do(func() error {
-		return h.k.Apply(context.Background(), netdrv.LinkAdd{Link: netdrv.Compile([]netdrv.Network{quiet}, netdrv.Host{}).Links[0]})
+		return h.k.Apply(context.Background(), netdrv.LinkAdd{Link: netdrv.Compile(netdrv.Intent{Live: []netdrv.Network{quiet}}, netdrv.Host{}).Links[0]})
 	})
 	if err == nil || !strings.Contains(err.Error(), "quiet0 exists already and is not vnetd's") {
 		t.Errorf("got %v, want an error about a bridge that is not ours", err)
@@ -174,7 +174,7 @@ func TestForeignBridgeIsNotTouched(t *testing.T) {
 	}
 	h.in(func() error {
 		have, outside, err := h.k.Observe(context.Background())
-		if len(have.Links) != 0 || !outside.Links["quiet0"] {
+		if len(have.Links) != 0 || !outside.HasLink("quiet0") {
 			t.Errorf("taken for ours: %+v, %+v", have.Links, outside.Links)
 		}
 		return err

@@ -2,9 +2,11 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,24 +14,28 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
+// Protocol marks our routes (RTA_PROTOCOL): "v" in ASCII. `ip route show proto
+// 118` lists them.
+const Protocol = 118
+
 // hostSysctls are read in every round.
 var hostSysctls = []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"}
 
-// linkSysctls are read for each link of ours, below net/ipv6/conf/LINK.
-var linkSysctls = []string{"addr_gen_mode", "accept_ra", "disable_ipv6"}
+// linkSysctls are read for each bridge of ours; %s is its name.
+var linkSysctls = []string{
+	"net/ipv4/conf/%s/promote_secondaries", "net/ipv4/conf/%s/arp_ignore",
+	"net/ipv6/conf/%s/addr_gen_mode", "net/ipv6/conf/%s/accept_ra", "net/ipv6/conf/%s/disable_ipv6",
+}
 
 // Observe returns everything in the kernel that is ours, and what the host has
-// besides.
+// besides. The State's members are all links that could be a guest's.
 func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
 	links, err := dump(ctx, k.nl.LinkList)
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list links: %w", err)
 	}
-	o := observer{sys: k.sys, links: map[int]netlink.Link{}}
-	o.host.Links = map[string]bool{}
-	for _, l := range links {
-		o.link(l)
-	}
+	o := k.observer()
+	o.take(links)
 	addrs, err := dump(ctx, func() ([]netlink.Addr, error) { return k.nl.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list addresses: %w", err)
@@ -41,6 +47,7 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list routes: %w", err)
 	}
+	slices.SortStableFunc(routes, func(a, b netlink.Route) int { return a.Priority - b.Priority })
 	for _, r := range routes {
 		o.route(r)
 	}
@@ -52,30 +59,85 @@ func (k *Kernel) allRoutes() ([]netlink.Route, error) {
 	return k.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 }
 
-// ObserveLink returns what is ours of one link: an empty State if there is no
-// such link or it is somebody else's. It costs the same on a host with one
+// ObserveLinks returns what is ours of some links, by name, and of the guests'
+// links in them; and where some other guests' links are, by index. What is
+// missing or somebody else's is left out. It costs the same on a host with one
 // network as with a thousand.
-func (k *Kernel) ObserveLink(ctx context.Context, name string) (netdrv.State, error) {
-	o := observer{sys: k.sys, links: map[int]netlink.Link{}}
-	o.host.Links = map[string]bool{}
-	l, err := k.nl.LinkByName(name)
-	if _, missing := err.(netlink.LinkNotFoundError); missing {
-		o.readHostSysctls()
-		return o.state, o.err
+func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int) (netdrv.State, error) {
+	o := k.observer()
+	if err := o.look(ctx, k, names, members); err != nil {
+		return netdrv.State{}, err
 	}
-	if err != nil {
-		return netdrv.State{}, fmt.Errorf("look up link %s: %w", name, err)
+	for _, l := range o.links {
+		if !ours(l) {
+			continue
+		}
+		if err := o.addresses(ctx, k, l); err != nil {
+			return netdrv.State{}, err
+		}
 	}
-	o.link(l)
+	o.readHostSysctls()
+	return o.state, o.err
+}
+
+// look takes the links in question.
+func (o *observer) look(ctx context.Context, k *Kernel, names []string, members []int) error {
+	var links []netlink.Link
+	for _, name := range names {
+		l, err := k.nl.LinkByName(name)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up link %s: %w", name, err)
+		}
+		links = append(links, l)
+		ports, err := k.ports(ctx, l.Attrs().Index)
+		if err != nil {
+			return fmt.Errorf("list the ports of %s: %w", name, err)
+		}
+		links = append(links, ports...)
+	}
+	for _, index := range members {
+		l, err := k.nl.LinkByIndex(index)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up link %d: %w", index, err)
+		}
+		links = append(links, l)
+	}
+	o.take(links)
+	return nil
+}
+
+func missing(err error) bool {
+	var not netlink.LinkNotFoundError
+	return errors.As(err, &not) || errors.Is(err, unix.ENODEV)
+}
+
+// addresses takes the addresses and the routes of one link of ours.
+func (o *observer) addresses(ctx context.Context, k *Kernel, l netlink.Link) error {
+	name := l.Attrs().Name
 	addrs, err := dump(ctx, func() ([]netlink.Addr, error) { return k.nl.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
-		return netdrv.State{}, fmt.Errorf("list addresses of %s: %w", name, err)
+		return fmt.Errorf("list addresses of %s: %w", name, err)
 	}
 	for _, a := range addrs {
 		o.addr(a)
 	}
-	o.readHostSysctls()
-	return o.state, o.err
+	routes, err := dump(ctx, func() ([]netlink.Route, error) {
+		filter := &netlink.Route{LinkIndex: l.Attrs().Index, Protocol: Protocol}
+		return k.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return fmt.Errorf("list routes of %s: %w", name, err)
+	}
+	for _, r := range routes {
+		o.route(r)
+	}
+	return nil
 }
 
 // observer sorts what the kernel lists into ours and the host's.
@@ -87,22 +149,86 @@ type observer struct {
 	err   error
 }
 
-func ours(l netlink.Link) bool { return l != nil && l.Attrs().Group == Group && l.Type() == "bridge" }
+func (k *Kernel) observer() *observer {
+	return &observer{
+		sys: k.sys, links: map[int]netlink.Link{},
+		host: netdrv.Host{Links: map[string]netdrv.HostLink{}},
+	}
+}
 
-func (o *observer) link(l netlink.Link) {
+// kinds are what we make links of.
+var kinds = []string{"bridge", "macvlan", "macvtap", "tuntap"}
+
+func ours(l netlink.Link) bool {
+	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())
+}
+
+// take sorts links; masters and parents are known once all are there.
+func (o *observer) take(links []netlink.Link) {
+	for _, l := range links {
+		o.links[l.Attrs().Index] = l
+	}
+	for _, l := range o.links {
+		if ours(l) {
+			o.ourLink(l)
+		} else {
+			o.hostLink(l)
+		}
+		if l.Type() != "bridge" && l.Type() != "device" {
+			a := l.Attrs()
+			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Bridge: o.name(a.MasterIndex)})
+		}
+	}
+	slices.SortFunc(o.state.Links, func(a, b netdrv.Link) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(o.state.Members, func(a, b netdrv.Member) int { return a.Index - b.Index })
+}
+
+// name returns a link's name by index; of one that was not listed, a word that
+// is nobody's name.
+func (o *observer) name(index int) string {
+	if index == 0 {
+		return ""
+	}
+	if l := o.links[index]; l != nil {
+		return l.Attrs().Name
+	}
+	return "/"
+}
+
+func (o *observer) ourLink(l netlink.Link) {
 	a := l.Attrs()
-	o.links[a.Index] = l
-	if !ours(l) {
-		o.host.Links[a.Name] = true
+	network, _ := netdrv.ParseAlias(a.Alias)
+	link := netdrv.Link{Network: network, Name: a.Name, Kind: kind(l), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
+	copy(link.MAC[:], a.HardwareAddr)
+	if mode, ok := directMode(l); ok {
+		link.Mode, link.Parent = mode, o.name(a.ParentIndex)
+	}
+	o.state.Links = append(o.state.Links, link)
+	if link.Kind != netdrv.KindBridge {
 		return
 	}
-	network, _ := netdrv.ParseAlias(a.Alias)
-	link := netdrv.Link{Network: network, Name: a.Name, MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
-	copy(link.MAC[:], a.HardwareAddr)
-	o.state.Links = append(o.state.Links, link)
 	for _, key := range linkSysctls {
-		o.sysctl(network, a.Name, "net/ipv6/conf/"+a.Name+"/"+key)
+		o.sysctl(network, a.Name, fmt.Sprintf(key, a.Name))
 	}
+}
+
+func kind(l netlink.Link) netdrv.Kind {
+	if l.Type() == "tuntap" {
+		return netdrv.KindTap
+	}
+	return netdrv.Kind(l.Type())
+}
+
+func (o *observer) hostLink(l netlink.Link) {
+	a := l.Attrs()
+	h := netdrv.HostLink{
+		Index: a.Index, Kind: l.Type(), Master: o.name(a.MasterIndex), Up: a.Flags&net.FlagUp != 0, MTU: a.MTU,
+	}
+	copy(h.MAC[:], a.HardwareAddr)
+	if a.Flags&net.FlagLoopback != 0 {
+		h.Kind = "loopback"
+	}
+	o.host.Links[a.Name] = h
 }
 
 func (o *observer) sysctl(network, link, key string) {
@@ -130,19 +256,21 @@ func (o *observer) addr(a netlink.Addr) {
 	}
 }
 
-// route takes down the host's routes but for default routes, which cover
-// everything, and what the kernel derives from addresses.
+// route takes down our routes, and the host's but for default routes, which
+// cover everything, and what the kernel derives from addresses.
 func (o *observer) route(r netlink.Route) {
 	l := o.links[r.LinkIndex]
 	p, ok := prefix(r.Dst)
 	if !ok || p.Bits() == 0 {
-		if l != nil && r.Protocol == unix.RTPROT_RA {
-			o.raLink(l.Attrs().Name)
-		}
+		o.defaultRoute(l, r)
 		return
 	}
 	a := p.Addr()
-	if r.Protocol == unix.RTPROT_KERNEL || ours(l) || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsLoopback() {
+	switch {
+	case ours(l) && r.Protocol == Protocol:
+		o.ourRoute(l, p, r)
+		return
+	case r.Protocol == unix.RTPROT_KERNEL, ours(l), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsLoopback():
 		return
 	}
 	via := "(no link)"
@@ -150,6 +278,27 @@ func (o *observer) route(r netlink.Route) {
 		via = l.Attrs().Name
 	}
 	o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: p, Link: via, Route: true})
+}
+
+func (o *observer) ourRoute(l netlink.Link, p netip.Prefix, r netlink.Route) {
+	network, _ := netdrv.ParseAlias(l.Attrs().Alias)
+	via, _ := netip.AddrFromSlice(r.Gw)
+	o.state.Routes = append(o.state.Routes, netdrv.LinkRoute{
+		Network: network, Link: l.Attrs().Name, Destination: p, Via: via.Unmap(), Metric: r.Priority,
+	})
+}
+
+func (o *observer) defaultRoute(l netlink.Link, r netlink.Route) {
+	if l == nil || ours(l) {
+		return
+	}
+	name := l.Attrs().Name
+	if !slices.Contains(o.host.DefaultLinks, name) {
+		o.host.DefaultLinks = append(o.host.DefaultLinks, name)
+	}
+	if r.Protocol == unix.RTPROT_RA {
+		o.raLink(name)
+	}
 }
 
 func (o *observer) raLink(name string) {

@@ -52,6 +52,15 @@ const (
 	EventType_EVENT_TYPE_LEASE_EXPIRED EventType = 11
 	// A guest found its address in use; it is kept out for a while.
 	EventType_EVENT_TYPE_LEASE_DECLINED EventType = 12
+	// Something of vnetd's was found changed by others, and mended: message says
+	// what, steps say how.
+	EventType_EVENT_TYPE_REPAIRED EventType = 13
+	// A guest's link was there when the watch began.
+	EventType_EVENT_TYPE_PORT_PRESENT EventType = 14
+	// A guest's link joined its network.
+	EventType_EVENT_TYPE_PORT_ATTACHED EventType = 15
+	// A guest's link left its network, or is gone.
+	EventType_EVENT_TYPE_PORT_DETACHED EventType = 16
 )
 
 // Enum value maps for EventType.
@@ -70,6 +79,10 @@ var (
 		10: "EVENT_TYPE_LEASE_RELEASED",
 		11: "EVENT_TYPE_LEASE_EXPIRED",
 		12: "EVENT_TYPE_LEASE_DECLINED",
+		13: "EVENT_TYPE_REPAIRED",
+		14: "EVENT_TYPE_PORT_PRESENT",
+		15: "EVENT_TYPE_PORT_ATTACHED",
+		16: "EVENT_TYPE_PORT_DETACHED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":     0,
@@ -85,6 +98,10 @@ var (
 		"EVENT_TYPE_LEASE_RELEASED":  10,
 		"EVENT_TYPE_LEASE_EXPIRED":   11,
 		"EVENT_TYPE_LEASE_DECLINED":  12,
+		"EVENT_TYPE_REPAIRED":        13,
+		"EVENT_TYPE_PORT_PRESENT":    14,
+		"EVENT_TYPE_PORT_ATTACHED":   15,
+		"EVENT_TYPE_PORT_DETACHED":   16,
 	}
 )
 
@@ -180,7 +197,13 @@ type WatchResponse struct {
 	// The network, for events about one.
 	Network *Network `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
 	// The lease, for events about one.
-	Lease         *Lease `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease *Lease `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	// The port, for events about one.
+	Port *Port `protobuf:"bytes,5,opt,name=port,proto3" json:"port,omitempty"`
+	// What was found, for a person.
+	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// What was done to the host, as ip(8) and nft(8) would say it.
+	Steps         []string `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,19 +266,43 @@ func (x *WatchResponse) GetLease() *Lease {
 	return nil
 }
 
+func (x *WatchResponse) GetPort() *Port {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
 var File_vnet_v1_event_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x13vnet/v1/event.proto\x12\avnet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13vnet/v1/lease.proto\x1a\x15vnet/v1/network.proto\"K\n" +
+	"\x13vnet/v1/event.proto\x12\avnet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13vnet/v1/lease.proto\x1a\x15vnet/v1/network.proto\x1a\x12vnet/v1/port.proto\"K\n" +
 	"\fWatchRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12!\n" +
-	"\fonly_changes\x18\x02 \x01(\bR\vonlyChanges\"\xb9\x01\n" +
+	"\fonly_changes\x18\x02 \x01(\bR\vonlyChanges\"\x8c\x02\n" +
 	"\rWatchResponse\x12&\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x12.vnet.v1.EventTypeR\x04type\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
 	"\anetwork\x18\x03 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12$\n" +
-	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease*\x91\x03\n" +
+	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12!\n" +
+	"\x04port\x18\x05 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
+	"\x05steps\x18\a \x03(\tR\x05steps*\x83\x04\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_TYPE_SYNCED\x10\x01\x12\x1e\n" +
@@ -270,7 +317,11 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x19EVENT_TYPE_LEASE_RELEASED\x10\n" +
 	"\x12\x1c\n" +
 	"\x18EVENT_TYPE_LEASE_EXPIRED\x10\v\x12\x1d\n" +
-	"\x19EVENT_TYPE_LEASE_DECLINED\x10\f2H\n" +
+	"\x19EVENT_TYPE_LEASE_DECLINED\x10\f\x12\x17\n" +
+	"\x13EVENT_TYPE_REPAIRED\x10\r\x12\x1b\n" +
+	"\x17EVENT_TYPE_PORT_PRESENT\x10\x0e\x12\x1c\n" +
+	"\x18EVENT_TYPE_PORT_ATTACHED\x10\x0f\x12\x1c\n" +
+	"\x18EVENT_TYPE_PORT_DETACHED\x10\x102H\n" +
 	"\fEventService\x128\n" +
 	"\x05Watch\x12\x15.vnet.v1.WatchRequest\x1a\x16.vnet.v1.WatchResponse0\x01B+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 
@@ -295,19 +346,21 @@ var file_vnet_v1_event_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 	(*Network)(nil),               // 4: vnet.v1.Network
 	(*Lease)(nil),                 // 5: vnet.v1.Lease
+	(*Port)(nil),                  // 6: vnet.v1.Port
 }
 var file_vnet_v1_event_proto_depIdxs = []int32{
 	0, // 0: vnet.v1.WatchResponse.type:type_name -> vnet.v1.EventType
 	3, // 1: vnet.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
 	4, // 2: vnet.v1.WatchResponse.network:type_name -> vnet.v1.Network
 	5, // 3: vnet.v1.WatchResponse.lease:type_name -> vnet.v1.Lease
-	1, // 4: vnet.v1.EventService.Watch:input_type -> vnet.v1.WatchRequest
-	2, // 5: vnet.v1.EventService.Watch:output_type -> vnet.v1.WatchResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 4: vnet.v1.WatchResponse.port:type_name -> vnet.v1.Port
+	1, // 5: vnet.v1.EventService.Watch:input_type -> vnet.v1.WatchRequest
+	2, // 6: vnet.v1.EventService.Watch:output_type -> vnet.v1.WatchResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_event_proto_init() }
@@ -317,6 +370,7 @@ func file_vnet_v1_event_proto_init() {
 	}
 	file_vnet_v1_lease_proto_init()
 	file_vnet_v1_network_proto_init()
+	file_vnet_v1_port_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -38,8 +38,14 @@ const (
 	Mode_MODE_ROUTE Mode = 2
 	// Addresses, DHCP and DNS, and not one firewall rule.
 	Mode_MODE_OPEN Mode = 3
-	// Guests and host talk, and nothing goes in or out beyond the host.
+	// Guests and host talk, and nothing goes in or out beyond the host. Without
+	// a subnet: a bridge and nothing else.
 	Mode_MODE_ISOLATED Mode = 4
+	// Guests join a bridge that the host has already, or that is built on
+	// bridge.uplinks. No address, DHCP, DNS or rule is vnetd's there.
+	Mode_MODE_BRIDGE Mode = 5
+	// Guests get macvtap links on an uplink: direct.
+	Mode_MODE_DIRECT Mode = 6
 )
 
 // Enum value maps for Mode.
@@ -50,6 +56,8 @@ var (
 		2: "MODE_ROUTE",
 		3: "MODE_OPEN",
 		4: "MODE_ISOLATED",
+		5: "MODE_BRIDGE",
+		6: "MODE_DIRECT",
 	}
 	Mode_value = map[string]int32{
 		"MODE_UNSPECIFIED": 0,
@@ -57,6 +65,8 @@ var (
 		"MODE_ROUTE":       2,
 		"MODE_OPEN":        3,
 		"MODE_ISOLATED":    4,
+		"MODE_BRIDGE":      5,
+		"MODE_DIRECT":      6,
 	}
 )
 
@@ -85,6 +95,68 @@ func (x Mode) Number() protoreflect.EnumNumber {
 // Deprecated: Use Mode.Descriptor instead.
 func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_network_proto_rawDescGZIP(), []int{0}
+}
+
+// DirectMode is how the macvtap links of one uplink talk to each other, and to
+// the outside (ip-link(8), macvlan).
+type DirectMode int32
+
+const (
+	// Not set: bridge.
+	DirectMode_DIRECT_MODE_UNSPECIFIED DirectMode = 0
+	// Guests talk to each other at once.
+	DirectMode_DIRECT_MODE_BRIDGE DirectMode = 1
+	// All frames go to the switch outside, which sends them back if it can.
+	DirectMode_DIRECT_MODE_VEPA DirectMode = 2
+	// Guests never talk to each other.
+	DirectMode_DIRECT_MODE_PRIVATE DirectMode = 3
+	// One guest has the uplink to itself.
+	DirectMode_DIRECT_MODE_PASSTHROUGH DirectMode = 4
+)
+
+// Enum value maps for DirectMode.
+var (
+	DirectMode_name = map[int32]string{
+		0: "DIRECT_MODE_UNSPECIFIED",
+		1: "DIRECT_MODE_BRIDGE",
+		2: "DIRECT_MODE_VEPA",
+		3: "DIRECT_MODE_PRIVATE",
+		4: "DIRECT_MODE_PASSTHROUGH",
+	}
+	DirectMode_value = map[string]int32{
+		"DIRECT_MODE_UNSPECIFIED": 0,
+		"DIRECT_MODE_BRIDGE":      1,
+		"DIRECT_MODE_VEPA":        2,
+		"DIRECT_MODE_PRIVATE":     3,
+		"DIRECT_MODE_PASSTHROUGH": 4,
+	}
+)
+
+func (x DirectMode) Enum() *DirectMode {
+	p := new(DirectMode)
+	*p = x
+	return p
+}
+
+func (x DirectMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DirectMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_vnet_v1_network_proto_enumTypes[1].Descriptor()
+}
+
+func (DirectMode) Type() protoreflect.EnumType {
+	return &file_vnet_v1_network_proto_enumTypes[1]
+}
+
+func (x DirectMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DirectMode.Descriptor instead.
+func (DirectMode) EnumDescriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
 }
 
 // Phase is where a network is between what was asked for and what runs.
@@ -132,11 +204,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_vnet_v1_network_proto_enumTypes[1].Descriptor()
+	return file_vnet_v1_network_proto_enumTypes[2].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_vnet_v1_network_proto_enumTypes[1]
+	return &file_vnet_v1_network_proto_enumTypes[2]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -145,7 +217,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
 }
 
 // Network is a definition: what a user declares.
@@ -172,7 +244,21 @@ type Network struct {
 	// 0 that is not the stored one is refused with ABORTED.
 	Revision int64 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Output only: what runs now.
-	Status        *NetworkStatus `protobuf:"bytes,10,opt,name=status,proto3" json:"status,omitempty"`
+	Status *NetworkStatus `protobuf:"bytes,10,opt,name=status,proto3" json:"status,omitempty"`
+	// For modes nat and route: the host's links through which guests reach the
+	// outside, and through which the outside reaches a routed network. What would
+	// go another way is dropped. Any link if empty.
+	Uplinks []string `protobuf:"bytes,11,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
+	// For mode direct.
+	Direct *Direct `protobuf:"bytes,12,opt,name=direct,proto3" json:"direct,omitempty"`
+	// Prefixes that are reached through a guest; the host routes them there.
+	Routes []*Route `protobuf:"bytes,13,rep,name=routes,proto3" json:"routes,omitempty"`
+	// What guests reach on the host besides DHCP, DNS and ICMP: names of services
+	// (ssh), tcp/8080, udp/5000-5010; alone: all, or none. If absent: none in mode
+	// isolated, all in the others. Not for mode open, which has no rules.
+	HostServices []string `protobuf:"bytes,14,rep,name=host_services,json=hostServices,proto3" json:"host_services,omitempty"`
+	// What routers' advertisements say on IPv6 subnets.
+	Ra            *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +363,41 @@ func (x *Network) GetStatus() *NetworkStatus {
 	return nil
 }
 
+func (x *Network) GetUplinks() []string {
+	if x != nil {
+		return x.Uplinks
+	}
+	return nil
+}
+
+func (x *Network) GetDirect() *Direct {
+	if x != nil {
+		return x.Direct
+	}
+	return nil
+}
+
+func (x *Network) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Network) GetHostServices() []string {
+	if x != nil {
+		return x.HostServices
+	}
+	return nil
+}
+
+func (x *Network) GetRa() *RA {
+	if x != nil {
+		return x.Ra
+	}
+	return nil
+}
+
 // Bridge is the link that a network's guests are attached to.
 type Bridge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -284,8 +405,13 @@ type Bridge struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Fixed; picked if empty.
 	Mac string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
-	// In bytes; 0 for the kernel's 1500. Told to guests by DHCP.
-	Mtu           uint32 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// In bytes; auto follows the uplinks, or the link of the host's default route
+	// if there are none; the kernel's 1500 if empty. Told to guests by DHCP and in
+	// routers' advertisements.
+	Mtu string `protobuf:"bytes,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// For mode bridge: vnetd builds the bridge on these links of the host, and
+	// moves their addresses and routes onto it.
+	Uplinks       []string `protobuf:"bytes,4,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,27 +460,254 @@ func (x *Bridge) GetMac() string {
 	return ""
 }
 
-func (x *Bridge) GetMtu() uint32 {
+func (x *Bridge) GetMtu() string {
 	if x != nil {
 		return x.Mtu
 	}
+	return ""
+}
+
+func (x *Bridge) GetUplinks() []string {
+	if x != nil {
+		return x.Uplinks
+	}
+	return nil
+}
+
+// Direct is for mode direct: macvtap links on an uplink.
+type Direct struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Links of the host. A guest gets the one with the fewest guests; in mode
+	// passthrough, one that is free.
+	Uplinks []string `protobuf:"bytes,1,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
+	// bridge if absent.
+	Mode DirectMode `protobuf:"varint,2,opt,name=mode,proto3,enum=vnet.v1.DirectMode" json:"mode,omitempty"`
+	// Give the host a link of its own on the first uplink, so that host and
+	// guests can talk. For mode bridge. The host's addresses on it are those of
+	// subnets.
+	HostAccess    bool `protobuf:"varint,3,opt,name=host_access,json=hostAccess,proto3" json:"host_access,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Direct) Reset() {
+	*x = Direct{}
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Direct) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Direct) ProtoMessage() {}
+
+func (x *Direct) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Direct.ProtoReflect.Descriptor instead.
+func (*Direct) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Direct) GetUplinks() []string {
+	if x != nil {
+		return x.Uplinks
+	}
+	return nil
+}
+
+func (x *Direct) GetMode() DirectMode {
+	if x != nil {
+		return x.Mode
+	}
+	return DirectMode_DIRECT_MODE_UNSPECIFIED
+}
+
+func (x *Direct) GetHostAccess() bool {
+	if x != nil {
+		return x.HostAccess
+	}
+	return false
+}
+
+// Route is a prefix that is reached through a guest.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 10.99.0.0/16.
+	Destination string `protobuf:"bytes,1,opt,name=destination,proto3" json:"destination,omitempty"`
+	// The guest's address, in one of the network's subnets.
+	Via string `protobuf:"bytes,2,opt,name=via,proto3" json:"via,omitempty"`
+	// The host's preference among routes to one destination; the lowest wins.
+	Metric        uint32 `protobuf:"varint,3,opt,name=metric,proto3" json:"metric,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Route) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *Route) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+func (x *Route) GetMetric() uint32 {
+	if x != nil {
+		return x.Metric
+	}
 	return 0
+}
+
+// RA is what routers' advertisements say on a network with IPv6 subnets
+// (RFC 4861). They are sent unless enabled is false.
+type RA struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether they are sent; if absent, they are.
+	Enabled *bool `protobuf:"varint,1,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
+	// The longest time between two; 4s to 30m, 10m if absent.
+	Interval *durationpb.Duration `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
+	// How long guests keep the host as default router; three times interval if
+	// absent, and always 0 in mode isolated.
+	Lifetime *durationpb.Duration `protobuf:"bytes,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	// low, medium or high (RFC 4191); medium if empty.
+	Preference string `protobuf:"bytes,4,opt,name=preference,proto3" json:"preference,omitempty"`
+	// Prefixes that are reached through the host (RFC 4191).
+	Routes        []string `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RA) Reset() {
+	*x = RA{}
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RA) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RA) ProtoMessage() {}
+
+func (x *RA) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RA.ProtoReflect.Descriptor instead.
+func (*RA) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RA) GetEnabled() bool {
+	if x != nil && x.Enabled != nil {
+		return *x.Enabled
+	}
+	return false
+}
+
+func (x *RA) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *RA) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+func (x *RA) GetPreference() string {
+	if x != nil {
+		return x.Preference
+	}
+	return ""
+}
+
+func (x *RA) GetRoutes() []string {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
 }
 
 // Subnet is the host's address on a network.
 type Subnet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The gateway with its prefix length: 192.168.122.1/24.
+	// The gateway with its prefix length: 192.168.122.1/24. 0.0.0.0/24 picks a
+	// free prefix of that length, and auto is short for it; ::/64 does for IPv6,
+	// and auto6 is short for it.
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	// What DHCP hands out; not served if absent.
-	Dhcp          *DHCP `protobuf:"bytes,2,opt,name=dhcp,proto3" json:"dhcp,omitempty"`
+	Dhcp *DHCP `protobuf:"bytes,2,opt,name=dhcp,proto3" json:"dhcp,omitempty"`
+	// IPv6: whether guests make addresses of this prefix by themselves (SLAAC).
+	// If absent: yes, where the prefix is a /64 and DHCP gives no addresses.
+	Slaac         *bool `protobuf:"varint,3,opt,name=slaac,proto3,oneof" json:"slaac,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +719,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +732,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Subnet) GetAddress() string {
@@ -396,22 +749,32 @@ func (x *Subnet) GetDhcp() *DHCP {
 	return nil
 }
 
+func (x *Subnet) GetSlaac() bool {
+	if x != nil && x.Slaac != nil {
+		return *x.Slaac
+	}
+	return false
+}
+
 // DHCP is what the DHCP server hands out on a subnet.
 type DHCP struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Pools for guests without a reservation.
+	// Pools for guests without a reservation. In IPv4, with no reservations
+	// either, the whole subnet.
 	Ranges []*AddressRange `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// At least 2m; 1h if absent.
 	LeaseTime *durationpb.Duration `protobuf:"bytes,2,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
 	// Fixed bindings; inside the subnet, inside a range or not.
-	Reservations  []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
+	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
+	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
+	Stateless     bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DHCP) Reset() {
 	*x = DHCP{}
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +786,7 @@ func (x *DHCP) String() string {
 func (*DHCP) ProtoMessage() {}
 
 func (x *DHCP) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +799,7 @@ func (x *DHCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCP.ProtoReflect.Descriptor instead.
 func (*DHCP) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DHCP) GetRanges() []*AddressRange {
@@ -460,6 +823,13 @@ func (x *DHCP) GetReservations() []*Reservation {
 	return nil
 }
 
+func (x *DHCP) GetStateless() bool {
+	if x != nil {
+		return x.Stateless
+	}
+	return false
+}
+
 // AddressRange is a pool, both ends included.
 type AddressRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -473,7 +843,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +855,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +868,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -523,14 +893,16 @@ type Reservation struct {
 	// What it gets.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// What it is called, in DHCP and DNS; the guest's own word if empty.
-	Hostname      string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// The client's DUID in hexadecimal, for IPv6; in place of the MAC.
+	Duid          string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +914,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +927,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reservation) GetMac() string {
@@ -579,20 +951,32 @@ func (x *Reservation) GetHostname() string {
 	return ""
 }
 
+func (x *Reservation) GetDuid() string {
+	if x != nil {
+		return x.Duid
+	}
+	return ""
+}
+
 // DNS is what the DNS server of a network knows.
 type DNS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's own zone, never forwarded; NAME.internal if empty.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	// Servers for other domains; the host's resolvers if none matches.
-	Forwarders    []*Forwarder `protobuf:"bytes,2,rep,name=forwarders,proto3" json:"forwarders,omitempty"`
+	Forwarders []*Forwarder `protobuf:"bytes,2,rep,name=forwarders,proto3" json:"forwarders,omitempty"`
+	// Whether the network has a DNS server; if absent, it has.
+	Enabled *bool `protobuf:"varint,3,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
+	// Whether names of the domain that are unknown here do not exist; if absent,
+	// they do not. If false, they are asked for like any other.
+	LocalOnly     *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +988,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +1001,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DNS) GetDomain() string {
@@ -634,6 +1018,20 @@ func (x *DNS) GetForwarders() []*Forwarder {
 	return nil
 }
 
+func (x *DNS) GetEnabled() bool {
+	if x != nil && x.Enabled != nil {
+		return *x.Enabled
+	}
+	return false
+}
+
+func (x *DNS) GetLocalOnly() bool {
+	if x != nil && x.LocalOnly != nil {
+		return *x.LocalOnly
+	}
+	return false
+}
+
 // Forwarder sends a domain to a server.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -647,7 +1045,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +1057,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +1070,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -693,14 +1091,19 @@ func (x *Forwarder) GetAddress() string {
 type NAT struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Source ports that TCP and UDP may leave with; 1024 to 65535 if absent.
-	Ports         *PortRange `protobuf:"bytes,1,opt,name=ports,proto3" json:"ports,omitempty"`
+	Ports *PortRange `protobuf:"bytes,1,opt,name=ports,proto3" json:"ports,omitempty"`
+	// Source addresses to leave with, at most one range of each family; the
+	// address of the link that a packet leaves by if there is none.
+	Addresses []*AddressRange `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Translate IPv6, too (NAT66).
+	Ipv6          bool `protobuf:"varint,3,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +1115,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +1128,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -733,6 +1136,20 @@ func (x *NAT) GetPorts() *PortRange {
 		return x.Ports
 	}
 	return nil
+}
+
+func (x *NAT) GetAddresses() []*AddressRange {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *NAT) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
 }
 
 // PortRange is a range of ports, both ends included.
@@ -748,7 +1165,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1177,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1190,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -800,14 +1217,16 @@ type NetworkStatus struct {
 	// The revision that the phase is about.
 	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Leases in force.
-	Leases        uint32 `protobuf:"varint,4,opt,name=leases,proto3" json:"leases,omitempty"`
+	Leases uint32 `protobuf:"varint,4,opt,name=leases,proto3" json:"leases,omitempty"`
+	// Guests' links attached.
+	Ports         uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +1238,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +1251,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -863,6 +1282,13 @@ func (x *NetworkStatus) GetLeases() uint32 {
 	return 0
 }
 
+func (x *NetworkStatus) GetPorts() uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return 0
+}
+
 // ListNetworksRequest asks for all networks.
 type ListNetworksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -872,7 +1298,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1310,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1323,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -911,7 +1337,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1349,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1362,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -957,7 +1383,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1395,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1408,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1003,7 +1429,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1441,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1454,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1053,7 +1479,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1491,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1504,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1115,7 +1541,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1553,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1566,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1172,7 +1598,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1610,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1623,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1236,7 +1662,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1674,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1687,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1289,14 +1715,16 @@ func (x *UpdateNetworkResponse) GetChanged() bool {
 type DeleteNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Delete it although guests are attached; without, FAILED_PRECONDITION.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1736,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1749,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -1329,6 +1757,13 @@ func (x *DeleteNetworkRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *DeleteNetworkRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 // DeleteNetworkResponse is empty.
@@ -1340,7 +1775,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1787,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1800,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 // StartNetworkRequest names a network.
@@ -1379,7 +1814,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1826,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1839,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -1425,7 +1860,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1872,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1885,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -1471,7 +1906,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1918,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1931,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -1517,7 +1952,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1964,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1977,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -1556,7 +1991,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x02\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9c\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -1568,46 +2003,84 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\ttransient\x18\b \x01(\bR\ttransient\x12\x1a\n" +
 	"\brevision\x18\t \x01(\x03R\brevision\x12.\n" +
 	"\x06status\x18\n" +
-	" \x01(\v2\x16.vnet.v1.NetworkStatusR\x06statusB\f\n" +
+	" \x01(\v2\x16.vnet.v1.NetworkStatusR\x06status\x12\x18\n" +
+	"\auplinks\x18\v \x03(\tR\auplinks\x12'\n" +
+	"\x06direct\x18\f \x01(\v2\x0f.vnet.v1.DirectR\x06direct\x12&\n" +
+	"\x06routes\x18\r \x03(\v2\x0e.vnet.v1.RouteR\x06routes\x12#\n" +
+	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
+	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02raB\f\n" +
 	"\n" +
-	"_autostart\"@\n" +
+	"_autostart\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
-	"\x03mtu\x18\x03 \x01(\rR\x03mtu\"E\n" +
+	"\x03mtu\x18\x03 \x01(\tR\x03mtu\x12\x18\n" +
+	"\auplinks\x18\x04 \x03(\tR\auplinks\"l\n" +
+	"\x06Direct\x12\x18\n" +
+	"\auplinks\x18\x01 \x03(\tR\auplinks\x12'\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x13.vnet.v1.DirectModeR\x04mode\x12\x1f\n" +
+	"\vhost_access\x18\x03 \x01(\bR\n" +
+	"hostAccess\"S\n" +
+	"\x05Route\x12 \n" +
+	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x10\n" +
+	"\x03via\x18\x02 \x01(\tR\x03via\x12\x16\n" +
+	"\x06metric\x18\x03 \x01(\rR\x06metric\"\xd5\x01\n" +
+	"\x02RA\x12\x1d\n" +
+	"\aenabled\x18\x01 \x01(\bH\x00R\aenabled\x88\x01\x01\x125\n" +
+	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x125\n" +
+	"\blifetime\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x1e\n" +
+	"\n" +
+	"preference\x18\x04 \x01(\tR\n" +
+	"preference\x12\x16\n" +
+	"\x06routes\x18\x05 \x03(\tR\x06routesB\n" +
+	"\n" +
+	"\b_enabled\"j\n" +
 	"\x06Subnet\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
-	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\"\xa9\x01\n" +
+	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
+	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
+	"\x06_slaac\"\xc7\x01\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
 	"lease_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
-	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\"6\n" +
+	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\x12\x1c\n" +
+	"\tstateless\x18\x04 \x01(\bR\tstateless\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"U\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"i\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
-	"\bhostname\x18\x03 \x01(\tR\bhostname\"Q\n" +
+	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
+	"\x04duid\x18\x04 \x01(\tR\x04duid\"\xaf\x01\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
 	"forwarders\x18\x02 \x03(\v2\x12.vnet.v1.ForwarderR\n" +
-	"forwarders\"=\n" +
+	"forwarders\x12\x1d\n" +
+	"\aenabled\x18\x03 \x01(\bH\x00R\aenabled\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01B\n" +
+	"\n" +
+	"\b_enabledB\r\n" +
+	"\v_local_only\"=\n" +
 	"\tForwarder\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"/\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"x\n" +
 	"\x03NAT\x12(\n" +
-	"\x05ports\x18\x01 \x01(\v2\x12.vnet.v1.PortRangeR\x05ports\"3\n" +
+	"\x05ports\x18\x01 \x01(\v2\x12.vnet.v1.PortRangeR\x05ports\x123\n" +
+	"\taddresses\x18\x02 \x03(\v2\x15.vnet.v1.AddressRangeR\taddresses\x12\x12\n" +
+	"\x04ipv6\x18\x03 \x01(\bR\x04ipv6\"3\n" +
 	"\tPortRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\x81\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\x97\x01\n" +
 	"\rNetworkStatus\x12$\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x0e.vnet.v1.PhaseR\x05phase\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
-	"\x06leases\x18\x04 \x01(\rR\x06leases\"\x15\n" +
+	"\x06leases\x18\x04 \x01(\rR\x06leases\x12\x14\n" +
+	"\x05ports\x18\x05 \x01(\rR\x05ports\"\x15\n" +
 	"\x13ListNetworksRequest\"D\n" +
 	"\x14ListNetworksResponse\x12,\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x10.vnet.v1.NetworkR\bnetworks\"'\n" +
@@ -1629,9 +2102,10 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x15UpdateNetworkResponse\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x12\n" +
 	"\x04plan\x18\x02 \x03(\tR\x04plan\x12\x18\n" +
-	"\achanged\x18\x03 \x01(\bR\achanged\"*\n" +
+	"\achanged\x18\x03 \x01(\bR\achanged\"@\n" +
 	"\x14DeleteNetworkRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"\x17\n" +
 	"\x15DeleteNetworkResponse\")\n" +
 	"\x13StartNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"B\n" +
@@ -1640,14 +2114,23 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x12StopNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
 	"\x13StopNetworkResponse\x12*\n" +
-	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork*\\\n" +
+	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork*~\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bMODE_NAT\x10\x01\x12\x0e\n" +
 	"\n" +
 	"MODE_ROUTE\x10\x02\x12\r\n" +
 	"\tMODE_OPEN\x10\x03\x12\x11\n" +
-	"\rMODE_ISOLATED\x10\x04*i\n" +
+	"\rMODE_ISOLATED\x10\x04\x12\x0f\n" +
+	"\vMODE_BRIDGE\x10\x05\x12\x0f\n" +
+	"\vMODE_DIRECT\x10\x06*\x8d\x01\n" +
+	"\n" +
+	"DirectMode\x12\x1b\n" +
+	"\x17DIRECT_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12DIRECT_MODE_BRIDGE\x10\x01\x12\x14\n" +
+	"\x10DIRECT_MODE_VEPA\x10\x02\x12\x17\n" +
+	"\x13DIRECT_MODE_PRIVATE\x10\x03\x12\x1b\n" +
+	"\x17DIRECT_MODE_PASSTHROUGH\x10\x04*i\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPHASE_STOPPED\x10\x01\x12\x11\n" +
@@ -1676,79 +2159,90 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_network_proto_rawDescData
 }
 
-var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                     // 0: vnet.v1.Mode
-	(Phase)(0),                    // 1: vnet.v1.Phase
-	(*Network)(nil),               // 2: vnet.v1.Network
-	(*Bridge)(nil),                // 3: vnet.v1.Bridge
-	(*Subnet)(nil),                // 4: vnet.v1.Subnet
-	(*DHCP)(nil),                  // 5: vnet.v1.DHCP
-	(*AddressRange)(nil),          // 6: vnet.v1.AddressRange
-	(*Reservation)(nil),           // 7: vnet.v1.Reservation
-	(*DNS)(nil),                   // 8: vnet.v1.DNS
-	(*Forwarder)(nil),             // 9: vnet.v1.Forwarder
-	(*NAT)(nil),                   // 10: vnet.v1.NAT
-	(*PortRange)(nil),             // 11: vnet.v1.PortRange
-	(*NetworkStatus)(nil),         // 12: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),   // 13: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),  // 14: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),     // 15: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),    // 16: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),  // 17: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil), // 18: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),  // 19: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil), // 20: vnet.v1.UpdateNetworkResponse
-	(*DeleteNetworkRequest)(nil),  // 21: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil), // 22: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),   // 23: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),  // 24: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),    // 25: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),   // 26: vnet.v1.StopNetworkResponse
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(DirectMode)(0),               // 1: vnet.v1.DirectMode
+	(Phase)(0),                    // 2: vnet.v1.Phase
+	(*Network)(nil),               // 3: vnet.v1.Network
+	(*Bridge)(nil),                // 4: vnet.v1.Bridge
+	(*Direct)(nil),                // 5: vnet.v1.Direct
+	(*Route)(nil),                 // 6: vnet.v1.Route
+	(*RA)(nil),                    // 7: vnet.v1.RA
+	(*Subnet)(nil),                // 8: vnet.v1.Subnet
+	(*DHCP)(nil),                  // 9: vnet.v1.DHCP
+	(*AddressRange)(nil),          // 10: vnet.v1.AddressRange
+	(*Reservation)(nil),           // 11: vnet.v1.Reservation
+	(*DNS)(nil),                   // 12: vnet.v1.DNS
+	(*Forwarder)(nil),             // 13: vnet.v1.Forwarder
+	(*NAT)(nil),                   // 14: vnet.v1.NAT
+	(*PortRange)(nil),             // 15: vnet.v1.PortRange
+	(*NetworkStatus)(nil),         // 16: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),   // 17: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),  // 18: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),     // 19: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),    // 20: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),  // 21: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil), // 22: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),  // 23: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil), // 24: vnet.v1.UpdateNetworkResponse
+	(*DeleteNetworkRequest)(nil),  // 25: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil), // 26: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),   // 27: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),  // 28: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),    // 29: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),   // 30: vnet.v1.StopNetworkResponse
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
-	3,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
-	4,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	8,  // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	10, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	12, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
-	5,  // 6: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	6,  // 7: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	27, // 8: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	7,  // 9: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	9,  // 10: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	11, // 11: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	1,  // 12: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	2,  // 13: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	2,  // 14: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	2,  // 15: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	2,  // 16: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	2,  // 17: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	2,  // 18: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	2,  // 19: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	2,  // 20: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	13, // 21: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	15, // 22: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	17, // 23: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	19, // 24: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	21, // 25: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	23, // 26: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	25, // 27: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	14, // 28: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	16, // 29: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	18, // 30: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	20, // 31: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	22, // 32: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	24, // 33: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	26, // 34: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	28, // [28:35] is the sub-list for method output_type
-	21, // [21:28] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
+	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
+	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	14, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	16, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
+	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
+	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
+	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	31, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	31, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	31, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	13, // 16: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	15, // 17: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	10, // 18: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 19: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	3,  // 20: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 21: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 22: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	3,  // 23: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 24: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	3,  // 25: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 26: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 27: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	17, // 28: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	19, // 29: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	21, // 30: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	23, // 31: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	25, // 32: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	27, // 33: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	29, // 34: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	18, // 35: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	20, // 36: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	22, // 37: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	24, // 38: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	26, // 39: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	28, // 40: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	30, // 41: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	35, // [35:42] is the sub-list for method output_type
+	28, // [28:35] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -1757,13 +2251,16 @@ func file_vnet_v1_network_proto_init() {
 		return
 	}
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   25,
+			NumEnums:      3,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

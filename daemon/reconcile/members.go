@@ -1,0 +1,69 @@
+package reconcile
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Members returns the guests' links, sorted by network and link.
+func (e *Engine) Members() []netdrv.Member {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.members)
+}
+
+// Host returns what the host had besides our own at the last full look.
+func (e *Engine) Host() netdrv.Host {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.host
+}
+
+// learn brings the guests' links up to date with those that were looked at, and
+// returns them.
+func (r *round) learn(links []netdrv.Member) []netdrv.Member {
+	was := r.Members()
+	now := netdrv.Learn(was, links, append(live(r.entries), stopped(r.entries)...), r.full)
+	if slices.Equal(was, now) {
+		return now
+	}
+	r.mu.Lock()
+	r.members = now
+	r.mu.Unlock()
+	if err := r.Store.PutMembers(now); err != nil {
+		r.log.Warn("guests' links are not noted; after a restart they may stay off their bridges", "err", err)
+	}
+	r.tell(was, now)
+	return now
+}
+
+// tell publishes which guests' links came and went.
+func (r *round) tell(was, now []netdrv.Member) {
+	attached := map[netdrv.Member]bool{}
+	for _, m := range was {
+		if m.Bridge != "" {
+			attached[m] = true
+		}
+	}
+	for _, m := range now {
+		if m.Bridge != "" && !attached[m] {
+			r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED, m)
+		}
+		delete(attached, m)
+	}
+	for m := range attached {
+		r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_DETACHED, m)
+	}
+}
+
+func (r *round) publishPort(t vnetv1.EventType, m netdrv.Member) {
+	r.log.Debug("guest's link", "network", m.Network, "link", m.Link, "bridge", m.Bridge)
+	r.Events.Publish(&vnetv1.WatchResponse{
+		Type: t, Time: timestamppb.Now(),
+		Port: &vnetv1.Port{Network: m.Network, Link: m.Link, Index: int32(m.Index), Attached: t == vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED},
+	})
+}

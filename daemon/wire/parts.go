@@ -1,0 +1,216 @@
+package wire
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+func (r *reader) bridge(path string, p *vnetv1.Bridge) netdrv.Bridge {
+	return netdrv.Bridge{
+		Name:    p.GetName(),
+		MAC:     r.optionalMAC(path+".mac", p.GetMac()),
+		MTU:     r.mtu(path+".mtu", p.GetMtu()),
+		Uplinks: p.GetUplinks(),
+	}
+}
+
+func (r *reader) mtu(path, s string) int {
+	switch s {
+	case "":
+		return 0
+	case "auto":
+		return netdrv.AutoMTU
+	}
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n == 0 {
+		r.findings.Add(path, "%q is not an MTU: give a number of bytes, or auto", s)
+	}
+	return int(n)
+}
+
+func (r *reader) direct(path string, p *vnetv1.Direct) netdrv.Direct {
+	d := netdrv.Direct{Uplinks: p.GetUplinks(), HostAccess: p.GetHostAccess()}
+	if m := p.GetMode(); m != vnetv1.DirectMode_DIRECT_MODE_UNSPECIFIED {
+		word := strings.ToLower(strings.TrimPrefix(m.String(), "DIRECT_MODE_"))
+		var ok bool
+		if d.Mode, ok = netdrv.ParseDirectMode(word); !ok {
+			r.findings.Add(path+".mode", "%s is not known to this version", word)
+		}
+	}
+	return d
+}
+
+func (r *reader) subnet(path string, p *vnetv1.Subnet) netdrv.Subnet {
+	s := netdrv.Subnet{Address: r.gateway(path+".address", p.GetAddress()), SLAAC: choice(p.Slaac)}
+	if d := p.GetDhcp(); d != nil {
+		s.DHCP = r.dhcp(path+".dhcp", d)
+	}
+	return s
+}
+
+func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
+	return &netdrv.DHCP{
+		Ranges:       each(path+".ranges", p.GetRanges(), r.addresses),
+		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
+		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
+		Stateless:    p.GetStateless(),
+	}
+}
+
+func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
+	return netdrv.Range{Start: r.addr(path+".start", p.GetStart()), End: r.addr(path+".end", p.GetEnd())}
+}
+
+func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservation {
+	return netdrv.Reservation{
+		MAC:      r.optionalMAC(path+".mac", p.GetMac()),
+		DUID:     r.duid(path+".duid", p.GetDuid()),
+		Address:  r.addr(path+".address", p.GetAddress()),
+		Hostname: p.GetHostname(),
+	}
+}
+
+// duid reads octets in hexadecimal, with or without colons between them.
+func (r *reader) duid(path, s string) string {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	if err != nil {
+		r.findings.Add(path, "%q is not a DUID in hexadecimal, such as 00:01:00:01:2c:de:ea:a0:52:54:00:aa:bb:01", s)
+	}
+	return string(b)
+}
+
+// duration reads a time that has to be more than nothing, and 0 if absent.
+func (r *reader) duration(path string, p *durationpb.Duration) time.Duration {
+	if p == nil {
+		return 0
+	}
+	d := p.AsDuration()
+	if !p.IsValid() || d <= 0 {
+		r.findings.Add(path, "%s is not a length of time that can be used", d)
+	}
+	return d
+}
+
+func choice(b *bool) netdrv.Choice {
+	switch {
+	case b == nil:
+		return netdrv.Default
+	case *b:
+		return netdrv.Yes
+	}
+	return netdrv.No
+}
+
+func (r *reader) dns(path string, p *vnetv1.DNS) netdrv.DNS {
+	if p == nil {
+		return netdrv.DNS{}
+	}
+	return netdrv.DNS{
+		Enabled:    choice(p.Enabled),
+		Domain:     strings.TrimSuffix(p.GetDomain(), "."),
+		LocalOnly:  choice(p.LocalOnly),
+		Forwarders: each(path+".forwarders", p.GetForwarders(), r.forwarder),
+	}
+}
+
+func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
+	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), ".")}
+	if ap, err := netip.ParseAddrPort(p.GetAddress()); err == nil {
+		f.Address = ap
+		return f
+	}
+	if a, err := netip.ParseAddr(p.GetAddress()); err == nil {
+		f.Address = netip.AddrPortFrom(a.Unmap(), 53)
+		return f
+	}
+	r.findings.Add(path+".address", "%q is not ADDRESS or ADDRESS:PORT", p.GetAddress())
+	return f
+}
+
+func (r *reader) ra(path string, p *vnetv1.RA) netdrv.RA {
+	if p == nil {
+		return netdrv.RA{}
+	}
+	a := netdrv.RA{
+		Enabled:  choice(p.Enabled),
+		Interval: r.duration(path+".interval", p.GetInterval()),
+		Lifetime: r.duration(path+".lifetime", p.GetLifetime()),
+		Routes:   each(path+".routes", p.GetRoutes(), r.prefix),
+	}
+	var ok bool
+	if a.Preference, ok = netdrv.ParsePreference(p.GetPreference()); !ok {
+		r.findings.Add(path+".preference", "%q is not low, medium or high", p.GetPreference())
+	}
+	return a
+}
+
+func (r *reader) nat(path string, p *vnetv1.NAT) netdrv.NATOptions {
+	return netdrv.NATOptions{
+		Ports:     r.ports(path+".ports", p.GetPorts()),
+		Addresses: each(path+".addresses", p.GetAddresses(), r.addresses),
+		IPv6:      p.GetIpv6(),
+	}
+}
+
+func (r *reader) ports(path string, p *vnetv1.PortRange) netdrv.PortRange {
+	if p == nil {
+		return netdrv.PortRange{}
+	}
+	if p.GetStart() > 65535 || p.GetEnd() > 65535 || p.GetStart() == 0 || p.GetEnd() < p.GetStart() {
+		r.findings.Add(path, "%d to %d is not a range of ports", p.GetStart(), p.GetEnd())
+		return netdrv.PortRange{}
+	}
+	return netdrv.PortRange{Start: uint16(p.GetStart()), End: uint16(p.GetEnd())}
+}
+
+func (r *reader) route(path string, p *vnetv1.Route) netdrv.StaticRoute {
+	return netdrv.StaticRoute{
+		Destination: r.prefix(path+".destination", p.GetDestination()),
+		Via:         r.addr(path+".via", p.GetVia()),
+		Metric:      int(p.GetMetric()),
+	}
+}
+
+func (r *reader) prefix(path, s string) netip.Prefix {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		r.findings.Add(path, "%q is not a prefix, such as 10.99.0.0/16", s)
+	case p != p.Masked():
+		r.findings.Add(path, "%q has bits set behind its prefix length; did you mean %s?", s, p.Masked())
+	}
+	return p
+}
+
+// hostAccess reads the list of services; an absent one is what the mode says.
+func (r *reader) hostAccess(path string, mode netdrv.Mode, words []string) netdrv.HostAccess {
+	if len(words) == 0 {
+		return netdrv.HostAccess{Limited: mode == netdrv.Isolated}
+	}
+	if len(words) == 1 && words[0] == "all" {
+		return netdrv.HostAccess{}
+	}
+	h := netdrv.HostAccess{Limited: true}
+	if len(words) == 1 && words[0] == "none" {
+		return h
+	}
+	for i, w := range words {
+		s, err := netdrv.ParseService(w)
+		switch {
+		case w == "all" || w == "none":
+			r.findings.Add(index(path, i), "%s stands alone", w)
+		case err != nil:
+			r.findings.Add(index(path, i), "%v", err)
+		}
+		h.Services = append(h.Services, s...)
+	}
+	return h
+}
