@@ -7,10 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/vnetd/vnetd/netdrv"
 )
 
 // Config is what is about the daemon and not about a network: flags and
@@ -36,6 +39,9 @@ type File struct {
 	DefaultNetwork *bool `yaml:"defaultNetwork"`
 	// ResolvConf names the host's resolvers; /etc/resolv.conf if empty.
 	ResolvConf string `yaml:"resolvConf"`
+	// SubnetPools are the prefixes that subnets with "address: auto" are picked
+	// from; netdrv.DefaultPools if empty.
+	SubnetPools []netip.Prefix `yaml:"subnetPools"`
 }
 
 // The defaults of File.
@@ -77,6 +83,9 @@ func (f File) complete() File {
 	if f.ResolvConf == "" {
 		f.ResolvConf = DefaultResolvConf
 	}
+	if len(f.SubnetPools) == 0 {
+		f.SubnetPools = netdrv.DefaultPools
+	}
 	if f.DefaultNetwork == nil {
 		yes := true
 		f.DefaultNetwork = &yes
@@ -88,7 +97,7 @@ func (f File) complete() File {
 // who wrote the file has never heard of.
 func tidyYAML(err error) string {
 	s := strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  ")
-	s = strings.ReplaceAll(s, " not found in type daemon.File", " is not a key of vnetd.yaml (those are logLevel, adminGroup, defaultNetwork, resolvConf)")
+	s = strings.ReplaceAll(s, " not found in type daemon.File", " is not a key of vnetd.yaml (those are logLevel, adminGroup, defaultNetwork, resolvConf, subnetPools)")
 	return strings.ReplaceAll(strings.ReplaceAll(s, "field ", ""), "\n  ", "; ")
 }
 

@@ -95,7 +95,7 @@ func (d *Daemon) build() (err error) {
 	}, d.log)
 	d.rpc = rpc.New(rpc.Parts{
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Events: d.events,
-		AdminGroup: d.cfg.File.AdminGroup, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
+		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
 	}, d.log)
 	return nil
 }

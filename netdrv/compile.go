@@ -16,8 +16,8 @@ type Intent struct {
 	Live, Stopped []Network
 	// Members are guests' links on bridges, as Learn has them.
 	Members []Member
-	// Ports are the taps and macvtaps of ours that there are: somebody holds their
-	// other end open, so they are never made again, and go with their network.
+	// Ports are the macvtaps of ours that there are: somebody holds their other end
+	// open, so they are never made again, and go with their network.
 	Ports []Link
 }
 

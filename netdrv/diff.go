@@ -91,7 +91,7 @@ func (d *differ) link(l Link) {
 		h, exists = Link{}, false
 	}
 	up := h.Up
-	h.Up = l.Up
+	h.Up, h.Index = l.Up, l.Index
 	switch {
 	case !exists:
 		d.add(l.Network, LinkAdd{l})

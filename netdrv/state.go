@@ -16,16 +16,18 @@ type State struct {
 }
 
 // Link is a link of ours: a bridge, the host's macvlan of mode direct, or a
-// guest's tap or macvtap that a port was made for.
+// guest's macvtap.
 type Link struct {
 	// Network owns the link. In have it is read from the link's alias, and is
 	// empty when a crash came between making the link and naming its owner.
 	Network string
 	Name    string
-	Kind    Kind
-	MAC     MAC
-	MTU     int
-	Up      bool
+	// Index is the kernel's, in have only.
+	Index int
+	Kind  Kind
+	MAC   MAC
+	MTU   int
+	Up    bool
 	// Parent and Mode are those of a macvlan or macvtap.
 	Parent string
 	Mode   DirectMode
@@ -39,11 +41,10 @@ const (
 	KindBridge  Kind = "bridge"
 	KindMacvlan Kind = "macvlan"
 	KindMacvtap Kind = "macvtap"
-	KindTap     Kind = "tun" // the kernel's word for tap and tun alike
 )
 
 // IsPort reports whether the link is a guest's.
-func (l *Link) IsPort() bool { return l.Kind == KindTap || l.Kind == KindMacvtap }
+func (l *Link) IsPort() bool { return l.Kind == KindMacvtap }
 
 // Addr is an address on a link of ours.
 type Addr struct {
@@ -76,6 +77,7 @@ type Member struct {
 	Network string
 	Link    string
 	Index   int
+	Kind    string // ip-link's word
 	// Bridge is the link's master; empty if it has none.
 	Bridge string
 }

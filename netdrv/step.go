@@ -28,8 +28,9 @@ type (
 	// RouteAdd and RouteDel change one route, marked as ours by its protocol.
 	RouteAdd struct{ Route LinkRoute }
 	RouteDel struct{ Route LinkRoute }
-	// MemberAdd makes a guest's link a port of a bridge.
+	// MemberAdd makes a guest's link a port of a bridge; MemberDel takes it out.
 	MemberAdd struct{ Member Member }
+	MemberDel struct{ Member Member }
 	// SysctlSet writes one setting.
 	SysctlSet struct{ Sysctl Sysctl }
 )
@@ -91,6 +92,10 @@ func (r LinkRoute) String() string {
 
 func (s MemberAdd) String() string {
 	return fmt.Sprintf("ip link set %s master %s", s.Member.Link, s.Member.Bridge)
+}
+
+func (s MemberDel) String() string {
+	return fmt.Sprintf("ip link set %s nomaster", s.Member.Link)
 }
 
 func (s SysctlSet) String() string {

@@ -24,6 +24,7 @@ const maxMessage = 64 << 20
 // after the daemon restarted.
 type Client struct {
 	vnetv1.NetworkServiceClient
+	vnetv1.PortServiceClient
 	vnetv1.LeaseServiceClient
 	vnetv1.EventServiceClient
 	vnetv1.SystemServiceClient
@@ -66,6 +67,7 @@ func New(socket string) (*Client, error) {
 	}
 	return &Client{
 		NetworkServiceClient: vnetv1.NewNetworkServiceClient(conn),
+		PortServiceClient:    vnetv1.NewPortServiceClient(conn),
 		LeaseServiceClient:   vnetv1.NewLeaseServiceClient(conn),
 		EventServiceClient:   vnetv1.NewEventServiceClient(conn),
 		SystemServiceClient:  vnetv1.NewSystemServiceClient(conn),

@@ -86,5 +86,9 @@ func eventLine(e *vnetv1.WatchResponse) string {
 	if l := e.GetLease(); l != nil {
 		words = append(words, l.GetNetwork(), l.GetAddress(), l.GetMac(), l.GetHostname())
 	}
+	if p := e.GetPort(); p != nil {
+		words = append(words, p.GetNetwork(), p.GetLink())
+	}
+	words = append(words, e.GetMessage())
 	return strings.TrimSpace(strings.Join(words, " "))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +94,7 @@ func (t *tool) networkInfo() *cobra.Command {
 				fmt.Fprintf(t.out, "%-10s %s\n", key, row[i])
 			}
 			fmt.Fprintf(t.out, "%-10s %s\n%-10s %d\n", "mac", n.GetBridge().GetMac(), "revision", n.GetRevision())
+			fmt.Fprintf(t.out, "%-10s %d\n", "ports", n.GetStatus().GetPorts())
 			if r := n.GetStatus().GetReason(); r != "" {
 				fmt.Fprintf(t.out, "%-10s %s\n", "reason", r)
 			}
@@ -183,7 +185,14 @@ func (t *tool) apply(ctx context.Context, c *client.Client, n *vnetv1.Network, a
 		t.say("network %s unchanged", n.GetName())
 		return false, nil
 	}
-	return true, t.changed(resp.GetNetwork(), "changed", resp.GetPlan(), dryRun)
+	if err := t.changed(resp.GetNetwork(), "changed", nil, dryRun); err != nil {
+		return true, err
+	}
+	if dryRun {
+		t.sayChanges(resp.GetChanges())
+		t.sayPlan(resp.GetPlan())
+	}
+	return true, nil
 }
 
 func (t *tool) changed(n *vnetv1.Network, done string, plan []string, dryRun bool) error {
@@ -194,12 +203,27 @@ func (t *tool) changed(n *vnetv1.Network, done string, plan []string, dryRun boo
 		return t.printMessage(n)
 	}
 	t.say("network %s %s", n.GetName(), done)
-	for _, step := range plan {
-		if dryRun {
-			t.say("  %s", step)
-		}
+	if dryRun {
+		t.sayPlan(plan)
 	}
 	return nil
+}
+
+// sayPlan prints what would be done to the host.
+func (t *tool) sayPlan(plan []string) {
+	for _, step := range plan {
+		t.say("  %s", step)
+	}
+}
+
+// sayChanges prints what differs field by field, and what that means.
+func (t *tool) sayChanges(changes []*vnetv1.FieldChange) {
+	for _, c := range changes {
+		t.say("  %s: %s -> %s", c.GetPath(), cmp.Or(c.GetBefore(), "(not set)"), cmp.Or(c.GetAfter(), "(not set)"))
+		if c.GetEffect() != "" {
+			t.say("    %s", c.GetEffect())
+		}
+	}
 }
 
 func wouldChange(dryRun, anything bool) error {
@@ -236,7 +260,7 @@ func (t *tool) networkSet() *cobra.Command {
 func (t *tool) networkStart() *cobra.Command {
 	return t.named(&cobra.Command{
 		Use: "start NAME...", Short: "Make networks run", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("started", func(ctx context.Context, c *client.Client, name string) error {
+		RunE: t.each("network", "started", func(ctx context.Context, c *client.Client, name string) error {
 			_, err := c.StartNetwork(ctx, &vnetv1.StartNetworkRequest{Name: name})
 			return err
 		}),
@@ -246,7 +270,7 @@ func (t *tool) networkStart() *cobra.Command {
 func (t *tool) networkStop() *cobra.Command {
 	return t.named(&cobra.Command{
 		Use: "stop NAME...", Short: "Take networks down; their definitions and leases stay", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("stopped", func(ctx context.Context, c *client.Client, name string) error {
+		RunE: t.each("network", "stopped", func(ctx context.Context, c *client.Client, name string) error {
 			_, err := c.StopNetwork(ctx, &vnetv1.StopNetworkRequest{Name: name})
 			return err
 		}),
@@ -254,20 +278,23 @@ func (t *tool) networkStop() *cobra.Command {
 }
 
 func (t *tool) networkDelete() *cobra.Command {
-	return t.named(&cobra.Command{
+	var force bool
+	c := t.named(&cobra.Command{
 		Use: "delete NAME...", Aliases: []string{"rm"}, Short: "Take networks down, and forget them and their leases", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("deleted", func(ctx context.Context, c *client.Client, name string) error {
-			_, err := c.DeleteNetwork(ctx, &vnetv1.DeleteNetworkRequest{Name: name})
+		RunE: t.each("network", "deleted", func(ctx context.Context, c *client.Client, name string) error {
+			_, err := c.DeleteNetwork(ctx, &vnetv1.DeleteNetworkRequest{Name: name, Force: force})
 			return err
 		}),
 	})
+	c.Flags().BoolVar(&force, "force", false, "even while guests are attached")
+	return c
 }
 
 func (t *tool) networkAutostart() *cobra.Command {
 	var off bool
 	c := t.named(&cobra.Command{
 		Use: "autostart NAME...", Short: "Have networks start with the host, or not", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("", func(ctx context.Context, c *client.Client, name string) error {
+		RunE: t.each("network", "", func(ctx context.Context, c *client.Client, name string) error {
 			n, err := t.get(ctx, c, name)
 			if err != nil {
 				return err
@@ -317,16 +344,16 @@ func (t *tool) with(dial func() (*client.Client, error), do action) func(*cobra.
 	}
 }
 
-// each does something to every network named; one failure does not keep the
+// each does something to everything that is named; one failure does not keep the
 // others from their turn.
-func (t *tool) each(done string, do func(context.Context, *client.Client, string) error) func(*cobra.Command, []string) error {
+func (t *tool) each(noun, done string, do func(context.Context, *client.Client, string) error) func(*cobra.Command, []string) error {
 	return t.changing(func(ctx context.Context, c *client.Client, names []string) error {
 		var failed []error
 		for _, name := range names {
 			if err := do(ctx, c, name); err != nil {
 				failed = append(failed, err)
 			} else if done != "" {
-				t.say("network %s %s", name, done)
+				t.say("%s %s %s", noun, name, done)
 			}
 		}
 		return errors.Join(failed...)

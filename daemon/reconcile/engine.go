@@ -92,6 +92,7 @@ type Engine struct {
 	log *slog.Logger
 
 	wake chan struct{} // of one: something is pending
+	turn sync.Mutex    // held during a round
 
 	mu       sync.Mutex
 	pending  work
@@ -100,6 +101,7 @@ type Engine struct {
 	status   map[string]Status
 	bridges  map[string]string // link of each network as of the last round
 	members  []netdrv.Member   // guests' links as of the last round
+	macvtaps []netdrv.Link     // of ours, as of the last full look
 	host     netdrv.Host       // as of the last full look
 	retries  map[string]*retry
 	problems map[string]error // what is wrong with no network in particular

@@ -64,6 +64,6 @@ func (r *round) publishPort(t vnetv1.EventType, m netdrv.Member) {
 	r.log.Debug("guest's link", "network", m.Network, "link", m.Link, "bridge", m.Bridge)
 	r.Events.Publish(&vnetv1.WatchResponse{
 		Type: t, Time: timestamppb.Now(),
-		Port: &vnetv1.Port{Network: m.Network, Link: m.Link, Index: int32(m.Index), Attached: t == vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED},
+		Port: &vnetv1.Port{Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Attached: t == vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED},
 	})
 }

@@ -24,6 +24,8 @@ type round struct {
 }
 
 func (e *Engine) round(ctx context.Context, w work) {
+	e.turn.Lock()
+	defer e.turn.Unlock()
 	start := time.Now()
 	r := &round{Engine: e, full: w.full, entries: e.Store.List(), failed: map[string]error{}}
 	r.pick(w.names)
@@ -79,6 +81,7 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.repairs(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)
 	if err := r.Firewall.Apply(ctx, firewall.Compile(live(r.entries))); err != nil {
@@ -90,6 +93,7 @@ func (r *round) run(ctx context.Context) error {
 		r.lookAgain(ctx)
 	}
 	r.serve()
+	r.checkHost()
 	return nil
 }
 
@@ -115,7 +119,7 @@ func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) 
 		return have, host, err
 	}
 	r.mu.Lock()
-	r.host = host
+	r.host, r.macvtaps = host, ports(have)
 	r.mu.Unlock()
 	return r.inScope(have), host, nil
 }
@@ -251,6 +255,21 @@ func (r *round) serve() {
 	}
 }
 
+// checkHost finds what has come between a live network and its host: a link that
+// is missing, a prefix that somebody else uses by now.
+func (r *round) checkHost() {
+	host := r.Host()
+	for _, entry := range r.scope {
+		n := &entry.Network
+		if !entry.Live || r.failed[n.Name] != nil {
+			continue
+		}
+		if fs := netdrv.HostConflicts(n, host); fs != nil {
+			r.fail(n.Name, fs)
+		}
+	}
+}
+
 // remember keeps the links' names for the round in which a network is gone.
 func (r *round) remember() {
 	for _, name := range r.gone {
@@ -276,7 +295,7 @@ func networks(entries []store.Entry, live bool) []netdrv.Network {
 	return out
 }
 
-// ports are the taps and macvtaps of ours.
+// ports are the macvtaps of ours.
 func ports(have netdrv.State) []netdrv.Link {
 	var out []netdrv.Link
 	for _, l := range have.Links {

@@ -52,6 +52,13 @@ func (s *Server) sendPresent(name string, stream grpc.ServerStreamingServer[vnet
 			return err
 		}
 	}
+	for _, p := range s.ports(name) {
+		if err := stream.Send(&vnetv1.WatchResponse{
+			Type: vnetv1.EventType_EVENT_TYPE_PORT_PRESENT, Time: timestamppb.Now(), Port: p,
+		}); err != nil {
+			return err
+		}
+	}
 	for _, l := range s.leases(name) {
 		if err := stream.Send(&vnetv1.WatchResponse{
 			Type: vnetv1.EventType_EVENT_TYPE_LEASE_PRESENT, Time: timestamppb.New(l.Start), Lease: LeaseProto(l),
@@ -63,5 +70,5 @@ func (s *Server) sendPresent(name string, stream grpc.ServerStreamingServer[vnet
 }
 
 func about(e *vnetv1.WatchResponse, network string) bool {
-	return network == "" || e.GetNetwork().GetName() == network || e.GetLease().GetNetwork() == network
+	return network == "" || e.GetNetwork().GetName() == network || e.GetLease().GetNetwork() == network || e.GetPort().GetNetwork() == network
 }

@@ -2,12 +2,10 @@ package rpc
 
 import (
 	"context"
-	"crypto/rand"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
@@ -60,6 +58,7 @@ func (s *Server) proto(e store.Entry) *vnetv1.Network {
 		p.Status.Phase = vnetv1.Phase_PHASE_PENDING
 	}
 	p.Status.Leases = s.countLeases(e.Network.Name)
+	p.Status.Ports = uint32(len(s.ports(e.Network.Name)))
 	return p
 }
 
@@ -107,39 +106,6 @@ func (s *Server) create(ctx context.Context, p *vnetv1.Network, noStart, dryRun 
 	}
 	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_CREATED, entry)
 	return entry, plan, nil
-}
-
-// prepare reads, completes and checks a definition. old is the one it
-// replaces, or nil.
-func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
-	n, unread := wire.FromNetwork(p)
-	_, host, err := s.Kernel.Observe(ctx)
-	if err != nil {
-		return n, failed("look at the host", err)
-	}
-	others := s.networks()
-	var random [3]byte
-	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random)
-	what := "network " + n.Name
-	if fs := wire.Validate(&n, unread); fs != nil {
-		return n, findingsError(codes.InvalidArgument, what, fs)
-	}
-	fs := netdrv.Conflicts(&n, others)
-	fs = append(fs, netdrv.HostConflicts(&n, host)...)
-	if fs != nil {
-		return n, findingsError(codes.FailedPrecondition, what, fs)
-	}
-	return n, nil
-}
-
-func hasBridge(networks []netdrv.Network, link string) bool {
-	for i := range networks {
-		if networks[i].Bridge.Name == link {
-			return true
-		}
-	}
-	return false
 }
 
 // stand has the engine make an entry so, and returns why it does not stand.
@@ -201,7 +167,8 @@ func (s *Server) update(ctx context.Context, p *vnetv1.Network, old store.Entry,
 	if p.Autostart == nil {
 		n.Autostart = old.Network.Autostart
 	}
-	resp := &vnetv1.UpdateNetworkResponse{Changed: !proto.Equal(wire.ToNetwork(&n), wire.ToNetwork(&old.Network))}
+	resp := &vnetv1.UpdateNetworkResponse{Changes: changes(&old.Network, &n)}
+	resp.Changed = len(resp.Changes) > 0
 	if old.Live {
 		if resp.Plan, err = s.Engine.Plan(ctx, &n, &old.Network); err != nil {
 			return nil, failed("plan network "+n.Name, err)
@@ -232,6 +199,11 @@ func (s *Server) DeleteNetwork(ctx context.Context, req *vnetv1.DeleteNetworkReq
 	entry, ok := s.Store.Get(req.GetName())
 	if !ok {
 		return nil, s.missing(req.GetName())
+	}
+	if !req.GetForce() {
+		if err := s.refuseGuests(req.GetName()); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.delete(ctx, entry); err != nil {
 		return nil, failed("delete network "+req.GetName(), err)

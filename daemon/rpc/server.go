@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path"
 	"runtime/debug"
@@ -43,8 +44,10 @@ type Parts struct {
 	Leases     *lease.Table
 	Events     *event.Bus
 	AdminGroup string
-	StateDir   string
-	Version    string
+	// Pools are where subnets are picked from.
+	Pools    []netip.Prefix
+	StateDir string
+	Version  string
 }
 
 // Server is the gRPC side of a daemon.
@@ -59,6 +62,7 @@ type Server struct {
 	writes sync.Mutex
 
 	vnetv1.UnimplementedNetworkServiceServer
+	vnetv1.UnimplementedPortServiceServer
 	vnetv1.UnimplementedLeaseServiceServer
 	vnetv1.UnimplementedEventServiceServer
 	vnetv1.UnimplementedSystemServiceServer
@@ -80,6 +84,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 	)
 	vnetv1.RegisterNetworkServiceServer(g, s)
+	vnetv1.RegisterPortServiceServer(g, s)
 	vnetv1.RegisterLeaseServiceServer(g, s)
 	vnetv1.RegisterEventServiceServer(g, s)
 	vnetv1.RegisterSystemServiceServer(g, s)

@@ -44,6 +44,8 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.routeDel(s.Route)
 	case netdrv.MemberAdd:
 		return k.memberAdd(s.Member)
+	case netdrv.MemberDel:
+		return k.memberDel(s.Member)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	}
@@ -128,6 +130,25 @@ func (k *Kernel) memberAdd(m netdrv.Member) error {
 		return err
 	}
 	return k.withOurs(m.Bridge, func(bridge netlink.Link) error { return k.nl.LinkSetMaster(link, bridge) })
+}
+
+// memberDel takes a guest's link out of a bridge, if it is one of ours.
+func (k *Kernel) memberDel(m netdrv.Member) error {
+	link, err := k.nl.LinkByIndex(m.Index)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	bridge, err := k.nl.LinkByIndex(link.Attrs().MasterIndex)
+	if missing(err) || err == nil && !ours(bridge) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.nl.LinkSetNoMaster(link)
 }
 
 // withOurs runs f on a link by name, and refuses one that is not ours: between

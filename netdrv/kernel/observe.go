@@ -157,7 +157,7 @@ func (k *Kernel) observer() *observer {
 }
 
 // kinds are what we make links of.
-var kinds = []string{"bridge", "macvlan", "macvtap", "tuntap"}
+var kinds = []string{"bridge", "macvlan", "macvtap"}
 
 func ours(l netlink.Link) bool {
 	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())
@@ -176,7 +176,7 @@ func (o *observer) take(links []netlink.Link) {
 		}
 		if l.Type() != "bridge" && l.Type() != "device" {
 			a := l.Attrs()
-			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Bridge: o.name(a.MasterIndex)})
+			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Kind: l.Type(), Bridge: o.name(a.MasterIndex)})
 		}
 	}
 	slices.SortFunc(o.state.Links, func(a, b netdrv.Link) int { return compareNames(a.Name, b.Name) })
@@ -198,7 +198,7 @@ func (o *observer) name(index int) string {
 func (o *observer) ourLink(l netlink.Link) {
 	a := l.Attrs()
 	network, _ := netdrv.ParseAlias(a.Alias)
-	link := netdrv.Link{Network: network, Name: a.Name, Kind: kind(l), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
+	link := netdrv.Link{Network: network, Name: a.Name, Index: a.Index, Kind: netdrv.Kind(l.Type()), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
 	copy(link.MAC[:], a.HardwareAddr)
 	if mode, ok := directMode(l); ok {
 		link.Mode, link.Parent = mode, o.name(a.ParentIndex)
@@ -210,13 +210,6 @@ func (o *observer) ourLink(l netlink.Link) {
 	for _, key := range linkSysctls {
 		o.sysctl(network, a.Name, fmt.Sprintf(key, a.Name))
 	}
-}
-
-func kind(l netlink.Link) netdrv.Kind {
-	if l.Type() == "tuntap" {
-		return netdrv.KindTap
-	}
-	return netdrv.Kind(l.Type())
 }
 
 func (o *observer) hostLink(l netlink.Link) {

@@ -1,0 +1,65 @@
+package reconcile
+
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// repairs tells what a full look found changed by others and what is done about
+// it: the plans of networks that stood as declared before.
+func (r *round) repairs(plans []netdrv.Plan) {
+	if !r.full {
+		return
+	}
+	for _, p := range plans {
+		if !r.stood(p.Network) {
+			continue
+		}
+		var found, steps []string
+		for _, s := range p.Steps {
+			found, steps = append(found, netdrv.Found(s)), append(steps, s.String())
+		}
+		r.repaired(p.Network, leading(found), steps)
+	}
+}
+
+// leading drops what follows from the first: a bridge that is gone has no
+// addresses either.
+func leading(found []string) string {
+	if strings.HasPrefix(found[0], "link ") && strings.HasSuffix(found[0], " was gone") {
+		return found[0]
+	}
+	return strings.Join(found, "; ")
+}
+
+// stood reports whether a network, or with "" any, was as declared after the
+// last round.
+func (r *round) stood(network string) bool {
+	if network == "" {
+		return slices.ContainsFunc(r.scope, r.wasReady)
+	}
+	i := slices.IndexFunc(r.scope, func(e store.Entry) bool { return e.Network.Name == network })
+	return i >= 0 && r.wasReady(r.scope[i])
+}
+
+func (r *round) wasReady(e store.Entry) bool {
+	s := r.Status(e.Network.Name)
+	return e.Live && s.Phase == vnetv1.Phase_PHASE_READY && s.Revision == e.Revision
+}
+
+func (e *Engine) repaired(network, found string, steps []string) {
+	e.log.Warn("found changed by others, and mended", "network", network, "found", found)
+	w := &vnetv1.WatchResponse{
+		Type: vnetv1.EventType_EVENT_TYPE_REPAIRED, Time: timestamppb.Now(), Message: found, Steps: steps,
+	}
+	if entry, ok := e.Store.Get(network); ok {
+		w.Network = &vnetv1.Network{Name: entry.Network.Name}
+	}
+	e.Events.Publish(w)
+}

@@ -1,0 +1,69 @@
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"net/netip"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// prepare reads, completes and checks a definition. old is the one it
+// replaces, or nil.
+func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
+	n, findings := wire.FromNetwork(p)
+	_, host, err := s.Kernel.Observe(ctx)
+	if err != nil {
+		return n, failed("look at the host", err)
+	}
+	others := s.others(n.Name)
+	n, none := netdrv.Pick(n, old, s.Pools, taken(others, host), random[[5]byte]())
+	findings = append(findings, none...)
+	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random[[3]byte]())
+	what := "network " + n.Name
+	if fs := wire.Validate(&n, findings); fs != nil {
+		return n, findingsError(codes.InvalidArgument, what, fs)
+	}
+	fs := netdrv.Conflicts(&n, others)
+	if fs = append(fs, netdrv.HostConflicts(&n, host)...); fs != nil {
+		return n, findingsError(codes.FailedPrecondition, what, fs)
+	}
+	return n, nil
+}
+
+// others are the networks but for one.
+func (s *Server) others(name string) []netdrv.Network {
+	return slices.DeleteFunc(s.networks(), func(n netdrv.Network) bool { return n.Name == name })
+}
+
+// taken says whether a prefix meets a network or something of the host.
+func taken(networks []netdrv.Network, host netdrv.Host) func(netip.Prefix) bool {
+	return func(p netip.Prefix) bool {
+		for i := range networks {
+			if networks[i].Overlaps(p) {
+				return true
+			}
+		}
+		return slices.ContainsFunc(host.Prefixes, func(h netdrv.HostPrefix) bool { return h.Prefix.Overlaps(p) })
+	}
+}
+
+// random fills an array of octets; it never fails (crypto/rand).
+func random[A [3]byte | [5]byte]() A {
+	var b [5]byte
+	_, _ = rand.Read(b[:])
+	var a A
+	for i := range len(a) {
+		a[i] = b[i]
+	}
+	return a
+}
+
+func hasBridge(networks []netdrv.Network, link string) bool {
+	return slices.ContainsFunc(networks, func(n netdrv.Network) bool { return n.Bridge.Name == link })
+}

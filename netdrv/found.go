@@ -1,0 +1,35 @@
+package netdrv
+
+import "fmt"
+
+// Found says what a step found wrong, for one that mends what stood before:
+// "address 192.168.10.1/24 was gone from lab0".
+func Found(s Step) string {
+	switch s := s.(type) {
+	case LinkAdd:
+		return fmt.Sprintf("link %s was gone", s.Link.Name)
+	case LinkSet:
+		return fmt.Sprintf("link %s was changed", s.Link.Name)
+	case LinkUp:
+		return fmt.Sprintf("link %s was down", s.Name)
+	case LinkDown:
+		return fmt.Sprintf("link %s was up", s.Name)
+	case LinkDel:
+		return fmt.Sprintf("link %s was there", s.Name)
+	case AddrAdd:
+		return fmt.Sprintf("address %s was gone from %s", s.Addr.Prefix, s.Addr.Link)
+	case AddrDel:
+		return fmt.Sprintf("address %s was on %s", s.Addr.Prefix, s.Addr.Link)
+	case RouteAdd:
+		return fmt.Sprintf("route %s was gone", s.Route)
+	case RouteDel:
+		return fmt.Sprintf("route %s was there", s.Route)
+	case MemberAdd:
+		return fmt.Sprintf("%s was off %s", s.Member.Link, s.Member.Bridge)
+	case MemberDel:
+		return fmt.Sprintf("%s was on %s", s.Member.Link, s.Member.Bridge)
+	case SysctlSet:
+		return fmt.Sprintf("%s was not %s", s.Sysctl.Key, s.Sysctl.Value)
+	}
+	return s.String()
+}
