@@ -3,6 +3,7 @@ package netdrv
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 )
@@ -63,6 +64,7 @@ func (s *State) network(n *Network, host Host) {
 	case n.Mode == DirectLink && n.Direct.HostAccess:
 		s.Links = append(s.Links, compileMacvlan(n, host))
 		s.Addrs = append(s.Addrs, gateways(n)...)
+		s.Routes = append(s.Routes, macvlanRoutes(n)...)
 	}
 }
 
@@ -81,6 +83,21 @@ func compileMacvlan(n *Network, host Host) Link {
 		Network: n.Name, Name: n.Bridge.Name, Kind: KindMacvlan, MAC: n.Bridge.MAC, Up: true,
 		MTU: cmp.Or(max(n.Bridge.MTU, 0), host.Links[uplink].MTU, defaultMTU), Parent: uplink, Mode: DirectBridge,
 	}
+}
+
+// macvlanRoutes send what goes to the uplink's subnet by the macvlan, where the
+// guests are: two halves are longer prefixes than the one that the uplink's own
+// address has brought along. Guests reach any address of the host by it, since
+// Linux answers ARP for all of them.
+func macvlanRoutes(n *Network) []LinkRoute {
+	var out []LinkRoute
+	for _, s := range n.Subnets {
+		low := netip.PrefixFrom(s.Address.Masked().Addr(), s.Address.Bits()+1)
+		for _, half := range []netip.Prefix{low, nextPrefix(low)} {
+			out = append(out, LinkRoute{Network: n.Name, Link: n.Bridge.Name, Destination: half, Metric: metric(0, half.Addr())})
+		}
+	}
+	return out
 }
 
 // EffectiveMTU is what a network's bridge has and its guests are told: where it
@@ -130,12 +147,16 @@ const ip6Metric = 1024
 func compileRoutes(n *Network) []LinkRoute {
 	var out []LinkRoute
 	for _, r := range n.Routes {
-		if r.Metric == 0 && r.Via.Is6() {
-			r.Metric = ip6Metric
-		}
-		out = append(out, LinkRoute{n.Name, n.Bridge.Name, r.Destination, r.Via, r.Metric})
+		out = append(out, LinkRoute{n.Name, n.Bridge.Name, r.Destination, r.Via, metric(r.Metric, r.Via)})
 	}
 	return out
+}
+
+func metric(m int, family netip.Addr) int {
+	if m == 0 && family.Is6() {
+		return ip6Metric
+	}
+	return m
 }
 
 // bridgeSysctls keeps the host from taking an address from its own guests

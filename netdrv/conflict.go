@@ -95,6 +95,9 @@ func HostConflicts(n *Network, host Host) Findings {
 	for i, u := range n.Bridge.Uplinks {
 		uplinkProblem(&fs, index("bridge.uplinks", i), u, n.Bridge.Name, host)
 	}
+	if n.Mode == DirectLink {
+		return fs // its subnets are meant to be those of the uplink
+	}
 	for i, p := range n.prefixes() {
 		path := index("subnets", i) + ".address"
 		if i >= len(n.Subnets) {

@@ -10,9 +10,6 @@ import (
 // that was and has no master now still is, so that it can be put back; one that
 // somebody put into another bridge is not. links are those that were looked at,
 // and all says whether that was all there are.
-//
-// Hardware is nobody's guest: who plugs a network card into a bridge of ours
-// may take it out again.
 func Learn(recorded, links []Member, networks []Network, all bool) []Member {
 	was := map[int]string{}
 	for _, m := range recorded {

@@ -58,7 +58,7 @@ type LinkRoute struct {
 	Network     string
 	Link        string
 	Destination netip.Prefix
-	Via         netip.Addr
+	Via         netip.Addr // zero: the destination is on the link
 	Metric      int
 }
 
@@ -77,7 +77,7 @@ type Member struct {
 	Network string
 	Link    string
 	Index   int
-	Kind    string // ip-link's word
+	Kind    string // tap or veth
 	// Bridge is the link's master; empty if it has none.
 	Bridge string
 }

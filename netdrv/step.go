@@ -83,7 +83,11 @@ func (s RouteDel) String() string { return "ip route del " + s.Route.String() }
 
 // String says "10.99.0.0/16 via 10.20.0.5 dev virbr1 metric 5", as ip does.
 func (r LinkRoute) String() string {
-	s := fmt.Sprintf("%s via %s dev %s", r.Destination, r.Via, r.Link)
+	s := r.Destination.String()
+	if r.Via.IsValid() {
+		s += " via " + r.Via.String()
+	}
+	s += " dev " + r.Link
 	if r.Metric != 0 {
 		s += fmt.Sprintf(" metric %d", r.Metric)
 	}

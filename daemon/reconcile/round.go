@@ -29,7 +29,7 @@ func (e *Engine) round(ctx context.Context, w work) {
 	start := time.Now()
 	r := &round{Engine: e, full: w.full, entries: e.Store.List(), failed: map[string]error{}}
 	r.pick(w.names)
-	if slices.ContainsFunc(r.scope, hasMacvtaps) {
+	if !r.full && r.aboutMacvtaps() {
 		// They are found by their alias only.
 		r.full = true
 		r.pick(nil)
@@ -74,7 +74,13 @@ func (r *round) pick(names map[string]bool) {
 	}
 }
 
-func hasMacvtaps(e store.Entry) bool { return e.Network.Mode == netdrv.DirectLink }
+// aboutMacvtaps reports whether a network in question has macvtaps, or may.
+func (r *round) aboutMacvtaps() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.scope, func(e store.Entry) bool { return e.Network.Mode == netdrv.DirectLink }) ||
+		slices.ContainsFunc(r.macvtaps, func(l netdrv.Link) bool { return slices.Contains(r.gone, l.Network) })
+}
 
 func (r *round) run(ctx context.Context) error {
 	plans, err := r.plan(ctx)
@@ -93,8 +99,7 @@ func (r *round) run(ctx context.Context) error {
 		r.lookAgain(ctx)
 	}
 	r.serve()
-	r.checkHost()
-	return nil
+	return r.checkHost(ctx)
 }
 
 // plan observes and compares.
@@ -162,7 +167,9 @@ func (r *round) links() []string {
 	defer r.mu.Unlock()
 	var out []string
 	for _, entry := range r.scope {
-		out = append(out, entry.Network.Bridge.Name)
+		if name := entry.Network.Bridge.Name; name != "" {
+			out = append(out, name)
+		}
 		if had := r.bridges[entry.Network.Name]; had != "" && had != entry.Network.Bridge.Name {
 			out = append(out, had)
 		}
@@ -256,18 +263,28 @@ func (r *round) serve() {
 }
 
 // checkHost finds what has come between a live network and its host: a link that
-// is missing, a prefix that somebody else uses by now.
-func (r *round) checkHost() {
-	host := r.Host()
+// is missing, a prefix that somebody else uses by now. What a round knows of the
+// host may be old, so that before complaining it looks again.
+func (r *round) checkHost(ctx context.Context) error {
+	host, fresh := r.Host(), r.full
 	for _, entry := range r.scope {
 		n := &entry.Network
 		if !entry.Live || r.failed[n.Name] != nil {
 			continue
 		}
-		if fs := netdrv.HostConflicts(n, host); fs != nil {
+		fs := netdrv.HostConflicts(n, host)
+		if fs != nil && !fresh {
+			var err error
+			if _, host, err = r.Kernel.Observe(ctx); err != nil {
+				return fmt.Errorf("look at the host: %w", err)
+			}
+			fs, fresh = netdrv.HostConflicts(n, host), true
+		}
+		if fs != nil {
 			r.fail(n.Name, fs)
 		}
 	}
+	return nil
 }
 
 // remember keeps the links' names for the round in which a network is gone.

@@ -11,7 +11,7 @@ import (
 )
 
 func (r *round) serveDHCP(n *netdrv.Network) error {
-	cfg, served := dhcpConfig(n)
+	cfg, served := dhcpConfig(n, r.Host())
 	if !served {
 		r.DHCP.Remove(n.Name)
 		return nil
@@ -31,25 +31,29 @@ func (r *round) serveDNS(n *netdrv.Network) error {
 
 // dhcpConfig translates a network for the DHCP server, which knows nothing of
 // networks; false if it has nothing to serve there.
-func dhcpConfig(n *netdrv.Network) (dhcpd.Config, bool) {
+func dhcpConfig(n *netdrv.Network, host netdrv.Host) (dhcpd.Config, bool) {
 	for _, s := range n.Subnets {
-		if s.DHCP != nil && s.Address.Addr().Is4() {
-			return subnetConfig(n, s), true
+		if s.DHCP != nil && s.Address.Addr().Is4() && n.Mode.OwnsBridge() {
+			return subnetConfig(n, s, host), true
 		}
 	}
 	return dhcpd.Config{}, false
 }
 
-func subnetConfig(n *netdrv.Network, s netdrv.Subnet) dhcpd.Config {
+func subnetConfig(n *netdrv.Network, s netdrv.Subnet, host netdrv.Host) dhcpd.Config {
 	gateway := s.Address.Addr()
 	cfg := dhcpd.Config{
 		Network:   n.Name,
 		Interface: n.Bridge.Name,
 		Server:    s.Address,
 		LeaseTime: s.DHCP.LeaseTime,
-		DNS:       []netip.Addr{gateway},
 		Domain:    n.DNS.Domain,
-		MTU:       n.Bridge.MTU,
+	}
+	if n.DNS.Enabled != netdrv.No {
+		cfg.DNS = []netip.Addr{gateway}
+	}
+	if n.Bridge.MTU != 0 {
+		cfg.MTU = netdrv.EffectiveMTU(n, host)
 	}
 	if cfg.LeaseTime == 0 {
 		cfg.LeaseTime = netdrv.DefaultLeaseTime
@@ -73,7 +77,7 @@ func subnetConfig(n *netdrv.Network, s netdrv.Subnet) dhcpd.Config {
 // dnsConfig translates a network for the DNS server; false if the host has no
 // address there to listen on.
 func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
-	if len(n.Subnets) == 0 {
+	if len(n.Subnets) == 0 || !n.Mode.OwnsBridge() || n.DNS.Enabled == netdrv.No {
 		return dnsd.Config{}, false
 	}
 	cfg := dnsd.Config{

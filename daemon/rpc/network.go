@@ -200,7 +200,8 @@ func (s *Server) DeleteNetwork(ctx context.Context, req *vnetv1.DeleteNetworkReq
 	if !ok {
 		return nil, s.missing(req.GetName())
 	}
-	if !req.GetForce() {
+	hostsBridge := entry.Network.Mode == netdrv.ExistingBridge && len(entry.Network.Bridge.Uplinks) == 0
+	if !req.GetForce() && !hostsBridge {
 		if err := s.refuseGuests(req.GetName()); err != nil {
 			return nil, err
 		}

@@ -114,9 +114,13 @@ func (k *Kernel) routeDel(r netdrv.LinkRoute) error {
 }
 
 func route(r netdrv.LinkRoute, l netlink.Link) *netlink.Route {
-	return &netlink.Route{
+	out := &netlink.Route{
 		LinkIndex: l.Attrs().Index, Dst: ipNet(r.Destination), Gw: r.Via.AsSlice(), Priority: r.Metric, Protocol: Protocol,
 	}
+	if !r.Via.IsValid() {
+		out.Scope = netlink.SCOPE_LINK
+	}
+	return out
 }
 
 // memberAdd puts a guest's link into a bridge of ours. It is found by its index,

@@ -156,6 +156,10 @@ func (k *Kernel) observer() *observer {
 	}
 }
 
+// guestKinds are the links that guests are attached by, in our library's words
+// and in people's.
+var guestKinds = map[string]string{"tuntap": "tap", "veth": "veth"}
+
 // kinds are what we make links of.
 var kinds = []string{"bridge", "macvlan", "macvtap"}
 
@@ -174,9 +178,9 @@ func (o *observer) take(links []netlink.Link) {
 		} else {
 			o.hostLink(l)
 		}
-		if l.Type() != "bridge" && l.Type() != "device" {
+		if kind, ok := guestKinds[l.Type()]; ok {
 			a := l.Attrs()
-			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Kind: l.Type(), Bridge: o.name(a.MasterIndex)})
+			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Kind: kind, Bridge: o.name(a.MasterIndex)})
 		}
 	}
 	slices.SortFunc(o.state.Links, func(a, b netdrv.Link) int { return compareNames(a.Name, b.Name) })

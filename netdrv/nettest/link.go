@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -241,4 +243,26 @@ func openTap(name string) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "/dev/net/tun"), nil
+}
+
+// Macvtap opens the other end of a macvtap that is there, /dev/tapINDEX, for a
+// machine. The node is made here: no udev looks after a namespace.
+func (ns *Namespace) Macvtap(t testing.TB, name string) *Tap {
+	t.Helper()
+	device := strings.TrimSpace(ns.Run(t, "cat /sys/class/net/"+name+"/macvtap/tap*/dev"))
+	var major, minor uint32
+	if _, err := fmt.Sscanf(device, "%d:%d", &major, &minor); err != nil {
+		t.Fatalf("nettest: %s: macvtap %s: device %q: %v", ns.Name, name, device, err)
+	}
+	path := filepath.Join(TempDir(t), "tap")
+	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor))); err != nil {
+		t.Fatalf("nettest: %s: macvtap %s: mknod: %v", ns.Name, name, err)
+	}
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatalf("nettest: %s: macvtap %s: %v", ns.Name, name, err)
+	}
+	tap := &Tap{Name: name, file: os.NewFile(uintptr(fd), path)}
+	t.Cleanup(func() { tap.file.Close() })
+	return tap
 }
