@@ -63,6 +63,7 @@ generate: ## the Go of the proto contract, from pinned tools
 
 update: ## rewrite the golden files; then look at the diff
 	$(GO) test ./netdrv ./firewall -update
+	$(GO) test ./daemon -run TestReachability -update
 
 install: build ## binaries, units, completions; the daemon declares the default network when it first starts (root)
 	dist/install.sh "$(DESTDIR)" "$(PREFIX)"

@@ -37,6 +37,7 @@ var onlyIn = map[string][]string{
 	"github.com/vishvananda/netlink":  {"netdrv/kernel", "netdrv/nettest"},
 	"github.com/google/nftables":      {"firewall/nft"},
 	"github.com/insomniacslk/dhcp":    {"dhcpd"},
+	"github.com/mdlayher/ndp":         {"dhcpd/ra"},
 	"github.com/miekg/dns":            {"dnsd"},
 	"google.golang.org/grpc":          {"api", "daemon/rpc"},
 	"github.com/coreos/go-systemd":    {"daemon"},

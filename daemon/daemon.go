@@ -9,6 +9,7 @@
 //	dnsd.Server.Run    the loops of the networks, and the follower of resolv.conf
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
+//	rpc.RunTrials      takes back what is not confirmed
 //	watchdog, signals
 //
 // Starting: lock and read the store, replay the leases, look at everything once,
@@ -151,12 +152,18 @@ func (d *Daemon) prepare(ctx context.Context) error {
 	for name, err := range d.store.Broken() {
 		d.log.Error("definition unreadable; its bridge is left alone", "network", name, "err", err)
 	}
-	return d.pickLive(ctx)
+	// A change that was not confirmed before the host went down has not proved
+	// itself: the host comes up without it.
+	stopped := map[string]bool{}
+	for _, t := range d.rpc.Withdraw(d.store.Booted()) {
+		stopped[t.Name] = !t.Live
+	}
+	return d.pickLive(ctx, stopped)
 }
 
 // pickLive marks as live what the boot is to start, and what the kernel holds
 // already: a lost runtime directory disturbs no guest.
-func (d *Daemon) pickLive(ctx context.Context) error {
+func (d *Daemon) pickLive(ctx context.Context, stopped map[string]bool) error {
 	have, _, err := d.kernel.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)
@@ -166,7 +173,7 @@ func (d *Daemon) pickLive(ctx context.Context) error {
 		standing[l.Network] = true
 	}
 	for _, e := range d.store.List() {
-		if d.store.Booted() && (e.Network.Autostart || standing[e.Network.Name]) {
+		if d.store.Booted() && !stopped[e.Network.Name] && (e.Network.Autostart || standing[e.Network.Name]) {
 			if err := d.store.SetLive(e.Network.Name, true); err != nil {
 				return err
 			}
@@ -187,6 +194,7 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	}
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
+	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
 	d.ready()
 	d.hangups(ctx)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
@@ -73,6 +74,7 @@ type tcp struct {
 	conn interface {
 		Read([]byte) (int, error)
 		Write([]byte) (int, error)
+		SetDeadline(time.Time) error
 	}
 	n int
 }
@@ -92,6 +94,7 @@ func (c *tcp) works(when string) {
 	c.t.Helper()
 	c.n++
 	line := fmt.Sprintf("line %d\n", c.n)
+	_ = c.conn.SetDeadline(time.Now().Add(nettest.Patience))
 	if _, err := c.conn.Write([]byte(line)); err != nil {
 		c.t.Fatalf("%s: the connection broke: %v", when, err)
 	}

@@ -1,10 +1,14 @@
-// Package dhcpd is a DHCPv4 server for the bridges of one host. It knows
-// interfaces, subnets and leases, and nothing of networks beyond their names: it
-// could serve any Ethernet.
+// Package dhcpd tells the guests on the bridges of one host their addresses:
+// DHCPv4, DHCPv6 and IPv6 router advertisements. It knows interfaces, subnets
+// and leases, and nothing of networks beyond their names: it could serve any
+// Ethernet.
 //
 //	Server   one for the daemon; Set and Remove what is served
-//	link     one served interface: a packet socket and its loop (link.go)
-//	v4       what to say: pure
+//	served   what is served of one network (served.go)
+//	link     DHCPv4 on one interface: packet sockets and their loops (link.go)
+//	link6    DHCPv6 and advertisements on one: one packet socket (link6.go)
+//	v4, v6   what to say to whom: pure
+//	ra       what to advertise, and when: pure
 //	lease    who has which address, on stable storage
 //
 // # Packet sockets
@@ -22,4 +26,13 @@
 // 5227), which a neighbour on the same host answers in less than a millisecond,
 // and the offer waits for probeTime at most, alone: other clients are served
 // meanwhile, and the same client next time at once.
+//
+// IPv6 has no such check here: a client looks for itself (duplicate address
+// detection) and DECLINEs.
+//
+// # Routers come and go
+//
+// Networks outlive the daemon, so the end of Run is silent: the kernel forwards
+// on, and guests keep their routes for the lifetime that they were told. Only
+// Remove, which is a network's own end, tells them that the router is gone.
 package dhcpd

@@ -33,14 +33,13 @@ type link struct {
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest; Pool has no lock of its own
-	cfg    Config
 	pool   *v4.Pool
 	probes map[netip.Addr]*probe
 }
 
 func openLink(cfg Config, ifi *net.Interface, log *slog.Logger) (*link, error) {
 	l := &link{
-		network: cfg.Network, log: log.With("network", cfg.Network), ifi: ifi, server: cfg.Server, cfg: cfg,
+		network: cfg.Network, log: log.With("network", cfg.Network), ifi: ifi, server: cfg.Server,
 		closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
 	}
 	var err error
@@ -64,19 +63,16 @@ func (l *link) sameAs(ifi *net.Interface, server netip.Prefix) bool {
 
 // configure swaps the configuration; packets before it see the old one, those
 // after it the new.
-func (l *link) configure(cfg Config) error {
+func (l *link) configure(sub *v4.Subnet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.equal(&cfg) {
-		return nil
-	}
-	sub, err := v4.Compile(cfg.v4())
-	if err != nil {
-		return err
-	}
-	l.cfg = cfg
 	l.pool.SetSubnet(sub, time.Now())
-	return nil
+}
+
+// start begins to serve, until the link is closed.
+func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
+	wg.Go(func() { l.serve(ctx) })
+	wg.Go(func() { l.listenARP(ctx) })
 }
 
 func (l *link) close() {
@@ -99,7 +95,7 @@ func (l *link) serve(ctx context.Context) {
 	for {
 		n, _, err := l.conn.ReadFrom(buf)
 		if err != nil {
-			if l.rest(ctx, err) {
+			if rest(ctx, l.closed, l.log, err) {
 				continue
 			}
 			return
@@ -110,19 +106,19 @@ func (l *link) serve(ctx context.Context) {
 
 // rest waits a little after an error, and says whether to go on. A socket whose
 // link is down says so once and works again when it is up.
-func (l *link) rest(ctx context.Context, err error) bool {
+func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err error) bool {
 	select {
-	case <-l.closed:
+	case <-closed:
 		return false
 	default:
 	}
-	l.log.Debug("DHCP socket error", "err", err)
+	log.Debug("DHCP socket error", "err", err)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-l.closed:
+	case <-closed:
 		return false
 	case <-timer.C:
 		return true

@@ -79,7 +79,7 @@ func (l *link) listenARP(ctx context.Context) {
 	for {
 		n, _, err := l.arp.ReadFrom(buf)
 		if err != nil {
-			if l.rest(ctx, err) {
+			if rest(ctx, l.closed, l.log, err) {
 				continue
 			}
 			return

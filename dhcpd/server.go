@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dhcpd/v4"
 )
 
 // Server serves any number of interfaces, in the network namespace of the
@@ -19,69 +17,48 @@ type Server struct {
 	leases *lease.Table
 	log    *slog.Logger
 
-	mu    sync.Mutex
-	links map[string]*link // by network
-	run   context.Context  // of Run; nil before it
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	served map[string]*served // by network
+	run    context.Context    // of Run; nil before it
+	wg     sync.WaitGroup
 }
 
 // New returns a server that serves nothing yet. Leases must be running (see
 // lease.Table.Run) for new ones to be given.
 func New(leases *lease.Table, log *slog.Logger) *Server {
-	return &Server{leases: leases, log: log, links: map[string]*link{}}
+	return &Server{leases: leases, log: log, served: map[string]*served{}}
 }
 
-// Set serves a network, or changes how. Leases stay, and so does the socket,
+// Set serves a network, or changes how. Leases stay, and so do the sockets,
 // unless the interface is another one now: a bridge that was made anew. An
 // error names what is wrong, and leaves what was served before.
 func (s *Server) Set(cfg Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ifi, err := net.InterfaceByName(cfg.Interface)
+	old := s.served[cfg.Network]
+	if old == nil {
+		old = &served{}
+	}
+	next, err := s.plan(cfg, old)
 	if err != nil {
 		return fmt.Errorf("serve DHCP on %s: %w", cfg.Interface, err)
 	}
-	old := s.links[cfg.Network]
-	if old != nil && old.sameAs(ifi, cfg.Server) {
-		return old.configure(cfg)
-	}
-	sub, err := v4.Compile(cfg.v4())
-	if err != nil {
-		return fmt.Errorf("serve DHCP on %s: %w", cfg.Interface, err)
-	}
-	l, err := openLink(cfg, ifi, s.log)
-	if err != nil {
-		return fmt.Errorf("serve DHCP on %s: %w", cfg.Interface, err)
-	}
-	l.table = s.leases
-	l.pool = v4.NewPool(sub, s.leases.Network(cfg.Network), time.Now())
-	s.replaceLocked(cfg.Network, l)
-	return nil
+	s.served[cfg.Network] = next
+	return next.replace(s.run, old, &s.wg)
 }
 
-func (s *Server) replaceLocked(network string, l *link) {
-	if old := s.links[network]; old != nil {
-		old.close()
-	}
-	s.links[network] = l
-	if s.run != nil {
-		s.startLocked(l)
-	}
-}
-
-func (s *Server) startLocked(l *link) {
-	s.wg.Go(func() { l.serve(s.run) })
-	s.wg.Go(func() { l.listenARP(s.run) })
-}
-
-// Remove ends the serving of a network; its leases stay. One that is not
-// served is no error.
+// Remove ends the serving of a network; its leases stay. Its guests are told
+// that the router is gone before Remove returns. A network that is not served
+// is no error.
 func (s *Server) Remove(network string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l := s.links[network]; l != nil {
-		l.close()
-		delete(s.links, network)
+	if v := s.served[network]; v != nil {
+		if v.six != nil {
+			v.six.farewell(time.Now())
+		}
+		v.close()
+		delete(s.served, network)
 	}
 }
 
@@ -93,15 +70,15 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.New("the DHCP server runs already")
 	}
 	s.run = ctx
-	for _, l := range s.links {
-		s.startLocked(l)
+	for _, v := range s.served {
+		v.start(ctx, &s.wg)
 	}
 	s.mu.Unlock()
 	<-ctx.Done()
 	s.mu.Lock()
-	for network, l := range s.links {
-		l.close()
-		delete(s.links, network)
+	for network, v := range s.served { // without a word: networks outlive us
+		v.close()
+		delete(s.served, network)
 	}
 	s.mu.Unlock()
 	s.wg.Wait()

@@ -21,6 +21,7 @@ type Config struct {
 	Hosts      []Host         // static names: reservations
 	Reverse    []netip.Prefix // subnets whose reverse names are ours, never forwarded
 	Names      Names          // names that come and go: leases. May be nil
+	Shared     bool           // what Domain lacks here is forwarded, as any name
 	Forward    bool           // false: nothing is sent upstream
 	Forwarders []Forwarder    // who is asked for what; what none covers goes to the host's servers
 }
@@ -72,7 +73,7 @@ func (c *Config) endpoints() []netip.AddrPort {
 func (c *Config) zone() (*zone.Zone, error) {
 	return zone.New(zone.Config{
 		Domain: c.Domain, HostNames: c.HostNames, HostAddrs: c.Listen, Hosts: c.Hosts,
-		Reverse: c.Reverse, Names: c.Names, Recursive: c.Forward,
+		Reverse: c.Reverse, Names: c.Names, Recursive: c.Forward, Shared: c.Shared,
 	})
 }
 

@@ -23,6 +23,8 @@ const (
 	NotBase Base = iota
 	// ForwardFilter sees forwarded packets, at the priority of filters.
 	ForwardFilter
+	// InputFilter sees packets to the host itself, at the priority of filters.
+	InputFilter
 	// PostroutingNAT sees the first packet of a connection as it goes out, at
 	// the priority of source NAT.
 	PostroutingNAT
@@ -33,6 +35,8 @@ func (b Base) String() string {
 	switch b {
 	case ForwardFilter:
 		return "type filter hook forward priority filter; policy accept;"
+	case InputFilter:
+		return "type filter hook input priority filter; policy accept;"
 	case PostroutingNAT:
 		return "type nat hook postrouting priority srcnat; policy accept;"
 	}

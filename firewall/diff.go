@@ -128,7 +128,7 @@ func (e *Edit) elements(s Set, old, new []Element) {
 		case len(old) == 0:
 			order = 1
 		case old[0] != new[0]:
-			order = CompareElements(old[0], new[0])
+			order = s.Compare(&old[0], &new[0])
 			if order == 0 { // the same key with something else behind it
 				del, add = append(del, old[0]), append(add, new[0])
 			}

@@ -2,20 +2,31 @@
 // into a Ruleset, which prints exactly as "nft -s list table" would list it.
 // It does no I/O; package firewall/nft puts a Ruleset into the kernel.
 //
+// # Who may talk to whom
+//
+// The table in policy.go is the truth: for every two parties, whether the first
+// packet from the one to the other arrives, and whether translated. The rules are
+// tested against it here, by packets in firewall/nft, and with the whole daemon in
+// daemon/reachability_test.go, which writes docs/reachability.md.
+//
 // # One table, few rules, many elements
 //
 // Everything is in the table "inet vnetd". A network has no chain of its own: it
 // is elements of sets and maps, keyed by the name of its bridge, so a packet
 // costs the same with one network and with a thousand, and a new network is
-// five to nine elements more.
+// five to fifteen elements more. A chain is there if a packet can come to it.
 //
-//	inside      (B, B) of each network: traffic that stays on one network
-//	leave       B -> what a packet must pass to leave network B
-//	enter       B -> what a packet must pass to enter network B
-//	subnets4/6  (B, prefix): the addresses that belong on B
-//	local       every bridge of ours: between them nothing is translated
-//	within4     (prefix, prefix) of one NAT network: not translated either
-//	translate   prefix -> the chain that masquerades, one per range of ports
+//	inside       (B, B) of each network: traffic that stays on one network
+//	leave        B -> what a packet must pass to leave network B
+//	enter        B -> what a packet must pass to enter network B
+//	uplinks      (B, U): network B goes out by link U, and by no other than such
+//	subnets4/6   (prefix, B): the addresses that belong on B, or behind guests there
+//	local        every bridge of ours: between them nothing is translated
+//	translate4/6 (prefix, B) -> the chain that translates, one for each choice
+//	             of ports and addresses
+//	host         B -> how the host protects itself from B; most networks are not in it
+//	gateways4/6  (B, address): the host's addresses on B
+//	services     (B, protocol, port) that guests of B may talk to; service_ranges likewise
 //
 // # The two questions
 //
@@ -28,6 +39,7 @@
 //	nat       from an address of its own        replies only
 //	route     from an address of its own        to an address of its own
 //	isolated  never                             never
+//	pinned    as its mode, by an uplink         as its mode; route: by an uplink
 //
 // What claims an address that is not its network's own is dropped; what is
 // merely not allowed is rejected, so that callers do not wait for a timeout.
@@ -35,9 +47,32 @@
 // its connections at once, and a guest cannot forge its way into another guest's
 // connection.
 //
+// # The host
+//
+// From a network that is limited (HostAccess), and isolated ones are by default,
+// guests reach the host by its addresses on their network only: DHCP, DNS, ping
+// and the services that are named. From a very isolated one nothing reaches the
+// host. About other networks there is no rule, and without one of these two there
+// is no input hook.
+//
+// # Translation
+//
+// NAT is for what comes in by a bridge of a NAT network, from an address of that
+// network's own, and goes out by a link that is no bridge of ours: never between
+// local networks, never for what the host itself sends, never for multicast.
+// IPv6 is translated only if the network asks for it (NAT66), and let in for
+// replies only in any case. What the kernel does not translate, because it takes it
+// for invalid or somebody exempted it from tracking, does not leave.
+//
+// # Segments
+//
+// The SYN of a forwarded TCP connection and its answer carry the size of segments
+// that fits the path. Another packet pays for this with a look at two header fields.
+//
 // # br_netfilter
 //
 // Where that module is loaded, frames between two guests of one bridge pass the
-// forward and postrouting hooks too, with the bridge as both interfaces. The set
-// inside and the set local answer for them, so the rules are right either way.
+// forward and postrouting hooks too, with the bridge as both interfaces, and in
+// postrouting with none that they came in by. The set inside answers for them, and
+// translate4/6 do not know them, so the rules are right either way.
 package firewall

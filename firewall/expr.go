@@ -18,14 +18,19 @@ type Expr interface {
 // Field is something of a packet that can be looked up in a set.
 type Field uint8
 
-// The fields. Those of an IP header match packets of that family only.
+// The fields. Those of a header match packets that have it only.
 const (
-	IIFName  Field = iota + 1 // the link that the packet came in by
-	OIFName                   // the link that it goes out by
-	IPSAddr                   // the IPv4 source
-	IPDAddr                   // the IPv4 destination
-	IP6SAddr                  // the IPv6 source
-	IP6DAddr                  // the IPv6 destination
+	IIFName    Field = iota + 1 // the link that the packet came in by
+	OIFName                     // the link that it goes out by
+	IPSAddr                     // the IPv4 source
+	IPDAddr                     // the IPv4 destination
+	IP6SAddr                    // the IPv6 source
+	IP6DAddr                    // the IPv6 destination
+	L4Protocol                  // the protocol above IP
+	DPort                       // the destination port, of whatever protocol
+	UDPDPort                    // the destination port, of UDP
+	ICMPKind                    // the type of an ICMP message, in IPv4
+	ICMPv6Kind                  // the type of an ICMP message, in IPv6
 )
 
 // String returns nft's words for the field.
@@ -33,7 +38,8 @@ func (f Field) String() string {
 	return [...]string{
 		"invalid", "iifname", "oifname",
 		"ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr",
-	}[min(f, IP6DAddr)]
+		"meta l4proto", "th dport", "udp dport", "icmp type", "icmpv6 type",
+	}[min(f, ICMPv6Kind)]
 }
 
 func joinFields(fs []Field) string {
@@ -58,10 +64,15 @@ type (
 		Fields []Field
 		Map    string
 	}
-	// InPrefix matches an IPv4 address in a prefix.
+	// InPrefix matches an address in a prefix.
 	InPrefix struct {
 		Field  Field
 		Prefix netip.Prefix
+	}
+	// Is matches a field that is a certain number.
+	Is struct {
+		Field  Field
+		Number uint16
 	}
 	// IPv4 matches IPv4 packets.
 	IPv4 struct{}
@@ -69,6 +80,12 @@ type (
 	L4Proto uint8
 	// TCPSyn matches the first packet of a TCP connection.
 	TCPSyn struct{}
+	// TCPHandshake matches the first packet of a TCP connection and its answer,
+	// which are those that have the option of the segment's size.
+	TCPHandshake struct{}
+	// ClampMSS lowers the greatest size of a TCP segment to what fits the path of
+	// the packet, there and back, and never raises it.
+	ClampMSS struct{}
 	// CTState matches if the packet's connection is in one of the states.
 	CTState uint8
 	// Counter counts the packets that came this far.
@@ -76,6 +93,13 @@ type (
 	// Masquerade gives the packet's connection the source address of the link
 	// that it leaves by, and a source port in Ports if that is not zero.
 	Masquerade struct{ Ports netdrv.PortRange }
+	// SNAT gives the packet's connection a source address of the range, the same
+	// for one guest always (RFC 4787 REQ-2), and a source port in Ports if that is
+	// not zero.
+	SNAT struct {
+		Addresses netdrv.Range
+		Ports     netdrv.PortRange
+	}
 	// Reject refuses with an answer: a TCP reset, or ICMP's "administratively
 	// prohibited".
 	Reject struct{ TCPReset bool }
@@ -88,8 +112,9 @@ type (
 
 // Protocols for L4Proto.
 const (
-	TCP L4Proto = 6
-	UDP L4Proto = 17
+	IGMP L4Proto = 2
+	TCP  L4Proto = 6
+	UDP  L4Proto = 17
 )
 
 // States of a connection, to be or-ed; the values are the kernel's.
@@ -97,6 +122,7 @@ const (
 	Invalid     CTState = 1 << 0
 	Established CTState = 1 << 1
 	Related     CTState = 1 << 2
+	Untracked   CTState = 1 << 6
 )
 
 // VerdictKind is what a Verdict does.
@@ -115,17 +141,21 @@ const (
 	Return
 )
 
-func (InSet) expr()      {}
-func (ByMap) expr()      {}
-func (InPrefix) expr()   {}
-func (IPv4) expr()       {}
-func (L4Proto) expr()    {}
-func (TCPSyn) expr()     {}
-func (CTState) expr()    {}
-func (Counter) expr()    {}
-func (Masquerade) expr() {}
-func (Reject) expr()     {}
-func (Verdict) expr()    {}
+func (InSet) expr()        {}
+func (ByMap) expr()        {}
+func (InPrefix) expr()     {}
+func (Is) expr()           {}
+func (IPv4) expr()         {}
+func (L4Proto) expr()      {}
+func (TCPSyn) expr()       {}
+func (TCPHandshake) expr() {}
+func (ClampMSS) expr()     {}
+func (CTState) expr()      {}
+func (Counter) expr()      {}
+func (Masquerade) expr()   {}
+func (SNAT) expr()         {}
+func (Reject) expr()       {}
+func (Verdict) expr()      {}
 
 func (e InSet) String() string {
 	if e.Not {
@@ -134,25 +164,24 @@ func (e InSet) String() string {
 	return joinFields(e.Fields) + " @" + e.Set
 }
 
-func (e ByMap) String() string    { return joinFields(e.Fields) + " vmap @" + e.Map }
-func (e InPrefix) String() string { return e.Field.String() + " " + Value{Prefix: e.Prefix}.String() }
-func (IPv4) String() string       { return "meta nfproto ipv4" }
-func (TCPSyn) String() string     { return "tcp flags syn / fin,syn,rst,ack" }
-func (Counter) String() string    { return "counter" }
+func (e ByMap) String() string      { return joinFields(e.Fields) + " vmap @" + e.Map }
+func (e InPrefix) String() string   { return e.Field.String() + " " + prefixText(e.Prefix) }
+func (IPv4) String() string         { return "meta nfproto ipv4" }
+func (TCPSyn) String() string       { return "tcp flags syn / fin,syn,rst,ack" }
+func (TCPHandshake) String() string { return "tcp flags syn / syn,rst" }
+func (ClampMSS) String() string     { return "tcp option maxseg size set rt mtu" }
+func (Counter) String() string      { return "counter" }
 
-func (e L4Proto) String() string {
-	switch e {
-	case TCP:
-		return "meta l4proto tcp"
-	case UDP:
-		return "meta l4proto udp"
-	}
-	return fmt.Sprintf("meta l4proto %d", uint8(e))
+func (e Is) String() string {
+	types := map[Field]Type{ICMPKind: icmpType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}
+	return e.Field.String() + " " + numberText(types[e.Field], e.Number)
 }
+
+func (e L4Proto) String() string { return L4Protocol.String() + " " + numberText(InetProto, uint16(e)) }
 
 func (e CTState) String() string {
 	var words []string
-	for i, w := range []string{"invalid", "established", "related"} {
+	for i, w := range []string{"invalid", "established", "related", "", "", "", "untracked"} {
 		if e&(1<<i) != 0 {
 			words = append(words, w)
 		}
@@ -161,14 +190,34 @@ func (e CTState) String() string {
 }
 
 func (e Masquerade) String() string {
-	switch {
-	case e.Ports.IsZero():
+	if e.Ports.IsZero() {
 		return "masquerade"
-	case e.Ports.Start == e.Ports.End:
-		return fmt.Sprintf("masquerade to :%d", e.Ports.Start)
 	}
-	return fmt.Sprintf("masquerade to :%d-%d", e.Ports.Start, e.Ports.End)
+	return "masquerade to :" + portsText(e.Ports)
 }
+
+func (e SNAT) String() string {
+	family, first, last := "ip", e.Addresses.Start.String(), e.Addresses.End.String()
+	if e.Addresses.Start.Is6() {
+		family = "ip6"
+		if !e.Ports.IsZero() {
+			first, last = "["+first+"]", "["+last+"]"
+		}
+	}
+	s := "snat " + family + " to " + first
+	if first != last {
+		s += "-" + last
+	}
+	if !e.Ports.IsZero() {
+		s += ":" + portsText(e.Ports)
+	}
+	if first != last {
+		s += " persistent"
+	}
+	return s
+}
+
+func portsText(p netdrv.PortRange) string { return Value{Numbers: p}.text(InetService) }
 
 func (e Reject) String() string {
 	if e.TCPReset {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -12,87 +13,121 @@ import (
 // natSets are what the postrouting hook asks, and leave_nat. The bridges of open
 // networks are in "local" too, for the sake of guests of NAT networks that talk
 // to them; no packet of an open network's own is looked up there.
+//
+// The key of translate is where a packet came in, so what the host itself sends,
+// and what is bridged (br_netfilter), is in neither map.
 func natSets(ns classified) []Set {
 	local := Set{Name: "local", Key: []Type{IfName}, Elements: room(ns.all)}
 	for _, n := range ns.all {
-		local.Elements = append(local.Elements, Element{Key: [maxFields]Value{name(n.Bridge.Name)}})
+		local.Elements = append(local.Elements, Element{Key: key(name(n.Bridge.Name))})
 	}
-	within := Set{Name: "within4", Key: []Type{IPv4Addr, IPv4Addr}, Interval: true, Elements: room(ns.nat)}
-	translate := Set{
-		Name: "translate", Key: []Type{IPv4Addr}, Verdicts: true, Interval: true, Counter: true,
-		Elements: room(ns.nat),
+	return []Set{local, translate("translate4", IPv4Addr, ns.nat), translate("translate6", IPv6Addr, ns.nat)}
+}
+
+// translate makes the map from what is to be translated to the chain that does.
+func translate(set string, t Type, networks []*netdrv.Network) Set {
+	s := Set{Name: set, Key: []Type{t, IfName}, Verdicts: true, Interval: true, Counter: true, Elements: room(networks)}
+	ipv4 := t == IPv4Addr
+	for _, n := range networks {
+		if !ipv4 && !n.NAT.IPv6 {
+			continue
+		}
+		for _, p := range ownPrefixes(n, ipv4) {
+			k := key(Value{Prefix: p}, name(n.Bridge.Name))
+			s.Elements = append(s.Elements, Element{Key: k, Verdict: goTo(sourceOf(n, ipv4).chain()), Comment: n.Name})
+		}
 	}
-	for _, n := range ns.nat {
-		own, chain := prefixes4(n), goTo(masqueradeChain(ports(n)))
-		for _, from := range own {
-			translate.Elements = append(translate.Elements,
-				Element{Key: [maxFields]Value{{Prefix: from}}, Verdict: chain, Comment: n.Name})
-			for _, to := range own {
-				within.Elements = append(within.Elements, Element{Key: [maxFields]Value{{Prefix: from}, {Prefix: to}}})
+	return s
+}
+
+// source is what packets of a network leave with. Networks with the same share a
+// chain.
+type source struct {
+	addresses netdrv.Range // none: the link's own, which is masquerading
+	ports     netdrv.PortRange
+}
+
+func sourceOf(n *netdrv.Network, ipv4 bool) source {
+	s := source{ports: cmp.Or(n.NAT.Ports, netdrv.DefaultNATPorts)}
+	for _, r := range n.NAT.Addresses {
+		if r.Start.Is4() == ipv4 {
+			s.addresses = r
+		}
+	}
+	return s
+}
+
+func (s source) translates() bool { return s.addresses.Start.IsValid() }
+
+// chain names the chain. A colon cannot be in a name.
+func (s source) chain() string {
+	if !s.translates() {
+		return fmt.Sprintf("masquerade_%d_%d", s.ports.Start, s.ports.End)
+	}
+	word := func(a netip.Addr) string { return strings.ReplaceAll(a.String(), ":", ".") }
+	return fmt.Sprintf("snat_%s_%s_%d_%d", word(s.addresses.Start), word(s.addresses.End), s.ports.Start, s.ports.End)
+}
+
+// rules translate to a port of the range what has ports, and the rest without.
+func (s source) rules() []Rule {
+	to := func(p netdrv.PortRange) Expr { return Masquerade{Ports: p} }
+	if s.translates() {
+		to = func(p netdrv.PortRange) Expr { return SNAT{Addresses: s.addresses, Ports: p} }
+	}
+	return []Rule{
+		rule("", jump("untranslated")),
+		rule("", TCP, Counter{}, to(s.ports)),
+		rule("", UDP, Counter{}, to(s.ports)),
+		rule("", Counter{}, to(netdrv.PortRange{})),
+	}
+}
+
+func compareSources(a, b source) int {
+	return cmp.Or(a.addresses.Start.Compare(b.addresses.Start), a.addresses.End.Compare(b.addresses.End),
+		cmp.Compare(a.ports.Start, b.ports.Start), cmp.Compare(a.ports.End, b.ports.End))
+}
+
+// sources returns each that is in use once, in order.
+func sources(networks []*netdrv.Network) []source {
+	seen := map[source]bool{}
+	var out []source
+	for _, n := range networks {
+		for _, ipv4 := range []bool{true, false} {
+			if s := sourceOf(n, ipv4); !seen[s] {
+				seen[s], out = true, append(out, s)
 			}
 		}
 	}
-	return []Set{local, within, translate}
-}
-
-func prefixes4(n netdrv.Network) []netip.Prefix {
-	var out []netip.Prefix
-	for _, s := range n.Subnets {
-		if s.Address.Addr().Is4() {
-			out = append(out, s.Address.Masked())
-		}
-	}
+	slices.SortFunc(out, compareSources)
 	return out
-}
-
-func ports(n netdrv.Network) netdrv.PortRange { return cmp.Or(n.NAT.Ports, netdrv.DefaultNATPorts) }
-
-func masqueradeChain(p netdrv.PortRange) string {
-	return fmt.Sprintf("masquerade_%d_%d", p.Start, p.End)
 }
 
 func natChains(ns classified) []Chain {
 	chains := []Chain{
 		{Name: "postrouting", Base: PostroutingNAT, Rules: []Rule{
-			rule("", ByMap{Fields: []Field{IPSAddr}, Map: "translate"}),
+			rule("", ByMap{Fields: []Field{IPSAddr, IIFName}, Map: "translate4"}),
+			rule("", ByMap{Fields: []Field{IP6SAddr, IIFName}, Map: "translate6"}),
 		}},
 		untranslated(),
 	}
-	for _, p := range portRanges(ns.nat) {
-		chains = append(chains, masqueradeTo(p))
+	for _, s := range sources(ns.nat) {
+		chains = append(chains, Chain{Name: s.chain(), Rules: s.rules()})
 	}
 	return chains
 }
 
-// untranslated accepts, which ends the hook's NAT chain and changes nothing. What
-// the host itself sends from an address of the network passes here as well.
+var (
+	multicast4 = netip.MustParsePrefix("224.0.0.0/4")
+	multicast6 = netip.MustParsePrefix("ff00::/8")
+)
+
+// untranslated accepts, which ends the hook's NAT chain and changes nothing.
 func untranslated() Chain {
-	to := func(prefix string) Expr { return InPrefix{Field: IPDAddr, Prefix: netip.MustParsePrefix(prefix)} }
+	to := func(f Field, p netip.Prefix) Expr { return InPrefix{Field: f, Prefix: p} }
 	return Chain{Name: "untranslated", Rules: []Rule{
 		rule("nat: to a local network", InSet{Fields: []Field{OIFName}, Set: "local"}, Counter{}, accept),
-		rule("nat: to its own subnets", InSet{Fields: []Field{IPSAddr, IPDAddr}, Set: "within4"}, Counter{}, accept),
-		rule("nat: multicast", to("224.0.0.0/4"), Counter{}, accept),
-		rule("nat: broadcast", to("255.255.255.255/32"), Counter{}, accept),
-	}}
-}
-
-// portRanges returns each range in use once, in order.
-func portRanges(networks []netdrv.Network) []netdrv.PortRange {
-	var out []netdrv.PortRange
-	for _, n := range networks {
-		out = append(out, ports(n))
-	}
-	slices.SortFunc(out, func(a, b netdrv.PortRange) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End))
-	})
-	return slices.Compact(out)
-}
-
-func masqueradeTo(p netdrv.PortRange) Chain {
-	return Chain{Name: masqueradeChain(p), Rules: []Rule{
-		rule("", jump("untranslated")),
-		rule("", TCP, Counter{}, Masquerade{Ports: p}),
-		rule("", UDP, Counter{}, Masquerade{Ports: p}),
-		rule("", Counter{}, Masquerade{}),
+		rule("nat: multicast", to(IPDAddr, multicast4), Counter{}, accept),
+		rule("nat: broadcast", to(IPDAddr, broadcast), Counter{}, accept),
+		rule("nat: multicast", to(IP6DAddr, multicast6), Counter{}, accept),
 	}}
 }

@@ -2,9 +2,12 @@ package firewall
 
 import (
 	"cmp"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/vnetd/vnetd/netdrv"
 )
 
 // Type is the type of one field of a set's key.
@@ -12,14 +15,19 @@ type Type uint8
 
 // The types, with the words that nft has for them.
 const (
-	IfName   Type = iota + 1 // ifname
-	IPv4Addr                 // ipv4_addr
-	IPv6Addr                 // ipv6_addr
+	IfName      Type = iota + 1 // ifname
+	IPv4Addr                    // ipv4_addr
+	IPv6Addr                    // ipv6_addr
+	InetProto                   // inet_proto
+	InetService                 // inet_service
+	ICMPv6Type                  // icmpv6_type
 )
 
 // String returns nft's word for the type.
 func (t Type) String() string {
-	return [...]string{"invalid", "ifname", "ipv4_addr", "ipv6_addr"}[min(t, IPv6Addr)]
+	return [...]string{
+		"invalid", "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmpv6_type",
+	}[min(t, ICMPv6Type)]
 }
 
 // Set is a set, or a map from keys to verdicts.
@@ -29,11 +37,11 @@ type Set struct {
 	Key []Type
 	// Verdicts makes the set a map: each element has a Verdict.
 	Verdicts bool
-	// Interval: addresses in keys stand for whole prefixes.
+	// Interval: addresses in keys stand for whole prefixes, numbers for ranges.
 	Interval bool
 	// Counter: each element counts the packets that it matched.
 	Counter bool
-	// Elements are in the order of CompareElements, each key once.
+	// Elements are in the order of Compare, each key once.
 	Elements []Element
 }
 
@@ -47,31 +55,53 @@ type Element struct {
 	Comment string  // for people; at most 127 bytes
 }
 
-// Value is one field of a key: a link's name or a prefix. A single address is a
-// prefix of full length.
+// Value is one field of a key: a link's name, a prefix, or a range of numbers. A
+// single address is a prefix of full length, a single number a range of one.
 type Value struct {
-	Name   string
-	Prefix netip.Prefix
+	Name    string
+	Prefix  netip.Prefix
+	Numbers netdrv.PortRange
 }
 
-func (v Value) isZero() bool { return v == Value{} }
+func address(a netip.Addr) Value { return Value{Prefix: netip.PrefixFrom(a, a.BitLen())} }
 
-// String returns the value as nft writes it.
-func (v Value) String() string {
-	if !v.Prefix.IsValid() {
+func number(n uint16) Value { return Value{Numbers: netdrv.PortRange{Start: n, End: n}} }
+
+// text returns the value as nft writes one of the type.
+func (v Value) text(t Type) string {
+	switch t {
+	case IfName:
 		return `"` + v.Name + `"`
+	case IPv4Addr, IPv6Addr:
+		return prefixText(v.Prefix)
 	}
-	if v.Prefix.IsSingleIP() {
-		return v.Prefix.Addr().String()
+	if v.Numbers.Start == v.Numbers.End {
+		return numberText(t, v.Numbers.Start)
 	}
-	return v.Prefix.String()
+	return numberText(t, v.Numbers.Start) + "-" + numberText(t, v.Numbers.End)
 }
 
-// CompareElements orders elements by key as nft lists them: the last field
-// counts most.
-func CompareElements(a, b Element) int {
-	for i := maxFields - 1; i >= 0; i-- {
-		if c := compareValues(a.Key[i], b.Key[i]); c != 0 {
+func prefixText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// Compare orders elements by key as nft lists them. Intervals it lists as they
+// were made: here the first field counts most. Else it sorts: the last field counts
+// most, and fields are numbers in the byte order of the host, which here is taken
+// to be little-endian.
+func (s *Set) Compare(a, b *Element) int {
+	for i := range s.Key {
+		if s.Interval {
+			if c := compareValues(a.Key[i], b.Key[i]); c != 0 {
+				return c
+			}
+			continue
+		}
+		last := len(s.Key) - 1 - i
+		if c := compareLittleEndian(a.Key[last], b.Key[last]); c != 0 {
 			return c
 		}
 	}
@@ -80,7 +110,21 @@ func CompareElements(a, b Element) int {
 
 func compareValues(a, b Value) int {
 	return cmp.Or(compareNames(a.Name, b.Name),
-		a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+		a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+		cmp.Compare(a.Numbers.Start, b.Numbers.Start), cmp.Compare(a.Numbers.End, b.Numbers.End))
+}
+
+func compareLittleEndian(a, b Value) int {
+	if c := compareNames(a.Name, b.Name); c != 0 || a.Prefix == b.Prefix {
+		return cmp.Or(c, cmp.Compare(bits.ReverseBytes16(a.Numbers.Start), bits.ReverseBytes16(b.Numbers.Start)))
+	}
+	x, y := a.Prefix.Addr().As16(), b.Prefix.Addr().As16()
+	for i := len(x) - 1; i >= 0; i-- {
+		if c := cmp.Compare(x[i], y[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
 }
 
 // compareNames orders the names of links as nft does on a little-endian host,
@@ -100,22 +144,31 @@ func compareNames(a, b string) int {
 
 // sorted returns s with its elements in order and no key twice.
 func (s Set) sorted() Set {
-	slices.SortFunc(s.Elements, CompareElements)
+	// Elements are large, and are moved once only.
+	order := make([]*Element, len(s.Elements))
+	for i := range order {
+		order[i] = &s.Elements[i]
+	}
+	if !slices.IsSortedFunc(order, s.Compare) {
+		slices.SortFunc(order, s.Compare)
+		elements := make([]Element, len(order))
+		for i, e := range order {
+			elements[i] = *e
+		}
+		s.Elements = elements
+	}
 	s.Elements = slices.CompactFunc(s.Elements, func(a, b Element) bool { return a.Key == b.Key })
 	return s
 }
 
-// KeyString returns the key as nft writes it: fields joined by " . ".
-func (e Element) KeyString() string {
+// KeyString returns an element's key as nft writes it: fields joined by " . ".
+func (s Set) KeyString(e Element) string {
 	var b strings.Builder
-	for i, v := range e.Key {
-		if v.isZero() {
-			break
-		}
+	for i, t := range s.Key {
 		if i > 0 {
 			b.WriteString(" . ")
 		}
-		b.WriteString(v.String())
+		b.WriteString(e.Key[i].text(t))
 	}
 	return b.String()
 }
@@ -150,19 +203,12 @@ func (s Set) writeElements(b *strings.Builder) {
 	if len(s.Elements) == 0 {
 		return
 	}
-	perLine := 1
-	if len(s.Key) == 1 && s.Key[0] == IPv4Addr {
-		perLine = 2
-	}
 	b.WriteString("\t\telements = { ")
 	for i, e := range s.Elements {
-		switch {
-		case i > 0 && i%perLine == 0:
+		if i > 0 {
 			b.WriteString(",\n\t\t\t     ")
-		case i > 0:
-			b.WriteString(", ")
 		}
-		b.WriteString(e.KeyString())
+		b.WriteString(s.KeyString(e))
 		if s.Counter {
 			b.WriteString(" counter")
 		}

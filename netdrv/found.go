@@ -31,5 +31,5 @@ func Found(s Step) string {
 	case SysctlSet:
 		return fmt.Sprintf("%s was not %s", s.Sysctl.Key, s.Sysctl.Value)
 	}
-	return s.String()
+	return foundUplink(s)
 }

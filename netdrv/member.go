@@ -8,24 +8,23 @@ import (
 // Learn returns whose guests' links are: what was recorded, brought up to date
 // with what is there now. A link in a network's bridge is the network's. One
 // that was and has no master now still is, so that it can be put back; one that
-// somebody put into another bridge is not. links are those that were looked at,
-// and all says whether that was all there are.
-func Learn(recorded, links []Member, networks []Network, all bool) []Member {
-	was := map[int]string{}
+// somebody put into another bridge is not. have holds what was looked at, and all
+// says whether that was all there is.
+func Learn(recorded []Member, have State, networks []Network, all bool) []Member {
+	was, declared := map[int]string{}, map[string]bool{}
 	for _, m := range recorded {
 		was[m.Index] = m.Network
 	}
-	owner, declared := map[string]string{}, map[string]bool{}
 	for i := range networks {
-		n := &networks[i]
-		declared[n.Name] = true
-		if n.Mode.OwnsBridge() || n.Mode == ExistingBridge && owner[n.Bridge.Name] == "" {
-			owner[n.Bridge.Name] = n.Name
-		}
+		declared[networks[i].Name] = true
 	}
+	owner, uplinks := owners(networks, have.Links), uplinksOf(networks)
 	var out []Member
 	seen := map[int]bool{}
-	for _, m := range links {
+	for _, m := range have.Members {
+		if uplinks[m.Link] {
+			continue
+		}
 		seen[m.Index] = true
 		if m.Network = owner[m.Bridge]; m.Bridge == "" {
 			m.Network = was[m.Index]
@@ -42,5 +41,34 @@ func Learn(recorded, links []Member, networks []Network, all bool) []Member {
 	slices.SortFunc(out, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Link, b.Link), cmp.Compare(a.Index, b.Index))
 	})
+	return out
+}
+
+// owners says whose bridges are, by name. One of ours that its network does not
+// want any more, because it is to be called otherwise, is still its network's.
+func owners(networks []Network, links []Link) map[string]string {
+	owner := map[string]string{}
+	for _, l := range links {
+		if l.Kind == KindBridge {
+			owner[l.Name] = l.Network
+		}
+	}
+	for i := range networks {
+		n := &networks[i]
+		if n.Mode.OwnsBridge() || n.Mode == ExistingBridge && owner[n.Bridge.Name] == "" {
+			owner[n.Bridge.Name] = n.Name
+		}
+	}
+	return owner
+}
+
+// uplinksOf are the links that bridges are built on, which are nobody's guests.
+func uplinksOf(networks []Network) map[string]bool {
+	out := map[string]bool{}
+	for i := range networks {
+		for _, u := range networks[i].Bridge.Uplinks {
+			out[u] = true
+		}
+	}
 	return out
 }

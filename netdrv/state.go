@@ -31,6 +31,10 @@ type Link struct {
 	// Parent and Mode are those of a macvlan or macvtap.
 	Parent string
 	Mode   DirectMode
+	// Uplinks are those of a bridge that stands on links of the host, with spaces
+	// between. They are in its alias, for a crash may leave nobody else who knows
+	// where the host's addresses came from.
+	Uplinks string
 }
 
 // Kind is ip-link's word for what a link is.
@@ -91,6 +95,9 @@ type Host struct {
 	Prefixes []HostPrefix
 	// DefaultLinks are the links of default routes, the preferred one first.
 	DefaultLinks []string
+	// Spent are routes of ours that stood on a link of the host for one that the
+	// kernel had yet to learn, and has learned.
+	Spent []LinkRoute
 	// RALinks have a default route learned by the kernel from router
 	// advertisements, with the value of their accept_ra.
 	RALinks map[string]string
@@ -133,4 +140,17 @@ const aliasPrefix = "vnetd:"
 func Alias(network string) string { return aliasPrefix + network }
 
 // ParseAlias is the inverse of Alias.
-func ParseAlias(alias string) (network string, ok bool) { return strings.CutPrefix(alias, aliasPrefix) }
+func ParseAlias(alias string) (network string, ok bool) {
+	alias, ok = strings.CutPrefix(alias, aliasPrefix)
+	network, _, _ = strings.Cut(alias, " ")
+	return network, ok
+}
+
+// Alias is what the link carries as its alias: its network, and its uplinks.
+func (l *Link) Alias() string { return strings.TrimSpace(Alias(l.Network) + " " + l.Uplinks) }
+
+// ParseUplinks returns what Link.Alias said of the uplinks.
+func ParseUplinks(alias string) string {
+	_, uplinks, _ := strings.Cut(alias, " ")
+	return uplinks
+}

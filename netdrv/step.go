@@ -56,8 +56,8 @@ func (s LinkSet) String() string {
 	if s.Link.MTU != s.Have.MTU {
 		out = append(out, "mtu", fmt.Sprint(s.Link.MTU))
 	}
-	if s.Link.Network != s.Have.Network {
-		out = append(out, "alias", Alias(s.Link.Network))
+	if s.Link.Alias() != s.Have.Alias() {
+		out = append(out, "alias", s.Link.Alias())
 	}
 	return strings.Join(out, " ")
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -22,7 +23,7 @@ func (t *tool) networkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "network", Aliases: []string{"net"}, Short: "Declare, change and show networks"}
 	c.AddCommand(
 		t.networkList(), t.networkShow(), t.networkInfo(), t.networkCreate(), t.networkApply(), t.networkEdit(),
-		t.networkSet(), t.networkStart(), t.networkStop(), t.networkDelete(), t.networkAutostart(),
+		t.networkSet(), t.networkStart(), t.networkStop(), t.networkConfirm(), t.networkDelete(), t.networkAutostart(),
 	)
 	return c
 }
@@ -53,8 +54,12 @@ func networkRow(n *vnetv1.Network) []string {
 	if n.GetAutostart() {
 		autostart = "yes"
 	}
+	state := definition.Word(n.GetStatus().GetPhase())
+	if n.GetStatus().GetConfirmBy() != nil {
+		state += ", unconfirmed"
+	}
 	return []string{
-		n.GetName(), definition.Word(n.GetMode()), definition.Word(n.GetStatus().GetPhase()), n.GetBridge().GetName(),
+		n.GetName(), definition.Word(n.GetMode()), state, n.GetBridge().GetName(),
 		strings.Join(addresses, ","), autostart, strconv.Itoa(int(n.GetStatus().GetLeases())),
 	}
 }
@@ -95,6 +100,9 @@ func (t *tool) networkInfo() *cobra.Command {
 			}
 			fmt.Fprintf(t.out, "%-10s %s\n%-10s %d\n", "mac", n.GetBridge().GetMac(), "revision", n.GetRevision())
 			fmt.Fprintf(t.out, "%-10s %d\n", "ports", n.GetStatus().GetPorts())
+			if by := n.GetStatus().GetConfirmBy(); by != nil {
+				fmt.Fprintf(t.out, "%-10s by %s, or it is taken back\n", "confirm", by.AsTime().Local().Format(time.DateTime))
+			}
 			if r := n.GetStatus().GetReason(); r != "" {
 				fmt.Fprintf(t.out, "%-10s %s\n", "reason", r)
 			}
@@ -131,11 +139,14 @@ func (t *tool) networkCreate() *cobra.Command {
 			}
 			for _, n := range networks {
 				n.Transient = n.Transient || transient
-				resp, err := c.CreateNetwork(ctx, &vnetv1.CreateNetworkRequest{Network: n, NoStart: noStart, DryRun: dryRun})
+				resp, err := c.CreateNetwork(ctx, &vnetv1.CreateNetworkRequest{Network: n, NoStart: noStart, DryRun: dryRun, ConfirmWithin: t.within()})
 				if err != nil {
 					return err
 				}
 				if err := t.changed(resp.GetNetwork(), "created", resp.GetPlan(), dryRun); err != nil {
+					return err
+				}
+				if err := t.confirm(ctx, c, resp.GetNetwork()); err != nil {
 					return err
 				}
 			}
@@ -143,6 +154,7 @@ func (t *tool) networkCreate() *cobra.Command {
 		}),
 	}
 	t.fileFlag(c, &file)
+	t.confirmFlags(c)
 	c.Flags().BoolVar(&noStart, "no-start", false, "store only")
 	c.Flags().BoolVar(&transient, "transient", false, "forget the network when it is stopped")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
@@ -170,6 +182,7 @@ func (t *tool) networkApply() *cobra.Command {
 			return wouldChange(dryRun, anything)
 		}),
 	}
+	t.confirmFlags(c)
 	t.fileFlag(c, &file)
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
 	return c
@@ -177,7 +190,7 @@ func (t *tool) networkApply() *cobra.Command {
 
 // apply updates one network and says whether that changes anything.
 func (t *tool) apply(ctx context.Context, c *client.Client, n *vnetv1.Network, allowMissing, dryRun bool) (bool, error) {
-	resp, err := c.UpdateNetwork(ctx, &vnetv1.UpdateNetworkRequest{Network: n, AllowMissing: allowMissing, DryRun: dryRun})
+	resp, err := c.UpdateNetwork(ctx, &vnetv1.UpdateNetworkRequest{Network: n, AllowMissing: allowMissing, DryRun: dryRun, ConfirmWithin: t.within()})
 	if err != nil {
 		return false, err
 	}
@@ -187,6 +200,10 @@ func (t *tool) apply(ctx context.Context, c *client.Client, n *vnetv1.Network, a
 	}
 	if err := t.changed(resp.GetNetwork(), "changed", nil, dryRun); err != nil {
 		return true, err
+	}
+	if !dryRun {
+		t.sayWarnings(resp.GetPlan())
+		return true, t.confirm(ctx, c, resp.GetNetwork())
 	}
 	if dryRun {
 		t.sayChanges(resp.GetChanges())
@@ -205,6 +222,8 @@ func (t *tool) changed(n *vnetv1.Network, done string, plan []string, dryRun boo
 	t.say("network %s %s", n.GetName(), done)
 	if dryRun {
 		t.sayPlan(plan)
+	} else {
+		t.sayWarnings(plan)
 	}
 	return nil
 }
@@ -234,7 +253,8 @@ func wouldChange(dryRun, anything bool) error {
 }
 
 func (t *tool) networkSet() *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	c := &cobra.Command{
 		Use: "set NAME KEY=VALUE...", Short: "Change single fields: dns.domain=lab.test subnets[0].dhcp.leaseTime=2h",
 		Args: cobra.MinimumNArgs(2), ValidArgsFunction: t.completeNetworks,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
@@ -251,20 +271,31 @@ func (t *tool) networkSet() *cobra.Command {
 					return err
 				}
 			}
-			_, err = t.apply(ctx, c, n, false, false)
-			return err
+			changed, err := t.apply(ctx, c, n, false, dryRun)
+			if err != nil {
+				return err
+			}
+			return wouldChange(dryRun, changed)
 		}),
 	}
+	t.confirmFlags(c)
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
+	return c
 }
 
 func (t *tool) networkStart() *cobra.Command {
-	return t.named(&cobra.Command{
+	c := t.named(&cobra.Command{
 		Use: "start NAME...", Short: "Make networks run", Args: cobra.MinimumNArgs(1),
 		RunE: t.each("network", "started", func(ctx context.Context, c *client.Client, name string) error {
-			_, err := c.StartNetwork(ctx, &vnetv1.StartNetworkRequest{Name: name})
-			return err
+			resp, err := c.StartNetwork(ctx, &vnetv1.StartNetworkRequest{Name: name, ConfirmWithin: t.within()})
+			if err != nil {
+				return err
+			}
+			return t.confirm(ctx, c, resp.GetNetwork())
 		}),
 	})
+	t.confirmFlags(c)
+	return c
 }
 
 func (t *tool) networkStop() *cobra.Command {

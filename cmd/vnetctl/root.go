@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +38,9 @@ type tool struct {
 	output   string
 	quiet    bool
 	noLegend bool
+
+	confirmWithin time.Duration
+	noConfirm     bool
 }
 
 // execute runs one command line and returns its exit code.

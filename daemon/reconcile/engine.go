@@ -43,6 +43,9 @@ type Kernel interface {
 	// ObserveLinks returns what is ours of some links, with the guests' links in
 	// them, and where some other guests' links are, by index.
 	ObserveLinks(ctx context.Context, names []string, members []int) (netdrv.State, error)
+	// ObserveGround returns what there is of built bridges and their uplinks, and
+	// what the host has on them.
+	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
 	// Watch returns a function that calls wake after anything may have changed.

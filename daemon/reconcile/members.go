@@ -25,9 +25,9 @@ func (e *Engine) Host() netdrv.Host {
 
 // learn brings the guests' links up to date with those that were looked at, and
 // returns them.
-func (r *round) learn(links []netdrv.Member) []netdrv.Member {
+func (r *round) learn(have netdrv.State) []netdrv.Member {
 	was := r.Members()
-	now := netdrv.Learn(was, links, append(live(r.entries), stopped(r.entries)...), r.full)
+	now := netdrv.Learn(was, have, append(live(r.entries), stopped(r.entries)...), r.full)
 	if slices.Equal(was, now) {
 		return now
 	}

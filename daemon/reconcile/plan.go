@@ -17,25 +17,25 @@ func (e *Engine) Plan(ctx context.Context, n, old *netdrv.Network) ([]string, er
 	if err != nil {
 		return nil, err
 	}
+	live := []netdrv.Network{*n}
 	in := netdrv.Intent{
-		Live:    []netdrv.Network{*n},
-		Members: netdrv.Learn(nil, have.Members, []netdrv.Network{*n, former(old)}, true),
+		Live:    live,
+		Members: netdrv.Learn(nil, have, live, true),
 		Ports:   ports(have),
 	}
+	built, ground, err := builtPlans(ctx, e.Kernel, netdrv.Building{Live: live, Members: in.Members, Have: have})
+	if err != nil {
+		return nil, err
+	}
 	var out []string
-	for _, p := range netdrv.Diff(netdrv.Compile(in, e.Host()), have) {
+	for _, warning := range netdrv.Leases(n, ground) {
+		out = append(out, "# "+warning)
+	}
+	plans := withoutBuilt(netdrv.Diff(netdrv.Compile(in, e.Host()), have), live, have)
+	for _, p := range append(plans, built...) {
 		for _, s := range p.Steps {
 			out = append(out, s.String())
 		}
 	}
 	return out, nil
-}
-
-// former is the old definition, whose guests move along; the zero Network if
-// there is none.
-func former(old *netdrv.Network) netdrv.Network {
-	if old == nil {
-		return netdrv.Network{}
-	}
-	return *old
 }

@@ -21,6 +21,7 @@ type round struct {
 	gone    []string      // named, or known from before, and no longer stored
 	failed  map[string]error
 	applied bool
+	ground  netdrv.Ground // of built bridges
 }
 
 func (e *Engine) round(ctx context.Context, w work) {
@@ -87,7 +88,8 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.repairs(plans)
+	r.repairs(netdrv.Unasked(plans))
+	r.warnLeases(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)
 	if err := r.Firewall.Apply(ctx, firewall.Compile(live(r.entries))); err != nil {
@@ -99,6 +101,8 @@ func (r *round) run(ctx context.Context) error {
 		r.lookAgain(ctx)
 	}
 	r.serve()
+	r.sweep(ctx)
+	r.checkGround()
 	return r.checkHost(ctx)
 }
 
@@ -108,8 +112,9 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
-	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: r.learn(have.Members), Ports: ports(have)}
-	return netdrv.Diff(netdrv.Compile(in, host), have), nil
+	members := r.learn(have)
+	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: ports(have)}
+	return r.withBuilt(ctx, netdrv.Diff(netdrv.Compile(in, host), have), members, have)
 }
 
 // observe looks at what the round is about. What the host has besides is known
@@ -182,7 +187,7 @@ func (r *round) links() []string {
 
 // removals and additions are the two halves of a plan, with the firewall
 // between them: a bridge goes before its rules do, and comes after.
-func removals(s netdrv.Step) bool  { _, del := s.(netdrv.LinkDel); return del }
+func removals(s netdrv.Step) bool  { return netdrv.Withdraws(s) }
 func additions(s netdrv.Step) bool { return !removals(s) }
 
 // apply runs the chosen steps. A plan ends at its first failure, other plans
@@ -191,6 +196,7 @@ func (r *round) apply(ctx context.Context, plans []netdrv.Plan, chosen func(netd
 	for _, p := range plans {
 		if err := r.applyPlan(ctx, p, chosen); err != nil {
 			r.fail(p.Network, err)
+			r.moveBack(ctx, p)
 		}
 	}
 }

@@ -66,6 +66,8 @@ func LeaseProto(l lease.Lease) *vnetv1.Lease {
 		Hostname:  l.Hostname,
 		ClientId:  hex.EncodeToString([]byte(l.ClientID)),
 		StartTime: timestamppb.New(l.Start),
+		Duid:      hex.EncodeToString([]byte(l.DUID)),
+		Iaid:      l.IAID,
 	}
 	if !l.Expires.IsZero() {
 		p.ExpireTime = timestamppb.New(l.Expires)

@@ -59,6 +59,7 @@ func (s *Server) proto(e store.Entry) *vnetv1.Network {
 	}
 	p.Status.Leases = s.countLeases(e.Network.Name)
 	p.Status.Ports = uint32(len(s.ports(e.Network.Name)))
+	p.Status.ConfirmBy = s.confirmBy(e.Network.Name)
 	return p
 }
 
@@ -72,14 +73,15 @@ func (s *Server) CreateNetwork(ctx context.Context, req *vnetv1.CreateNetworkReq
 	if _, ok := s.Store.Get(name); ok {
 		return nil, status.Errorf(codes.AlreadyExists, "network %s exists already; `vnetctl network apply` changes it", name)
 	}
-	entry, plan, err := s.create(ctx, req.GetNetwork(), req.GetNoStart(), req.GetDryRun())
+	entry, plan, err := s.create(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	return &vnetv1.CreateNetworkResponse{Network: s.proto(entry), Plan: plan}, nil
 }
 
-func (s *Server) create(ctx context.Context, p *vnetv1.Network, noStart, dryRun bool) (store.Entry, []string, error) {
+func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (store.Entry, []string, error) {
+	p, noStart, dryRun := req.GetNetwork(), req.GetNoStart(), req.GetDryRun()
 	n, err := s.prepare(ctx, p, nil)
 	if err != nil {
 		return store.Entry{}, nil, err
@@ -97,13 +99,23 @@ func (s *Server) create(ctx context.Context, p *vnetv1.Network, noStart, dryRun 
 	if dryRun {
 		return store.Entry{Network: n}, plan, nil
 	}
+	if !noStart {
+		if err := s.trial(req.GetConfirmWithin(), nil, &n); err != nil {
+			return store.Entry{}, nil, err
+		}
+	}
 	entry, err := s.Store.Put(n, !noStart)
 	if err != nil {
+		s.endTrial(n.Name)
 		return store.Entry{}, nil, failed("create network "+n.Name, err)
 	}
 	if err := s.stand(ctx, entry); err != nil {
-		return store.Entry{}, nil, s.takeBack(ctx, nil, n.Name, failed("create network "+n.Name, err))
+		// Should the daemon end in between, the trial's end takes it back.
+		err = s.takeBack(ctx, nil, n.Name, failed("create network "+n.Name, err))
+		s.endTrial(n.Name)
+		return store.Entry{}, nil, err
 	}
+	s.onTrial(n.Name)
 	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_CREATED, entry)
 	return entry, plan, nil
 }
@@ -146,7 +158,7 @@ func (s *Server) UpdateNetwork(ctx context.Context, req *vnetv1.UpdateNetworkReq
 		return nil, s.missing(p.GetName())
 	}
 	if !ok {
-		entry, plan, err := s.create(ctx, p, false, req.GetDryRun())
+		entry, plan, err := s.create(ctx, &vnetv1.CreateNetworkRequest{Network: p, DryRun: req.GetDryRun(), ConfirmWithin: req.GetConfirmWithin()})
 		if err != nil {
 			return nil, err
 		}
@@ -155,10 +167,11 @@ func (s *Server) UpdateNetwork(ctx context.Context, req *vnetv1.UpdateNetworkReq
 	if r := p.GetRevision(); r != 0 && r != old.Revision {
 		return nil, status.Errorf(codes.Aborted, "network %s was changed meanwhile: revision %d is stored, and the change is for %d; read it again", p.GetName(), old.Revision, r)
 	}
-	return s.update(ctx, p, old, req.GetDryRun())
+	return s.update(ctx, req, old)
 }
 
-func (s *Server) update(ctx context.Context, p *vnetv1.Network, old store.Entry, dryRun bool) (*vnetv1.UpdateNetworkResponse, error) {
+func (s *Server) update(ctx context.Context, req *vnetv1.UpdateNetworkRequest, old store.Entry) (*vnetv1.UpdateNetworkResponse, error) {
+	p, dryRun := req.GetNetwork(), req.GetDryRun()
 	n, err := s.prepare(ctx, p, &old.Network)
 	if err != nil {
 		return nil, err
@@ -178,12 +191,24 @@ func (s *Server) update(ctx context.Context, p *vnetv1.Network, old store.Entry,
 		resp.Network = s.proto(store.Entry{Network: n, Revision: old.Revision, Live: old.Live})
 		return resp, nil
 	}
+	earlier, waits := s.Store.Trial(n.Name)
+	if old.Live {
+		if err := s.trial(req.GetConfirmWithin(), &old, &n); err != nil {
+			return nil, err
+		}
+	}
 	entry, err := s.Store.Put(n, old.Live)
 	if err != nil {
+		s.resumeTrial(n.Name, earlier, waits)
 		return nil, failed("change network "+n.Name, err)
 	}
 	if err := s.stand(ctx, entry); err != nil {
-		return nil, s.takeBack(ctx, &old, n.Name, failed("change network "+n.Name, err))
+		err = s.takeBack(ctx, &old, n.Name, failed("change network "+n.Name, err))
+		s.resumeTrial(n.Name, earlier, waits)
+		return nil, err
+	}
+	if req.GetConfirmWithin() != nil {
+		s.onTrial(n.Name)
 	}
 	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_UPDATED, entry)
 	resp.Network = s.proto(entry)
@@ -217,6 +242,7 @@ func (s *Server) delete(ctx context.Context, entry store.Entry) error {
 	if err := s.Store.Delete(name); err != nil {
 		return err
 	}
+	s.endTrial(name)
 	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_DELETED, entry)
 	if err := s.Engine.Reconcile(ctx, name); err != nil {
 		return err
@@ -236,9 +262,14 @@ func (s *Server) StartNetwork(ctx context.Context, req *vnetv1.StartNetworkReque
 		return nil, s.missing(name)
 	}
 	if !entry.Live {
-		if err := s.start(ctx, entry); err != nil {
+		if err := s.trial(req.GetConfirmWithin(), &entry, &entry.Network); err != nil {
 			return nil, err
 		}
+		if err := s.start(ctx, entry); err != nil {
+			s.endTrial(name)
+			return nil, err
+		}
+		s.onTrial(name)
 		entry.Live = true
 	}
 	return &vnetv1.StartNetworkResponse{Network: s.proto(entry)}, nil
@@ -250,7 +281,7 @@ func (s *Server) start(ctx context.Context, entry store.Entry) error {
 	if err != nil {
 		return failed("look at the host", err)
 	}
-	if fs := netdrv.HostConflicts(&entry.Network, host); fs != nil {
+	if fs := append(netdrv.HostConflicts(&entry.Network, host), s.checkGround(ctx, &entry.Network)...); fs != nil {
 		return findingsError(codes.FailedPrecondition, "start network "+name, fs)
 	}
 	if err := s.Store.SetLive(name, true); err != nil {
@@ -294,6 +325,7 @@ func (s *Server) StopNetwork(ctx context.Context, req *vnetv1.StopNetworkRequest
 	if err := s.Store.SetLive(name, false); err != nil {
 		return nil, failed("stop network "+name, err)
 	}
+	s.endTrial(name)
 	if err := s.stand(ctx, entry); err != nil {
 		return nil, failed("stop network "+name, err)
 	}

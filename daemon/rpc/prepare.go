@@ -29,8 +29,8 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	if fs := wire.Validate(&n, findings); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)
 	}
-	fs := netdrv.Conflicts(&n, others)
-	if fs = append(fs, netdrv.HostConflicts(&n, host)...); fs != nil {
+	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, freed(host, old))...)
+	if fs = append(fs, s.checkGround(ctx, &n)...); fs != nil {
 		return n, findingsError(codes.FailedPrecondition, what, fs)
 	}
 	return n, nil

@@ -60,6 +60,8 @@ type Server struct {
 	// writes lets one change of definitions at a time through, so that two
 	// that collide cannot both pass the check.
 	writes sync.Mutex
+	// trials wakes who waits for deadlines.
+	trials chan struct{}
 
 	vnetv1.UnimplementedNetworkServiceServer
 	vnetv1.UnimplementedPortServiceServer
@@ -70,7 +72,7 @@ type Server struct {
 
 // New returns a server that does not listen yet.
 func New(parts Parts, log *slog.Logger) *Server {
-	return &Server{Parts: parts, log: log, started: time.Now(), health: health.NewServer()}
+	return &Server{Parts: parts, log: log, started: time.Now(), health: health.NewServer(), trials: make(chan struct{}, 1)}
 }
 
 // Serve answers on l until ctx ends; then it lets running calls finish for a

@@ -6,6 +6,7 @@
 //	STATE/networks/NAME.yaml   a definition, with its revision
 //	RUNTIME/networks/NAME.yaml a transient definition; gone with the boot
 //	RUNTIME/live/NAME          the network is meant to run; gone with the boot
+//	STATE/trials/NAME.json     a change that waits to be confirmed
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
 //
 // Every write is whole and on stable storage before the call returns. A file
@@ -54,6 +55,7 @@ type Store struct {
 	entries  map[string]Entry
 	broken   map[string]error // by network name
 	revision int64
+	trials   map[string]Trial
 }
 
 // Open takes the state directory, making it if need be, and reads it. It
@@ -78,7 +80,7 @@ func Open(state, runtime string) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, dir := range []string{s.statePath("networks"), s.runtimePath("networks"), s.runtimePath("live")} {
+	for _, dir := range []string{s.statePath("networks"), s.statePath("trials"), s.runtimePath("networks"), s.runtimePath("live")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
@@ -91,7 +93,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	return nil
+	return s.loadTrials()
 }
 
 func (s *Store) statePath(elem ...string) string {

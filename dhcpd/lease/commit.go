@@ -82,7 +82,7 @@ func (o *op) result(err error) error {
 func (n *Network) keep(l *Lease, stamp uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e := n.byMAC[l.MAC]; e != nil && e.live && e.Address == l.Address && e.stamp >= stamp {
+	if e := n.byClient[l.Client()]; e != nil && e.live && e.Address == l.Address && e.stamp >= stamp {
 		e.stored = true
 	}
 }
@@ -92,8 +92,8 @@ func (n *Network) keep(l *Lease, stamp uint64) {
 func (n *Network) takeBack(l *Lease, stamp uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e := n.byMAC[l.MAC]; e != nil && e.stamp == stamp && !e.stored {
-		n.endLocked(l.MAC, l.Address, time.UnixMilli(max(1, l.Start.UnixMilli())))
+	if e := n.byClient[l.Client()]; e != nil && e.stamp == stamp && !e.stored {
+		n.endLocked(l.Client(), l.Address, time.UnixMilli(max(1, l.Start.UnixMilli())))
 	}
 }
 

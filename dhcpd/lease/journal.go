@@ -79,7 +79,7 @@ func replay(data []byte, magic string, yield func(record) error) (good int, err 
 // nextFrame looks for a whole frame at any offset from at on. Zero: none.
 func nextFrame(data []byte, at int) int {
 	for ; at < len(data)-frameHeader; at++ {
-		if kind := data[at+frameHeader]; kind < recBind || kind > recCount {
+		if kind := data[at+frameHeader]; kind < recBind || kind > recLast {
 			continue
 		}
 		if frame(data[at:]) != nil {

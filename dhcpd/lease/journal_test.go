@@ -37,7 +37,7 @@ func write(t testing.TB, dir, name string, data []byte) {
 }
 
 func TestJournalCutAtEveryByte(t *testing.T) {
-	data, ends := journalOf(named(1, "one"), named(2, "two"), lab(3), lab(4))
+	data, ends := journalOf(named(1, "one"), six(1, "one"), named(2, "two"), lab(3), six(4, ""))
 	for cut := range len(data) + 1 {
 		dir := t.TempDir()
 		write(t, dir, "journal", data[:cut])
@@ -99,6 +99,8 @@ func TestOpenRefuses(t *testing.T) {
 	good, ends := journalOf(lab(1), lab(2), lab(3))
 	damaged := bytes.Clone(good)
 	damaged[ends[1]+20] ^= 1
+	of6, ends6 := journalOf(lab(1), lab(2), six(3, ""))
+	of6[ends6[1]+20] ^= 1
 	unknown := append([]byte(journalMagic), 0, 0, 0, 0, 0, 0, 0, 0, 77)
 	sealFrame(unknown[len(journalMagic):])
 	snap := append([]byte(snapshotMagic), good[ends[0]:]...)
@@ -108,6 +110,7 @@ func TestOpenRefuses(t *testing.T) {
 		want       string
 	}{
 		{"damage in the middle", "journal", damaged, "damaged at offset"},
+		{"damage before a lease of IPv6", "journal", of6, "damaged at offset"},
 		{"a foreign file", "journal", []byte("1732000000 52:54:00:aa:bb:01 192.168.122.5 * *\n"), "not a lease file"},
 		{"a record of the future", "journal", unknown, "unreadable record"},
 		{"a foreign snapshot", "snapshot", []byte("{}"), "not a lease file"},
@@ -226,11 +229,13 @@ func TestSuspectJournalIsRenewed(t *testing.T) {
 }
 
 func FuzzReplay(f *testing.F) {
-	good, ends := journalOf(named(1, "web"), lab(2), Lease{Network: "x", MAC: mac(3), Address: addr(3)})
+	good, ends := journalOf(named(1, "web"), six(1, "web"), lab(2), Lease{Network: "x", MAC: mac(3), Address: addr(3)})
 	f.Add(good)
 	f.Add(good[:len(good)-3])
 	f.Add(good[:ends[0]])
-	end := appendForget(appendEnd(make([]byte, frameHeader), "lab", mac(1), addr(1), time.UnixMilli(5)), "x")
+	end := appendForget(appendEnd(make([]byte, frameHeader), &Lease{Network: "lab", MAC: mac(1), Address: addr(1)}, time.UnixMilli(5)), "x")
+	was := six(1, "web")
+	end = appendEnd(end, &was, time.UnixMilli(6))
 	sealFrame(end)
 	f.Add(append(bytes.Clone(good), end...))
 	f.Add([]byte(nil))

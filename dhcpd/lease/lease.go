@@ -57,12 +57,16 @@ func (m *MAC) UnmarshalText(b []byte) (err error) {
 // sends one. Here it is the MAC within the network, because clones of a
 // virtual machine share the identifier made from /etc/machine-id
 // (systemd-networkd, Debian's dhclient) and would fight over one address. The
-// identifier is kept in the lease for people to read.
+// identifier is kept in the lease for people to read. RFC 8415 §4.2 identifies
+// an IPv6 client by its DUID, and its interface by the IAID; clones share both,
+// so the MAC counts there too.
 type Lease struct {
 	Network  string
 	MAC      MAC
 	Address  netip.Addr
-	ClientID string // the octets of option 61 as sent, type first; "" if none
+	ClientID string // IPv4: the octets of option 61 as sent, type first; "" if none
+	DUID     string // IPv6: the octets of the client's DUID; "" in a lease of IPv4
+	IAID     uint32 // IPv6: the identity association (RFC 8415 §12)
 	Hostname string // one lower-case label; "" if none
 	Start    time.Time
 	Expires  time.Time // zero: never
@@ -71,6 +75,24 @@ type Lease struct {
 // Live says whether the lease is in force at now.
 func (l *Lease) Live(now time.Time) bool {
 	return l.Expires.IsZero() || now.Before(l.Expires)
+}
+
+// A Client is who holds a lease within a network. For IPv4 only MAC is set.
+type Client struct {
+	MAC  MAC
+	DUID string
+	IAID uint32
+}
+
+// Client returns who holds the lease.
+func (l *Lease) Client() Client { return Client{MAC: l.MAC, DUID: l.DUID, IAID: l.IAID} }
+
+// family is 0 for IPv4 and 1 for IPv6.
+func (l *Lease) family() int {
+	if l.Address.Is6() {
+		return 1
+	}
+	return 0
 }
 
 // What a caller can meet and act on.

@@ -15,25 +15,26 @@ import (
 type Network struct {
 	name string
 
-	mu     sync.RWMutex
-	byMAC  map[MAC]*entry
-	byAddr map[netip.Addr]*entry
-	byName map[string]*entry // live leases with a hostname
-	ending expiries          // live leases that end some day, the next one first
-	ended  entryList         // the others, the one that ended first in front
-	untold []Lease           // ended by time, and no watcher knows yet
+	mu       sync.RWMutex
+	byClient map[Client]*entry
+	byAddr   map[netip.Addr]*entry
+	byName   names
+	ending   expiries     // live leases that end some day, the next one first
+	ended    [2]entryList // the others of IPv4 and IPv6, the one that ended first in front
+	untold   []Lease      // ended by time, and no watcher knows yet
+	count6   int          // leases of IPv6
 }
 
-// entry is a lease with its places in the indexes. Its Address and MAC never
-// change; a client that moves gets a new entry.
+// entry is a lease with its places in the indexes. Its Address and Client
+// never change; a client that moves gets a new entry.
 type entry struct {
 	Lease
-	addrs      [1]netip.Addr // what Addrs hands out
-	live       bool          // in force as far as we looked
-	stored     bool          // the journal knows that the client holds it
-	place      int           // in ending, or -1
-	stamp      uint64        // which Bind wrote it last
-	prev, next *entry        // in ended
+	nameLink
+	live       bool   // in force as far as we looked
+	stored     bool   // the journal knows that the client holds it
+	place      int    // in ending, or -1
+	stamp      uint64 // which Bind wrote it last
+	prev, next *entry // in ended
 }
 
 func newNetwork(name string) *Network {
@@ -43,19 +44,23 @@ func newNetwork(name string) *Network {
 }
 
 func (n *Network) clear() {
-	n.byMAC = map[MAC]*entry{}
+	n.byClient = map[Client]*entry{}
 	n.byAddr = map[netip.Addr]*entry{}
-	n.byName = map[string]*entry{}
+	n.byName = names{}
 	n.ending = nil
-	n.ended = entryList{}
+	n.ended = [2]entryList{}
 	n.untold = nil
+	n.count6 = 0
 }
 
-// ByMAC returns the client's lease, which may have ended.
-func (n *Network) ByMAC(mac MAC) (Lease, bool) {
+// ByMAC returns the client's lease of IPv4, which may have ended.
+func (n *Network) ByMAC(mac MAC) (Lease, bool) { return n.ByClient(Client{MAC: mac}) }
+
+// ByClient returns the client's lease, which may have ended.
+func (n *Network) ByClient(c Client) (Lease, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.byMAC[mac].lease()
+	return n.byClient[c].lease()
 }
 
 // ByAddr returns the last lease of the address, which may have ended.
@@ -72,16 +77,13 @@ func (e *entry) lease() (Lease, bool) {
 	return e.Lease, true
 }
 
-// Addrs returns the addresses of the live lease with this hostname, a
-// lower-case label, or nil. The slice must not be changed. It allocates nothing.
+// Addrs returns the addresses, of both families, of the live leases with this
+// hostname, a lower-case label, or nil. The slice must not be changed. It
+// allocates nothing.
 func (n *Network) Addrs(hostname string) []netip.Addr {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	e := n.byName[hostname]
-	if e == nil || !e.Live(time.Now()) {
-		return nil
-	}
-	return e.addrs[:]
+	return n.byName[hostname].liveAddrs(time.Now())
 }
 
 // Name returns the hostname of the live lease of addr. It allocates nothing.
@@ -95,15 +97,23 @@ func (n *Network) Name(addr netip.Addr) (string, bool) {
 	return e.Hostname, true
 }
 
-// Holder returns the client whose live lease has this hostname.
+// Holder returns the client whose live leases have this hostname.
 func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	e := n.byName[hostname]
-	if e == nil || !e.Live(now) {
-		return MAC{}, false
+	for e := n.byName[hostname]; e != nil; e = e.mate {
+		if e.Live(now) {
+			return e.MAC, true
+		}
 	}
-	return e.MAC, true
+	return MAC{}, false
+}
+
+// Count6 returns how many leases of IPv6 are remembered, also ended ones.
+func (n *Network) Count6() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.count6
 }
 
 // Each calls yield with every lease, also those that ended, in no order,
@@ -111,7 +121,7 @@ func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
 func (n *Network) Each(yield func(*Lease) bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for _, e := range n.byMAC {
+	for _, e := range n.byClient {
 		l := e.Lease
 		if !yield(&l) {
 			return
@@ -132,18 +142,24 @@ func (n *Network) Leases(now time.Time) []Lease {
 	return all
 }
 
-// Oldest returns the lease that at now has ended for the longest time, and
-// moves it behind all others, so that asking again gives the next one.
-func (n *Network) Oldest(now time.Time) (Lease, bool) {
+// Oldest returns the lease of IPv4 that at now has ended for the longest time,
+// and moves it behind all others, so that asking again gives the next one.
+func (n *Network) Oldest(now time.Time) (Lease, bool) { return n.oldest(0, now) }
+
+// Oldest6 is Oldest for IPv6.
+func (n *Network) Oldest6(now time.Time) (Lease, bool) { return n.oldest(1, now) }
+
+func (n *Network) oldest(family int, now time.Time) (Lease, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.expireLocked(now)
-	e := n.ended.front
+	list := &n.ended[family]
+	e := list.front
 	if e == nil {
 		return Lease{}, false
 	}
-	n.ended.remove(e)
-	n.ended.push(e)
+	list.remove(e)
+	list.push(e)
 	return e.Lease, true
 }
 
@@ -163,20 +179,21 @@ func (n *Network) Drop(addr netip.Addr) {
 func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evicted *Lease) {
 	l.Network = n.name
 	l.Start, l.Expires = millis(l.Start), millis(l.Expires)
-	if other := n.byAddr[l.Address]; other != nil && other.MAC != l.MAC {
+	if other := n.byAddr[l.Address]; other != nil && other.Client() != l.Client() {
 		if other.live {
 			evicted = &other.Lease
 		}
 		n.removeLocked(other)
 	}
-	e := n.byMAC[l.MAC]
+	e := n.byClient[l.Client()]
 	if e != nil && e.Address != l.Address {
 		n.removeLocked(e)
 		e = nil
 	}
 	if e == nil {
-		e = &entry{addrs: [1]netip.Addr{l.Address}, place: -1}
-		n.byMAC[l.MAC], n.byAddr[l.Address] = e, e
+		e = &entry{place: -1}
+		n.byClient[l.Client()], n.byAddr[l.Address] = e, e
+		n.count6 += l.family()
 	} else {
 		renewed = e.live
 		e.stored = e.stored && e.live
@@ -186,58 +203,50 @@ func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evi
 	if live {
 		n.linkLocked(e)
 	} else {
-		n.ended.push(e)
+		n.ended[e.family()].push(e)
 	}
 	return renewed, evicted
 }
 
-// linkLocked enters a lease in the indexes of live leases. A hostname that
-// another live lease has moves here: whoever decided knew.
+// linkLocked enters a lease in the indexes of live leases.
 func (n *Network) linkLocked(e *entry) {
 	e.live = true
 	if !e.Expires.IsZero() {
 		heap.Push(&n.ending, e)
 	}
-	if e.Hostname == "" {
-		return
-	}
-	if other := n.byName[e.Hostname]; other != nil {
-		other.Hostname = ""
-	}
-	n.byName[e.Hostname] = e
+	n.byName.add(e)
 }
 
 func (n *Network) unlinkLocked(e *entry) {
 	if !e.live {
-		n.ended.remove(e)
+		n.ended[e.family()].remove(e)
 		return
 	}
 	e.live = false
 	if e.place >= 0 {
 		heap.Remove(&n.ending, e.place)
 	}
-	if n.byName[e.Hostname] == e {
-		delete(n.byName, e.Hostname)
-	}
+	n.byName.remove(e)
 }
 
 func (n *Network) removeLocked(e *entry) {
 	n.unlinkLocked(e)
-	delete(n.byMAC, e.MAC)
+	delete(n.byClient, e.Client())
 	delete(n.byAddr, e.Address)
+	n.count6 -= e.family()
 }
 
 // endLocked ends the client's lease of addr at the given time. It returns the
 // lease as it was, or nil if the client holds no such lease.
-func (n *Network) endLocked(mac MAC, addr netip.Addr, at time.Time) *Lease {
-	e := n.byMAC[mac]
+func (n *Network) endLocked(c Client, addr netip.Addr, at time.Time) *Lease {
+	e := n.byClient[c]
 	if e == nil || e.Address != addr || !e.live {
 		return nil
 	}
 	n.unlinkLocked(e)
 	l := e.Lease
 	e.Expires = millis(at)
-	n.ended.push(e)
+	n.ended[e.family()].push(e)
 	return &l
 }
 
@@ -247,7 +256,7 @@ func (n *Network) expireLocked(now time.Time) {
 		e := n.ending[0]
 		n.untold = append(n.untold, e.Lease)
 		n.unlinkLocked(e)
-		n.ended.push(e)
+		n.ended[e.family()].push(e)
 	}
 }
 
@@ -265,16 +274,8 @@ func (n *Network) expire(now time.Time) []Lease {
 // settleLocked puts the ended leases in order after a replay, which meets
 // them in the order of the file.
 func (n *Network) settleLocked() {
-	var all []*entry
-	for e := n.ended.front; e != nil; e = e.next {
-		all = append(all, e)
-	}
-	slices.SortStableFunc(all, func(a, b *entry) int {
-		return cmp.Or(a.Expires.Compare(b.Expires), a.Address.Compare(b.Address))
-	})
-	n.ended = entryList{}
-	for _, e := range all {
-		n.ended.push(e)
+	for i := range n.ended {
+		n.ended[i].sort()
 	}
 }
 
@@ -290,6 +291,20 @@ func (l *entryList) push(e *entry) {
 		l.back.next = e
 	}
 	l.back = e
+}
+
+func (l *entryList) sort() {
+	var all []*entry
+	for e := l.front; e != nil; e = e.next {
+		all = append(all, e)
+	}
+	slices.SortStableFunc(all, func(a, b *entry) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), a.Address.Compare(b.Address))
+	})
+	*l = entryList{}
+	for _, e := range all {
+		l.push(e)
+	}
 }
 
 func (l *entryList) remove(e *entry) {

@@ -13,6 +13,9 @@ const (
 	recEnd    = 2 // the client's lease of an address ended at a time
 	recForget = 3 // a network has no leases
 	recCount  = 4 // the end of a snapshot, with the number of its leases
+	recBind6  = 5 // a whole lease of IPv6
+	recEnd6   = 6 // as recEnd, for IPv6
+	recLast   = recEnd6
 )
 
 const maxString = 255
@@ -20,20 +23,33 @@ const maxString = 255
 // appendBind adds a lease. Strings longer than 255 octets cannot come from
 // the wire and are cut.
 func appendBind(b []byte, l *Lease) []byte {
-	b = appendString(append(b, recBind), l.Network)
-	b = append(b, l.MAC[:]...)
-	b = appendAddr(b, l.Address)
+	b = appendBinding(b, recBind, l)
 	b = appendTime(b, l.Start)
 	b = appendTime(b, l.Expires)
 	b = appendString(b, l.ClientID)
 	return appendString(b, l.Hostname)
 }
 
-func appendEnd(b []byte, network string, mac MAC, addr netip.Addr, at time.Time) []byte {
-	b = appendString(append(b, recEnd), network)
-	b = append(b, mac[:]...)
-	b = appendAddr(b, addr)
-	return appendTime(b, at)
+// appendEnd adds the end of a lease, of which only its client and its address
+// are written.
+func appendEnd(b []byte, l *Lease, at time.Time) []byte {
+	return appendTime(appendBinding(b, recEnd, l), at)
+}
+
+// appendBinding adds a record's kind, for IPv4 or IPv6, and who has what.
+func appendBinding(b []byte, kind byte, l *Lease) []byte {
+	six := l.Address.Is6()
+	if six {
+		kind += recBind6 - recBind
+	}
+	b = appendString(append(b, kind), l.Network)
+	b = append(b, l.MAC[:]...)
+	b = appendAddr(b, l.Address)
+	if six {
+		b = appendString(b, l.DUID)
+		b = binary.BigEndian.AppendUint32(b, l.IAID)
+	}
+	return b
 }
 
 func appendForget(b []byte, network string) []byte {
@@ -67,7 +83,7 @@ var errRecord = errors.New("unreadable record")
 // record is any of the records, as read back.
 type record struct {
 	kind  byte
-	lease Lease // recEnd uses Network, MAC, Address and Expires
+	lease Lease // recEnd and recEnd6 use Network, Client, Address and Expires
 	count uint64
 }
 
@@ -96,12 +112,12 @@ type decoder struct {
 func (d *decoder) record() record {
 	r := record{kind: d.octet()}
 	switch r.kind {
-	case recBind:
-		r.lease = d.binding()
+	case recBind, recBind6:
+		r.lease = d.binding(r.kind)
 		r.lease.Start, r.lease.Expires = d.time(), d.time()
 		r.lease.ClientID, r.lease.Hostname = d.string(), d.string()
-	case recEnd:
-		r.lease = d.binding()
+	case recEnd, recEnd6:
+		r.lease = d.binding(r.kind)
 		r.lease.Expires = d.time()
 	case recForget:
 		r.lease.Network = d.string()
@@ -113,10 +129,13 @@ func (d *decoder) record() record {
 	return r
 }
 
-func (d *decoder) binding() (l Lease) {
+func (d *decoder) binding(kind byte) (l Lease) {
 	l.Network = d.string()
 	copy(l.MAC[:], d.take(6))
 	l.Address = d.addr()
+	if kind == recBind6 || kind == recEnd6 {
+		l.DUID, l.IAID = d.string(), d.uint32()
+	}
 	return l
 }
 
@@ -140,6 +159,13 @@ func (d *decoder) octet() byte {
 func (d *decoder) uint64() uint64 {
 	if b := d.take(8); b != nil {
 		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) uint32() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
 	}
 	return 0
 }

@@ -80,11 +80,11 @@ func (t *Table) loadJournal(name string, now time.Time) (int64, error) {
 func (t *Table) apply(r record, now time.Time) error {
 	n := t.Network(r.lease.Network)
 	switch r.kind {
-	case recBind:
+	case recBind, recBind6:
 		n.putLocked(r.lease, 0, r.lease.Live(now))
-		n.byMAC[r.lease.MAC].stored = true
-	case recEnd:
-		n.endLocked(r.lease.MAC, r.lease.Address, r.lease.Expires)
+		n.byClient[r.lease.Client()].stored = true
+	case recEnd, recEnd6:
+		n.endLocked(r.lease.Client(), r.lease.Address, r.lease.Expires)
 	case recForget:
 		n.clear()
 	default:
@@ -123,10 +123,12 @@ func (t *Table) snapshot() []byte {
 func (n *Network) eachInOrder(add func(*Lease)) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for e := n.ended.front; e != nil; e = e.next {
-		add(&e.Lease)
+	for i := range n.ended {
+		for e := n.ended[i].front; e != nil; e = e.next {
+			add(&e.Lease)
+		}
 	}
-	for _, e := range n.byMAC {
+	for _, e := range n.byClient {
 		if e.live {
 			add(&e.Lease)
 		}

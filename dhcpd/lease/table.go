@@ -125,7 +125,7 @@ func (t *Table) All() []Lease {
 	return all
 }
 
-// Bind makes l the lease of its client (network and MAC), replacing the one it
+// Bind makes l the lease of its client (network and [Client]), replacing the one it
 // had, and takes the address and the hostname from whoever had them. Memory
 // changes at once. done is called when the lease is on stable storage, or with
 // the reason why it is not. Then the lease has ended again, unless the reason
@@ -145,7 +145,7 @@ func (t *Table) Bind(l Lease, done func(error)) {
 	if evicted != nil {
 		b.add(op{event: Event{Kind: Released, Lease: *evicted}})
 	}
-	e := n.byMAC[l.MAC]
+	e := n.byClient[l.Client()]
 	op := op{event: Event{Kind: Bound, Lease: e.Lease}, done: done, network: n, stamp: stamp, stored: e.stored}
 	if renewed {
 		op.event.Kind = Renewed
@@ -157,12 +157,17 @@ func (t *Table) Bind(l Lease, done func(error)) {
 	t.release(sooner)
 }
 
-// End ends the client's lease of addr at the given time, with the kind
-// Released or Declined for the event. done is as with Bind; ErrNotFound says
-// that the client holds no such lease. If the disk fails the lease has
-// ended all the same, until a restart.
+// End ends an IPv4 client's lease of addr. See EndLease.
 func (t *Table) End(kind Kind, network string, mac MAC, addr netip.Addr, at time.Time, done func(error)) {
-	n := t.Network(network)
+	t.EndLease(kind, Lease{Network: network, MAC: mac, Address: addr}, at, done)
+}
+
+// EndLease ends the lease that l's client has of l's address at the given
+// time, with the kind Released or Declined for the event. Nothing else of l
+// counts. done is as with Bind; ErrNotFound says that the client holds no such
+// lease. If the disk fails the lease has ended all the same, until a restart.
+func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
+	n := t.Network(l.Network)
 	n.mu.Lock()
 	_, err := t.gather()
 	if err != nil {
@@ -170,15 +175,15 @@ func (t *Table) End(kind Kind, network string, mac MAC, addr netip.Addr, at time
 		finish(done, err)
 		return
 	}
-	l := n.endLocked(mac, addr, at)
-	if l != nil {
+	was := n.endLocked(l.Client(), l.Address, at)
+	if was != nil {
 		b := t.gathered.batch
-		b.buf = appendEnd(b.buf, network, mac, addr, at)
-		b.add(op{event: Event{Kind: kind, Lease: *l}, done: done})
+		b.buf = appendEnd(b.buf, was, at)
+		b.add(op{event: Event{Kind: kind, Lease: *was}, done: done})
 	}
 	n.mu.Unlock()
-	t.release(l != nil)
-	if l == nil {
+	t.release(was != nil)
+	if was == nil {
 		finish(done, ErrNotFound)
 	}
 }
@@ -191,7 +196,7 @@ func (t *Table) Release(network string, addr netip.Addr) error {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, ErrNotFound)
 	}
 	done := make(chan error, 1)
-	t.End(Released, network, l.MAC, addr, time.Now(), func(err error) { done <- err })
+	t.EndLease(Released, l, time.Now(), func(err error) { done <- err })
 	if err := <-done; err != nil {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, err)
 	}
@@ -210,7 +215,7 @@ func (t *Table) Forget(network string) error {
 		return fmt.Errorf("forget the leases of network %s: %w", network, err)
 	}
 	b := t.gathered.batch
-	for _, e := range n.byMAC {
+	for _, e := range n.byClient {
 		if e.live {
 			b.add(op{event: Event{Kind: Released, Lease: e.Lease}})
 		}

@@ -159,8 +159,8 @@ func TestIndexes(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if len(n.byMAC) != len(n.byAddr) || len(n.byAddr) != len(tt.want) {
-				t.Errorf("indexes differ: %d clients, %d addresses", len(n.byMAC), len(n.byAddr))
+			if len(n.byClient) != len(n.byAddr) || len(n.byAddr) != len(tt.want) {
+				t.Errorf("indexes differ: %d clients, %d addresses", len(n.byClient), len(n.byAddr))
 			}
 		})
 	}

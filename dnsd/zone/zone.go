@@ -44,6 +44,7 @@ type Config struct {
 	Reverse   []netip.Prefix
 	Names     Names
 	Recursive bool // others' names are answered too: sets RA
+	Shared    bool // the rest of Domain is somebody else's: names that are not here are not answered
 }
 
 // A Zone answers for the names of one network. It is immutable but for its
@@ -57,6 +58,7 @@ type Zone struct {
 	server  []byte // name of the host: target of NS
 	soa     []byte // rdata
 	flags   uint16 // of every reply
+	shared  bool
 }
 
 // A node is a name that exists.
@@ -72,7 +74,7 @@ func New(cfg Config) (*Zone, error) {
 	b := builder{
 		Zone: Zone{
 			nodes: map[string]*node{}, ptr: map[netip.Addr][]byte{},
-			reverse: cfg.Reverse, live: cfg.Names, flags: wire.FlagAA,
+			reverse: cfg.Reverse, live: cfg.Names, flags: wire.FlagAA, shared: cfg.Shared,
 		},
 	}
 	if cfg.Recursive {
@@ -95,7 +97,7 @@ func New(cfg Config) (*Zone, error) {
 // it does. q must be of class IN.
 func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 	name := q.Lower()
-	if n := z.nodes[string(name)]; n != nil {
+	if n := z.nodes[string(name)]; n != nil && (!z.shared || len(n.addrs) > 0) {
 		return z.node(buf, q, n), true
 	}
 	if name[0] == 0 {
@@ -105,7 +107,7 @@ func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 		return z.bare(buf, q)
 	}
 	if off, ok := wire.Under(name, z.domain); ok {
-		return z.below(buf, q, off), true
+		return z.below(buf, q, off)
 	}
 	return z.backward(buf, q)
 }
@@ -149,16 +151,19 @@ func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
 
 // below answers for a name under the domain that is not static; the domain
 // begins at off.
-func (z *Zone) below(buf []byte, q *wire.Query, off int) []byte {
+func (z *Zone) below(buf []byte, q *wire.Query, off int) ([]byte, bool) {
 	name := q.Lower()
 	if 1+int(name[0]) == off {
 		if addrs := z.lookup(name); len(addrs) > 0 {
-			return z.node(buf, q, &node{addrs: addrs, ttl: LiveTTL, apex: off})
+			return z.node(buf, q, &node{addrs: addrs, ttl: LiveTTL, apex: off}), true
 		}
+	}
+	if z.shared {
+		return buf, false
 	}
 	r := wire.Begin(buf, q, wire.NameError, z.flags)
 	r.Authority(off, wire.TypeSOA, NegativeTTL, z.soa)
-	return r.End()
+	return r.End(), true
 }
 
 // lookup asks for the live addresses of name's first label. The string that is

@@ -287,3 +287,22 @@ type fixed struct{ addrs []netip.Addr }
 
 func (f fixed) Addrs(string) []netip.Addr      { return f.addrs }
 func (f fixed) Name(netip.Addr) (string, bool) { return "pc", true }
+
+// In a domain that is shared with a server outside, only names that are here are
+// answered here.
+func TestSharedDomain(t *testing.T) {
+	cfg := config()
+	cfg.Shared = true
+	z, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, here := range map[string]bool{
+		"web.lab.test.": true, "pc.lab.test.": true, "kvm1.lab.test.": true,
+		"nope.lab.test.": false, "lab.test.": false, "deep.lab.test.": true, "x.web.lab.test.": false,
+	} {
+		if _, ok := ask(t, z.Answer, name, dns.TypeA); ok != here {
+			t.Errorf("%s: answered %v, want %v", name, ok, here)
+		}
+	}
+}

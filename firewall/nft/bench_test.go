@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/firewall/example"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -23,7 +24,7 @@ func must(b *testing.B, err error) {
 func BenchmarkReplace(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("networks=%d", n), func(b *testing.B) {
-			d, networks := newNamespace(b).open(b), manyNetworks(n)
+			d, networks := newNamespace(b).open(b), example.Many(n)
 			for b.Loop() {
 				must(b, d.Apply(context.Background(), firewall.Compile(networks)))
 				b.StopTimer()
@@ -38,7 +39,7 @@ func BenchmarkReplace(b *testing.B) {
 func BenchmarkAddOne(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("networks=%d", n), func(b *testing.B) {
-			d, networks := newNamespace(b).open(b), manyNetworks(n+3)
+			d, networks := newNamespace(b).open(b), example.Many(n+3)
 			must(b, d.Apply(context.Background(), firewall.Compile(networks[:n+2])))
 			with := true
 			for b.Loop() {
@@ -58,14 +59,14 @@ func btoi(b bool) int {
 
 // BenchmarkNothingToDo applies what is there already.
 func BenchmarkNothingToDo(b *testing.B) {
-	d, r := newNamespace(b).open(b), firewall.Compile(manyNetworks(1000))
+	d, r := newNamespace(b).open(b), firewall.Compile(example.Many(1000))
 	for b.Loop() {
 		must(b, d.Apply(context.Background(), r))
 	}
 }
 
 func BenchmarkVerify(b *testing.B) {
-	d, r := newNamespace(b).open(b), firewall.Compile(manyNetworks(1000))
+	d, r := newNamespace(b).open(b), firewall.Compile(example.Many(1000))
 	must(b, d.Apply(context.Background(), r))
 	for b.Loop() {
 		_, err := d.Verify(context.Background())
@@ -74,7 +75,7 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func BenchmarkCompile(b *testing.B) {
-	networks := manyNetworks(1000)
+	networks := example.Many(1000)
 	for b.Loop() {
 		firewall.Compile(networks)
 	}
@@ -101,7 +102,7 @@ func BenchmarkPacket(b *testing.B) {
 
 // shifted are n networks that do not meet the world's.
 func shifted(n int) []netdrv.Network {
-	out := manyNetworks(n)
+	out := example.Many(n)
 	for i := range out {
 		for j, s := range out[i].Subnets {
 			if a := s.Address.Addr().As4; s.Address.Addr().Is4() {

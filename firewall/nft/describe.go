@@ -57,6 +57,7 @@ func expressions(rule []attr) []string {
 // modules are the kernel's modules that rules may miss, by expression.
 var modules = map[string]string{
 	"masq":   "nft_masq",
+	"nat":    "nft_nat",
 	"reject": "nft_reject_inet",
 	"ct":     "nft_ct",
 }

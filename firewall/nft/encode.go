@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -131,6 +132,10 @@ var keyTypes = map[firewall.Type]nftables.SetDatatype{
 	firewall.IfName:   nftables.TypeIFName,
 	firewall.IPv4Addr: nftables.TypeIPAddr,
 	firewall.IPv6Addr: nftables.TypeIP6Addr,
+
+	firewall.InetProto:   nftables.TypeInetProto,
+	firewall.InetService: nftables.TypeInetService,
+	firewall.ICMPv6Type:  nftables.TypeICMP6Type,
 }
 
 func (e *encoder) set(s firewall.Set) *nftables.Set {
@@ -140,6 +145,9 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 	}
 	key, err := nftables.ConcatSetType(types...)
 	e.keep(err)
+	if len(types) == 1 { // which the library would pad as a field of several
+		key = types[0]
+	}
 	out := &nftables.Set{
 		Table: e.table, Name: s.Name, KeyType: key,
 		Interval: s.Interval, Counter: s.Counter,
@@ -196,19 +204,33 @@ func encodeElements(s firewall.Set) []nftables.SetElement {
 	return out
 }
 
-// keyBounds returns the first and last key that an element stands for.
+// keyBounds returns the first and last key that an element stands for. In a key of
+// several fields, each begins at a multiple of four bytes.
 func keyBounds(s firewall.Set, e firewall.Element) (first, last []byte) {
-	for i := range s.Key {
-		if s.Key[i] == firewall.IfName {
-			b := make([]byte, unix.IFNAMSIZ)
-			copy(b, e.Key[i].Name)
-			first, last = append(first, b...), append(last, b...)
-			continue
+	for i, t := range s.Key {
+		f, l := bounds(t, e.Key[i])
+		if len(s.Key) > 1 {
+			f, l = padded(f), padded(l)
 		}
-		f, l := prefixBounds(e.Key[i].Prefix)
 		first, last = append(first, f...), append(last, l...)
 	}
 	return first, last
+}
+
+func padded(b []byte) []byte { return append(b, make([]byte, align(len(b))-len(b))...) }
+
+func bounds(t firewall.Type, v firewall.Value) (first, last []byte) {
+	switch t {
+	case firewall.IfName:
+		b := make([]byte, unix.IFNAMSIZ)
+		copy(b, v.Name)
+		return b, b
+	case firewall.IPv4Addr, firewall.IPv6Addr:
+		return prefixBounds(v.Prefix)
+	case firewall.InetService:
+		return binary.BigEndian.AppendUint16(nil, v.Numbers.Start), binary.BigEndian.AppendUint16(nil, v.Numbers.End)
+	}
+	return []byte{byte(v.Numbers.Start)}, []byte{byte(v.Numbers.End)}
 }
 
 func prefixBounds(p netip.Prefix) (first, last []byte) {
@@ -227,6 +249,9 @@ func (e *encoder) addChain(c firewall.Chain) {
 	case firewall.ForwardFilter:
 		out.Type, out.Policy = nftables.ChainTypeFilter, &policy
 		out.Hooknum, out.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
+	case firewall.InputFilter:
+		out.Type, out.Policy = nftables.ChainTypeFilter, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookInput, nftables.ChainPriorityFilter
 	case firewall.PostroutingNAT:
 		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
 		out.Hooknum, out.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource

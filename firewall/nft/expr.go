@@ -22,18 +22,26 @@ func encodeExpr(x firewall.Expr) ([]expr.Any, error) {
 		return append(load(x.Fields), &expr.Lookup{SourceRegister: 1, SetName: x.Map, IsDestRegSet: true}), nil
 	case firewall.InPrefix:
 		return inPrefix(x), nil
+	case firewall.Is:
+		return is(x), nil
 	case firewall.IPv4:
 		return nfproto(unix.NFPROTO_IPV4), nil
 	case firewall.L4Proto:
 		return l4proto(byte(x)), nil
 	case firewall.TCPSyn:
-		return tcpSyn(), nil
+		return tcpFlags(flagFIN|flagSYN|flagRST|flagACK, flagSYN), nil
+	case firewall.TCPHandshake:
+		return tcpFlags(flagSYN|flagRST, flagSYN), nil
+	case firewall.ClampMSS:
+		return clampMSS(), nil
 	case firewall.CTState:
 		return ctState(x), nil
 	case firewall.Counter:
 		return []expr.Any{&expr.Counter{}}, nil
 	case firewall.Masquerade:
 		return masquerade(x), nil
+	case firewall.SNAT:
+		return snat(x), nil
 	case firewall.Reject:
 		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
@@ -42,19 +50,49 @@ func encodeExpr(x firewall.Expr) ([]expr.Any, error) {
 	return nil, fmt.Errorf("%T is unknown", x)
 }
 
-// fields says how each field is loaded: from the packet's meta data, or from its
-// network header, where the packet must first be known to be of that family.
-var fields = map[firewall.Field]struct {
+// field says how something is loaded: from the packet's meta data, or from a
+// header, where the packet must first be known to be of that family and protocol.
+type field struct {
 	meta        expr.MetaKey
-	family      byte
+	base        expr.PayloadBase
 	offset, len uint32
-}{
-	firewall.IIFName:  {meta: expr.MetaKeyIIFNAME, len: unix.IFNAMSIZ},
-	firewall.OIFName:  {meta: expr.MetaKeyOIFNAME, len: unix.IFNAMSIZ},
-	firewall.IPSAddr:  {family: unix.NFPROTO_IPV4, offset: 12, len: 4},
-	firewall.IPDAddr:  {family: unix.NFPROTO_IPV4, offset: 16, len: 4},
-	firewall.IP6SAddr: {family: unix.NFPROTO_IPV6, offset: 8, len: 16},
-	firewall.IP6DAddr: {family: unix.NFPROTO_IPV6, offset: 24, len: 16},
+	family      byte
+	protocol    byte
+}
+
+const network, transport = expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
+
+var fields = map[firewall.Field]field{
+	firewall.IIFName:    {meta: expr.MetaKeyIIFNAME, len: unix.IFNAMSIZ},
+	firewall.OIFName:    {meta: expr.MetaKeyOIFNAME, len: unix.IFNAMSIZ},
+	firewall.IPSAddr:    {base: network, offset: 12, len: 4, family: unix.NFPROTO_IPV4},
+	firewall.IPDAddr:    {base: network, offset: 16, len: 4, family: unix.NFPROTO_IPV4},
+	firewall.IP6SAddr:   {base: network, offset: 8, len: 16, family: unix.NFPROTO_IPV6},
+	firewall.IP6DAddr:   {base: network, offset: 24, len: 16, family: unix.NFPROTO_IPV6},
+	firewall.L4Protocol: {meta: expr.MetaKeyL4PROTO, len: 1},
+	firewall.DPort:      {base: transport, offset: 2, len: 2},
+	firewall.UDPDPort:   {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_UDP},
+	firewall.ICMPKind:   {base: transport, len: 1, family: unix.NFPROTO_IPV4, protocol: unix.IPPROTO_ICMP},
+	firewall.ICMPv6Kind: {base: transport, len: 1, family: unix.NFPROTO_IPV6, protocol: unix.IPPROTO_ICMPV6},
+}
+
+// needed matches packets that have the field.
+func (f field) needed() []expr.Any {
+	var out []expr.Any
+	if f.family != 0 {
+		out = nfproto(f.family)
+	}
+	if f.protocol != 0 {
+		out = append(out, l4proto(f.protocol)...)
+	}
+	return out
+}
+
+func (f field) load(register uint32) expr.Any {
+	if f.meta != 0 {
+		return &expr.Meta{Key: f.meta, Register: register}
+	}
+	return &expr.Payload{DestRegister: register, Base: f.base, Offset: f.offset, Len: f.len}
 }
 
 // load puts the fields side by side into the registers from 1 on, each at the
@@ -62,23 +100,14 @@ var fields = map[firewall.Field]struct {
 func load(fs []firewall.Field) []expr.Any {
 	var out []expr.Any
 	for _, f := range fs {
-		if fam := fields[f].family; fam != 0 {
-			out = nfproto(fam)
+		if out = fields[f].needed(); out != nil {
 			break
 		}
 	}
 	slot := uint32(0)
 	for _, f := range fs {
-		d := fields[f]
-		if d.family == 0 {
-			out = append(out, &expr.Meta{Key: d.meta, Register: register(slot)})
-		} else {
-			out = append(out, &expr.Payload{
-				DestRegister: register(slot),
-				Base:         expr.PayloadBaseNetworkHeader, Offset: d.offset, Len: d.len,
-			})
-		}
-		slot += (d.len + 3) / 4
+		out = append(out, fields[f].load(register(slot)))
+		slot += (fields[f].len + 3) / 4
 	}
 	return out
 }
@@ -107,23 +136,48 @@ func mask(m []byte) expr.Any {
 	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}
 }
 
+// inPrefix loads whole bytes only as many as the prefix has.
 func inPrefix(x firewall.InPrefix) []expr.Any {
-	out, first := load([]firewall.Field{x.Field}), x.Prefix.Masked().Addr().AsSlice()
-	if !x.Prefix.IsSingleIP() {
-		m := make([]byte, len(first))
-		for bit := range x.Prefix.Bits() {
-			m[bit/8] |= 0x80 >> (bit % 8)
-		}
-		out = append(out, mask(m))
+	f, first, bits := fields[x.Field], x.Prefix.Masked().Addr().AsSlice(), x.Prefix.Bits()
+	if bits%8 == 0 {
+		f.len = uint32(bits / 8)
+		return append(f.needed(), f.load(1), equal(first[:f.len]...))
 	}
-	return append(out, equal(first...))
+	m := make([]byte, len(first))
+	for bit := range bits {
+		m[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return append(f.needed(), f.load(1), mask(m), equal(first...))
 }
 
-func tcpSyn() []expr.Any {
-	const fin, syn, rst, ack = 0x01, 0x02, 0x04, 0x10
+// is compares a number of one or two bytes.
+func is(x firewall.Is) []expr.Any {
+	b := binary.BigEndian.AppendUint16(nil, x.Number)
+	return append(load([]firewall.Field{x.Field}), equal(b[2-min(fields[x.Field].len, 2):]...))
+}
+
+const (
+	flagFIN = 0x01
+	flagSYN = 0x02
+	flagRST = 0x04
+	flagACK = 0x10
+)
+
+func tcpFlags(among, are byte) []expr.Any {
 	return append(l4proto(unix.IPPROTO_TCP),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlagsOffset, Len: 1},
-		mask([]byte{fin | syn | rst | ack}), equal(syn))
+		&expr.Payload{DestRegister: 1, Base: transport, Offset: tcpFlagsOffset, Len: 1},
+		mask([]byte{among}), equal(are))
+}
+
+// clampMSS writes what fits the packet's route, less headers, into the option; the
+// kernel lowers it only (net/netfilter/nft_exthdr.c: nft_exthdr_tcp_set_eval).
+func clampMSS() []expr.Any {
+	const kind, offset, length = 2, 2, 2 // RFC 9293 section 3.7.1
+	return []expr.Any{
+		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: length, Size: length},
+		&expr.Exthdr{SourceRegister: 1, Op: expr.ExthdrOpTcpopt, Type: kind, Offset: offset, Len: length},
+	}
 }
 
 func ctState(s firewall.CTState) []expr.Any {
@@ -148,6 +202,34 @@ func masquerade(x firewall.Masquerade) []expr.Any {
 		port(1, x.Ports.Start), port(2, x.Ports.End),
 		&expr.Masq{ToPorts: true, RegProtoMin: 1, RegProtoMax: 2},
 	}
+}
+
+// snat loads addresses and ports into the registers from 1 on. The end of a range
+// of one is its start.
+func snat(x firewall.SNAT) []expr.Any {
+	n := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, Specified: !x.Ports.IsZero()}
+	if x.Addresses.Start.Is6() {
+		n.Family = unix.NFPROTO_IPV6
+	}
+	var out []expr.Any
+	immediate := func(data []byte) uint32 {
+		r := uint32(len(out) + unix.NFT_REG_1)
+		out = append(out, &expr.Immediate{Register: r, Data: data})
+		return r
+	}
+	n.RegAddrMin = immediate(x.Addresses.Start.AsSlice())
+	n.RegAddrMax = n.RegAddrMin
+	if x.Addresses.End != x.Addresses.Start {
+		n.RegAddrMax, n.Persistent = immediate(x.Addresses.End.AsSlice()), true
+	}
+	if n.Specified {
+		n.RegProtoMin = immediate(binary.BigEndian.AppendUint16(nil, x.Ports.Start))
+		n.RegProtoMax = n.RegProtoMin
+	}
+	if x.Ports.End != x.Ports.Start {
+		n.RegProtoMax = immediate(binary.BigEndian.AppendUint16(nil, x.Ports.End))
+	}
+	return append(out, n)
 }
 
 func reject(x firewall.Reject) *expr.Reject {

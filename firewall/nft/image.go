@@ -187,6 +187,11 @@ func printExpr(e []attr) string {
 		switch {
 		case name == "lookup" && a.typ == unix.NFTA_LOOKUP_SET_ID:
 			// Says which set within a transaction, and nothing after it.
+		case name == "nat" && a.typ == unix.NFTA_NAT_FLAGS:
+			// That there are addresses the kernel says as a flag too.
+			if flags := number(as, a.typ) &^ unix.NF_NAT_RANGE_MAP_IPS; flags != 0 {
+				fmt.Fprintf(&b, "flags:%x;", flags)
+			}
 		case slices.Contains(nested[name], a.typ):
 			fmt.Fprintf(&b, "%d:%x;", a.typ, appendData(nil, a.data))
 		case len(bytes.TrimLeft(a.data, "\x00")) > 0:

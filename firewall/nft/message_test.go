@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/firewall/example"
 )
 
 // No message exceeds what an attribute's length can say, and none is lost.
 func TestChunksHoldAllElements(t *testing.T) {
-	networks := manyNetworks(3000)
+	networks := example.Many(3000)
 	for i := range networks {
 		networks[i].Name = strings.Repeat("n", 63) // the longest comment there is
 	}

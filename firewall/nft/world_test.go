@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/firewall/example"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -21,6 +25,8 @@ const port = 7000
 type member struct {
 	*namespace
 	name   string
+	party  firewall.Party
+	link   string // the host's, to it
 	v4, v6 netip.Addr
 	got    chan string // payloads of datagrams that came
 }
@@ -33,20 +39,24 @@ type world struct {
 	driver  *Driver
 }
 
-// worldNetworks: guests a and b are on networks with NAT, c is on a routed one, d
-// on an isolated one and o on an open one.
+// worldNetworks: guests a and b are on networks with NAT, b's of both families, c
+// is on a routed one, d on an isolated one and o on an open one; p is on a network
+// with NAT and q on a routed one that are pinned to the link to outside.
 var worldNetworks = []netdrv.Network{
-	network("alpha", netdrv.NAT, "vbra", "10.1.0.1/24", "10.1.1.1/24", "fd00:1::1/64"),
-	withPorts(network("beta", netdrv.NAT, "vbrb", "10.2.0.1/24", "fd00:2::1/64"), 20000, 20999),
-	network("gamma", netdrv.Route, "vbrc", "10.3.0.1/24", "fd00:3::1/64"),
-	network("delta", netdrv.Isolated, "vbrd", "10.4.0.1/24", "fd00:4::1/64"),
-	network("omega", netdrv.Open, "vbro", "10.5.0.1/24", "fd00:5::1/64"),
+	example.Network("alpha", netdrv.NAT, "vbra", "10.1.0.1/24", "10.1.1.1/24", "fd00:1::1/64"),
+	example.WithNAT66(example.WithPorts(example.Network("beta", netdrv.NAT, "vbrb", "10.2.0.1/24", "fd00:2::1/64"), 20000, 20999)),
+	example.Network("gamma", netdrv.Route, "vbrc", "10.3.0.1/24", "fd00:3::1/64"),
+	example.Network("delta", netdrv.Isolated, "vbrd", "10.4.0.1/24", "fd00:4::1/64"),
+	example.Network("omega", netdrv.Open, "vbro", "10.5.0.1/24", "fd00:5::1/64"),
+	example.Pinned(example.Network("pi", netdrv.NAT, "vbrp", "10.6.0.1/24", "fd00:6::1/64"), "to-outside"),
+	example.Pinned(example.Network("koppa", netdrv.Route, "vbrq", "10.7.0.1/24", "fd00:7::1/64"), "to-outside"),
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{members: map[string]*member{}}
 	w.host = w.add(t, "host", newNamespace(t), "203.0.113.1", "2001:db8::1")
+	w.host.party = firewall.HostOther
 	for _, sysctl := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
 		w.sysctl(t, sysctl, "1")
 	}
@@ -54,11 +64,7 @@ func newWorld(t testing.TB) *world {
 		w.host.run(t, "ip", "link", "add", n.Bridge.Name, "type", "bridge", "forward_delay", "0")
 		w.host.run(t, "ip", "link", "set", n.Bridge.Name, "up")
 		for _, s := range n.Subnets {
-			args := []string{"ip", "addr", "add", s.Address.String(), "dev", n.Bridge.Name}
-			if s.Address.Addr().Is6() {
-				args = append(args, "nodad")
-			}
-			w.host.run(t, args...)
+			w.address(t, n.Bridge.Name, s.Address.String())
 		}
 	}
 	w.guest(t, "a", "vbra", "10.1.0.2/24", "10.1.0.1", "fd00:1::2/64", "fd00:1::1")
@@ -68,12 +74,27 @@ func newWorld(t testing.TB) *world {
 	w.guest(t, "c", "vbrc", "10.3.0.2/24", "10.3.0.1", "fd00:3::2/64", "fd00:3::1")
 	w.guest(t, "d", "vbrd", "10.4.0.2/24", "10.4.0.1", "fd00:4::2/64", "fd00:4::1")
 	w.guest(t, "o", "vbro", "10.5.0.2/24", "10.5.0.1", "fd00:5::2/64", "fd00:5::1")
+	w.guest(t, "p", "vbrp", "10.6.0.2/24", "10.6.0.1", "fd00:6::2/64", "fd00:6::1")
+	w.guest(t, "q", "vbrq", "10.7.0.2/24", "10.7.0.1", "fd00:7::2/64", "fd00:7::1")
 	w.guest(t, "outside", "", "203.0.113.2/24", "203.0.113.1", "2001:db8::2/64", "2001:db8::1")
-	w.host.run(t, "ip", "addr", "add", "203.0.113.1/24", "dev", "to-outside")
-	w.host.run(t, "ip", "addr", "add", "2001:db8::1/64", "dev", "to-outside", "nodad")
+	w.address(t, "to-outside", "203.0.113.1/24", "2001:db8::1/64")
+	w.guest(t, "far", "", "198.51.100.2/24", "198.51.100.1", "2001:db8:1::2/64", "2001:db8:1::1")
+	w.address(t, "to-far", "198.51.100.1/24", "2001:db8:1::1/64")
 	w.driver = w.host.open(t)
 	apply(t, w.driver, worldNetworks...)
 	return w
+}
+
+// address gives the host addresses.
+func (w *world) address(t testing.TB, link string, addrs ...string) {
+	t.Helper()
+	for _, a := range addrs {
+		args := []string{"ip", "addr", "add", a, "dev", link}
+		if strings.Contains(a, ":") {
+			args = append(args, "nodad")
+		}
+		w.host.run(t, args...)
+	}
 }
 
 func (w *world) sysctl(t testing.TB, key, value string) {
@@ -90,6 +111,12 @@ func (w *world) sysctl(t testing.TB, key, value string) {
 func (w *world) guest(t testing.TB, name, bridge, v4, gw4, v6, gw6 string) {
 	t.Helper()
 	m := w.add(t, name, newNamespace(t), netip.MustParsePrefix(v4).Addr().String(), netip.MustParsePrefix(v6).Addr().String())
+	m.link, m.party = "to-"+name, map[string]firewall.Party{"outside": firewall.AtUplink, "far": firewall.Elsewhere}[name]
+	for _, n := range worldNetworks {
+		if n.Bridge.Name == bridge {
+			m.link, m.party = bridge, firewall.PartyOf(n)
+		}
+	}
 	w.host.run(t, "ip", "link", "add", "to-"+name, "type", "veth", "peer", "name", "eth0", "netns", m.path)
 	if bridge != "" {
 		w.host.run(t, "ip", "link", "set", "to-"+name, "master", bridge)
@@ -103,7 +130,7 @@ func (w *world) guest(t testing.TB, name, bridge, v4, gw4, v6, gw6 string) {
 }
 
 // add makes a member listen: over TCP it tells whoever connects as whom it sees
-// him, and echoes; datagrams it notes.
+// him and how large segments to him may be, and echoes; datagrams it notes.
 func (w *world) add(t testing.TB, name string, ns *namespace, v4, v6 string) *member {
 	t.Helper()
 	m := &member{
@@ -115,6 +142,8 @@ func (w *world) add(t testing.TB, name string, ns *namespace, v4, v6 string) *me
 	var u *net.UDPConn
 	var lerr, uerr error
 	ns.do(func() {
+		// Nobody asks whether link-local addresses are taken, which takes seconds.
+		os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 		l, lerr = net.Listen("tcp", fmt.Sprintf(":%d", port))
 		u, uerr = net.ListenUDP("udp", &net.UDPAddr{Port: port})
 	})
@@ -144,7 +173,7 @@ func serveTCP(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			fmt.Fprintln(c, c.RemoteAddr())
+			fmt.Fprintln(c, c.RemoteAddr(), segment(c))
 			b := make([]byte, 1500)
 			for {
 				n, err := c.Read(b)
@@ -164,25 +193,44 @@ func (m *member) addr(family int) netip.Addr {
 	return m.v4
 }
 
-// dial connects from a local port, or any if 0, and returns the connection and as
-// whom the other end sees us.
-func (m *member) dial(to netip.Addr, from int) (net.Conn, netip.AddrPort, error) {
-	var c net.Conn
+// segment returns the size of the largest segment that a connection sends.
+func segment(c net.Conn) int {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	raw.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) })
+	return n
+}
+
+// call is a connection, as whom the other end sees us, and how large segments both
+// ends send.
+type call struct {
+	net.Conn
+	seen          netip.AddrPort
+	segment, ours int
+}
+
+// dial connects from a local port, or any if 0.
+func (m *member) dial(to netip.Addr, from int) (call, error) {
+	var c call
 	var err error
 	m.do(func() {
 		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{Port: from}}
-		c, err = d.Dial("tcp", netip.AddrPortFrom(to, port).String())
+		c.Conn, err = d.Dial("tcp", netip.AddrPortFrom(to, port).String())
 	})
 	if err != nil {
-		return nil, netip.AddrPort{}, err
+		return c, err
 	}
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	var seen string
-	if _, err := fmt.Fscanln(c, &seen); err != nil {
+	if _, err := fmt.Fscanln(c, &seen, &c.segment); err != nil {
 		c.Close()
-		return nil, netip.AddrPort{}, err
+		return c, err
 	}
-	return c, netip.MustParseAddrPort(strings.TrimSpace(seen)), nil
+	c.seen, c.ours = netip.MustParseAddrPort(strings.TrimSpace(seen)), segment(c.Conn)
+	return c, nil
 }
 
 var token atomic.Int64

@@ -48,6 +48,16 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.memberDel(s.Member)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
+	case netdrv.SpentDel:
+		return k.spentDel(s.Route)
+	case netdrv.UplinkAdd:
+		return k.uplinkAdd(s)
+	case netdrv.UplinkDel:
+		return k.uplinkDel(s)
+	case netdrv.HoldingAdd:
+		return k.holdingAdd(s)
+	case netdrv.HoldingDel:
+		return k.holdingDel(s.Holding)
 	}
 	panic(fmt.Sprintf("kernel: unknown step %T", s))
 }
@@ -66,7 +76,12 @@ func (k *Kernel) linkAdd(l netdrv.Link) error {
 		return err
 	}
 	return k.withOurs(l.Name, func(link netlink.Link) error {
-		return k.nl.LinkSetAlias(link, netdrv.Alias(l.Network))
+		if l.Uplinks != "" {
+			if err := k.pinMTU(link, l.MTU); err != nil {
+				return err
+			}
+		}
+		return k.nl.LinkSetAlias(link, l.Alias())
 	})
 }
 
@@ -82,8 +97,8 @@ func (k *Kernel) linkSet(s netdrv.LinkSet) error {
 				return err
 			}
 		}
-		if s.Link.Network != s.Have.Network {
-			return k.nl.LinkSetAlias(link, netdrv.Alias(s.Link.Network))
+		if s.Link.Alias() != s.Have.Alias() {
+			return k.nl.LinkSetAlias(link, s.Link.Alias())
 		}
 		return nil
 	})

@@ -51,6 +51,7 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 	for _, r := range routes {
 		o.route(r)
 	}
+	o.host.Spent = o.spent(routes)
 	o.readHostSysctls()
 	return o.state, o.host, o.err
 }
@@ -202,7 +203,7 @@ func (o *observer) name(index int) string {
 func (o *observer) ourLink(l netlink.Link) {
 	a := l.Attrs()
 	network, _ := netdrv.ParseAlias(a.Alias)
-	link := netdrv.Link{Network: network, Name: a.Name, Index: a.Index, Kind: netdrv.Kind(l.Type()), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
+	link := netdrv.Link{Network: network, Name: a.Name, Index: a.Index, Uplinks: netdrv.ParseUplinks(a.Alias), Kind: netdrv.Kind(l.Type()), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
 	copy(link.MAC[:], a.HardwareAddr)
 	if mode, ok := directMode(l); ok {
 		link.Mode, link.Parent = mode, o.name(a.ParentIndex)
@@ -286,7 +287,8 @@ func (o *observer) ourRoute(l netlink.Link, p netip.Prefix, r netlink.Route) {
 }
 
 func (o *observer) defaultRoute(l netlink.Link, r netlink.Route) {
-	if l == nil || ours(l) {
+	// A bridge that was built on uplinks has the host's routes.
+	if l == nil || ours(l) && netdrv.ParseUplinks(l.Attrs().Alias) == "" {
 		return
 	}
 	name := l.Attrs().Name

@@ -38,7 +38,11 @@ type Lease struct {
 	// When the lease was given or last renewed.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When it ends; absent if never.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// IPv6: the guest's DUID (RFC 8415 section 11), in hex.
+	Duid string `protobuf:"bytes,8,opt,name=duid,proto3" json:"duid,omitempty"`
+	// IPv6: which of the guest's identity associations the lease is for.
+	Iaid          uint32 `protobuf:"varint,9,opt,name=iaid,proto3" json:"iaid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +124,20 @@ func (x *Lease) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *Lease) GetDuid() string {
+	if x != nil {
+		return x.Duid
+	}
+	return ""
+}
+
+func (x *Lease) GetIaid() uint32 {
+	if x != nil {
+		return x.Iaid
+	}
+	return 0
 }
 
 // ListLeasesRequest says of which network.
@@ -310,7 +328,7 @@ var File_vnet_v1_lease_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_lease_proto_rawDesc = "" +
 	"\n" +
-	"\x13vnet/v1/lease.proto\x12\avnet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n" +
+	"\x13vnet/v1/lease.proto\x12\avnet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n" +
 	"\x05Lease\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x18\n" +
@@ -320,7 +338,9 @@ const file_vnet_v1_lease_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"-\n" +
+	"expireTime\x12\x12\n" +
+	"\x04duid\x18\b \x01(\tR\x04duid\x12\x12\n" +
+	"\x04iaid\x18\t \x01(\rR\x04iaid\"-\n" +
 	"\x11ListLeasesRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\"<\n" +
 	"\x12ListLeasesResponse\x12&\n" +

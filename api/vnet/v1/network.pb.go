@@ -14,6 +14,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -1219,7 +1220,10 @@ type NetworkStatus struct {
 	// Leases in force.
 	Leases uint32 `protobuf:"varint,4,opt,name=leases,proto3" json:"leases,omitempty"`
 	// Guests' links attached.
-	Ports         uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
+	Ports uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
+	// When the last change is taken back, unless ConfirmNetwork comes before;
+	// absent if nothing waits for that.
+	ConfirmBy     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_by,json=confirmBy,proto3" json:"confirm_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1287,6 +1291,13 @@ func (x *NetworkStatus) GetPorts() uint32 {
 		return x.Ports
 	}
 	return 0
+}
+
+func (x *NetworkStatus) GetConfirmBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmBy
+	}
+	return nil
 }
 
 // ListNetworksRequest asks for all networks.
@@ -1472,7 +1483,11 @@ type CreateNetworkRequest struct {
 	// Store it only.
 	NoStart bool `protobuf:"varint,2,opt,name=no_start,json=noStart,proto3" json:"no_start,omitempty"`
 	// Change nothing; say what would be done.
-	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Take it back unless ConfirmNetwork comes within this time, which may save
+	// the connection that it was asked for by. Only for what moves addresses of the
+	// host: mode bridge with bridge.uplinks. At most 24h; never if absent.
+	ConfirmWithin *durationpb.Duration `protobuf:"bytes,4,opt,name=confirm_within,json=confirmWithin,proto3" json:"confirm_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1526,6 +1541,13 @@ func (x *CreateNetworkRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *CreateNetworkRequest) GetConfirmWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ConfirmWithin
+	}
+	return nil
 }
 
 // CreateNetworkResponse has the network as it is now.
@@ -1591,7 +1613,9 @@ type UpdateNetworkRequest struct {
 	// Create and start the network if there is none of its name.
 	AllowMissing bool `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	// Change nothing; say what would be done.
-	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// As in CreateNetworkRequest.
+	ConfirmWithin *durationpb.Duration `protobuf:"bytes,4,opt,name=confirm_within,json=confirmWithin,proto3" json:"confirm_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1645,6 +1669,13 @@ func (x *UpdateNetworkRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *UpdateNetworkRequest) GetConfirmWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ConfirmWithin
+	}
+	return nil
 }
 
 // UpdateNetworkResponse has the network as it is now.
@@ -1889,7 +1920,9 @@ func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
 type StartNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As in CreateNetworkRequest.
+	ConfirmWithin *durationpb.Duration `protobuf:"bytes,2,opt,name=confirm_within,json=confirmWithin,proto3" json:"confirm_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1929,6 +1962,13 @@ func (x *StartNetworkRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *StartNetworkRequest) GetConfirmWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ConfirmWithin
+	}
+	return nil
 }
 
 // StartNetworkResponse has the network as it is now.
@@ -2069,11 +2109,103 @@ func (x *StopNetworkResponse) GetNetwork() *Network {
 	return nil
 }
 
+// ConfirmNetworkRequest names a network.
+type ConfirmNetworkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The network's name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmNetworkRequest) Reset() {
+	*x = ConfirmNetworkRequest{}
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmNetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmNetworkRequest) ProtoMessage() {}
+
+func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ConfirmNetworkRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ConfirmNetworkResponse has the network as it is now.
+type ConfirmNetworkResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The network.
+	Network       *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmNetworkResponse) Reset() {
+	*x = ConfirmNetworkResponse{}
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmNetworkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmNetworkResponse) ProtoMessage() {}
+
+func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ConfirmNetworkResponse) GetNetwork() *Network {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
 var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2156,31 +2288,35 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x04ipv6\x18\x03 \x01(\bR\x04ipv6\"3\n" +
 	"\tPortRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\x97\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\xd2\x01\n" +
 	"\rNetworkStatus\x12$\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x0e.vnet.v1.PhaseR\x05phase\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
 	"\x06leases\x18\x04 \x01(\rR\x06leases\x12\x14\n" +
-	"\x05ports\x18\x05 \x01(\rR\x05ports\"\x15\n" +
+	"\x05ports\x18\x05 \x01(\rR\x05ports\x129\n" +
+	"\n" +
+	"confirm_by\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tconfirmBy\"\x15\n" +
 	"\x13ListNetworksRequest\"D\n" +
 	"\x14ListNetworksResponse\x12,\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x10.vnet.v1.NetworkR\bnetworks\"'\n" +
 	"\x11GetNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\x12GetNetworkResponse\x12*\n" +
-	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\"v\n" +
+	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\"\xb8\x01\n" +
 	"\x14CreateNetworkRequest\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x19\n" +
 	"\bno_start\x18\x02 \x01(\bR\anoStart\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"W\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12@\n" +
+	"\x0econfirm_within\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\rconfirmWithin\"W\n" +
 	"\x15CreateNetworkResponse\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x12\n" +
-	"\x04plan\x18\x02 \x03(\tR\x04plan\"\x80\x01\n" +
+	"\x04plan\x18\x02 \x03(\tR\x04plan\"\xc2\x01\n" +
 	"\x14UpdateNetworkRequest\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12#\n" +
 	"\rallow_missing\x18\x02 \x01(\bR\fallowMissing\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\xa1\x01\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12@\n" +
+	"\x0econfirm_within\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\rconfirmWithin\"\xa1\x01\n" +
 	"\x15UpdateNetworkResponse\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x12\n" +
 	"\x04plan\x18\x02 \x03(\tR\x04plan\x12\x18\n" +
@@ -2194,14 +2330,19 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x14DeleteNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x17\n" +
-	"\x15DeleteNetworkResponse\")\n" +
+	"\x15DeleteNetworkResponse\"k\n" +
 	"\x13StartNetworkRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"B\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12@\n" +
+	"\x0econfirm_within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rconfirmWithin\"B\n" +
 	"\x14StartNetworkResponse\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\"(\n" +
 	"\x12StopNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
 	"\x13StopNetworkResponse\x12*\n" +
+	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\"+\n" +
+	"\x15ConfirmNetworkRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
+	"\x16ConfirmNetworkResponse\x12*\n" +
 	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork*~\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\f\n" +
@@ -2224,7 +2365,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\rPHASE_STOPPED\x10\x01\x12\x11\n" +
 	"\rPHASE_PENDING\x10\x02\x12\x0f\n" +
 	"\vPHASE_READY\x10\x03\x12\x12\n" +
-	"\x0ePHASE_DEGRADED\x10\x042\xab\x04\n" +
+	"\x0ePHASE_DEGRADED\x10\x042\xfe\x04\n" +
 	"\x0eNetworkService\x12K\n" +
 	"\fListNetworks\x12\x1c.vnet.v1.ListNetworksRequest\x1a\x1d.vnet.v1.ListNetworksResponse\x12E\n" +
 	"\n" +
@@ -2233,7 +2374,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\rUpdateNetwork\x12\x1d.vnet.v1.UpdateNetworkRequest\x1a\x1e.vnet.v1.UpdateNetworkResponse\x12N\n" +
 	"\rDeleteNetwork\x12\x1d.vnet.v1.DeleteNetworkRequest\x1a\x1e.vnet.v1.DeleteNetworkResponse\x12K\n" +
 	"\fStartNetwork\x12\x1c.vnet.v1.StartNetworkRequest\x1a\x1d.vnet.v1.StartNetworkResponse\x12H\n" +
-	"\vStopNetwork\x12\x1b.vnet.v1.StopNetworkRequest\x1a\x1c.vnet.v1.StopNetworkResponseB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
+	"\vStopNetwork\x12\x1b.vnet.v1.StopNetworkRequest\x1a\x1c.vnet.v1.StopNetworkResponse\x12Q\n" +
+	"\x0eConfirmNetwork\x12\x1e.vnet.v1.ConfirmNetworkRequest\x1a\x1f.vnet.v1.ConfirmNetworkResponseB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 
 var (
 	file_vnet_v1_network_proto_rawDescOnce sync.Once
@@ -2248,41 +2390,44 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_vnet_v1_network_proto_goTypes = []any{
-	(Mode)(0),                     // 0: vnet.v1.Mode
-	(DirectMode)(0),               // 1: vnet.v1.DirectMode
-	(Phase)(0),                    // 2: vnet.v1.Phase
-	(*Network)(nil),               // 3: vnet.v1.Network
-	(*Bridge)(nil),                // 4: vnet.v1.Bridge
-	(*Direct)(nil),                // 5: vnet.v1.Direct
-	(*Route)(nil),                 // 6: vnet.v1.Route
-	(*RA)(nil),                    // 7: vnet.v1.RA
-	(*Subnet)(nil),                // 8: vnet.v1.Subnet
-	(*DHCP)(nil),                  // 9: vnet.v1.DHCP
-	(*AddressRange)(nil),          // 10: vnet.v1.AddressRange
-	(*Reservation)(nil),           // 11: vnet.v1.Reservation
-	(*DNS)(nil),                   // 12: vnet.v1.DNS
-	(*Forwarder)(nil),             // 13: vnet.v1.Forwarder
-	(*NAT)(nil),                   // 14: vnet.v1.NAT
-	(*PortRange)(nil),             // 15: vnet.v1.PortRange
-	(*NetworkStatus)(nil),         // 16: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),   // 17: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),  // 18: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),     // 19: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),    // 20: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),  // 21: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil), // 22: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),  // 23: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil), // 24: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),           // 25: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),  // 26: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil), // 27: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),   // 28: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),  // 29: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),    // 30: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),   // 31: vnet.v1.StopNetworkResponse
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(Mode)(0),                      // 0: vnet.v1.Mode
+	(DirectMode)(0),                // 1: vnet.v1.DirectMode
+	(Phase)(0),                     // 2: vnet.v1.Phase
+	(*Network)(nil),                // 3: vnet.v1.Network
+	(*Bridge)(nil),                 // 4: vnet.v1.Bridge
+	(*Direct)(nil),                 // 5: vnet.v1.Direct
+	(*Route)(nil),                  // 6: vnet.v1.Route
+	(*RA)(nil),                     // 7: vnet.v1.RA
+	(*Subnet)(nil),                 // 8: vnet.v1.Subnet
+	(*DHCP)(nil),                   // 9: vnet.v1.DHCP
+	(*AddressRange)(nil),           // 10: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 11: vnet.v1.Reservation
+	(*DNS)(nil),                    // 12: vnet.v1.DNS
+	(*Forwarder)(nil),              // 13: vnet.v1.Forwarder
+	(*NAT)(nil),                    // 14: vnet.v1.NAT
+	(*PortRange)(nil),              // 15: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 16: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 17: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 18: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 19: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 20: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 21: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 22: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 23: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 24: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 25: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 26: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 27: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 28: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 29: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 30: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 31: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 32: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 33: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 35: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -2295,44 +2440,51 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	32, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	32, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	34, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	34, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
 	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	32, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	34, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
 	13, // 16: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
 	15, // 17: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
 	10, // 18: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
 	2,  // 19: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	3,  // 20: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 21: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 22: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	3,  // 23: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 24: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	3,  // 25: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	25, // 26: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	3,  // 27: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 28: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	17, // 29: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	19, // 30: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	21, // 31: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	23, // 32: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	26, // 33: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	28, // 34: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	30, // 35: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	18, // 36: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	20, // 37: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	22, // 38: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	24, // 39: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	27, // 40: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	29, // 41: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	31, // 42: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	35, // 20: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 21: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 22: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 23: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	34, // 24: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 25: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 26: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	34, // 27: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 28: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	25, // 29: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	34, // 30: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 31: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 32: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 33: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	17, // 34: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	19, // 35: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	21, // 36: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	23, // 37: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	26, // 38: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	28, // 39: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	30, // 40: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	32, // 41: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	18, // 42: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	20, // 43: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	22, // 44: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	24, // 45: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	27, // 46: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	29, // 47: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	31, // 48: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	33, // 49: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	42, // [42:50] is the sub-list for method output_type
+	34, // [34:42] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2350,7 +2502,7 @@ func file_vnet_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

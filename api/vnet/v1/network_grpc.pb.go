@@ -23,13 +23,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NetworkService_ListNetworks_FullMethodName  = "/vnet.v1.NetworkService/ListNetworks"
-	NetworkService_GetNetwork_FullMethodName    = "/vnet.v1.NetworkService/GetNetwork"
-	NetworkService_CreateNetwork_FullMethodName = "/vnet.v1.NetworkService/CreateNetwork"
-	NetworkService_UpdateNetwork_FullMethodName = "/vnet.v1.NetworkService/UpdateNetwork"
-	NetworkService_DeleteNetwork_FullMethodName = "/vnet.v1.NetworkService/DeleteNetwork"
-	NetworkService_StartNetwork_FullMethodName  = "/vnet.v1.NetworkService/StartNetwork"
-	NetworkService_StopNetwork_FullMethodName   = "/vnet.v1.NetworkService/StopNetwork"
+	NetworkService_ListNetworks_FullMethodName   = "/vnet.v1.NetworkService/ListNetworks"
+	NetworkService_GetNetwork_FullMethodName     = "/vnet.v1.NetworkService/GetNetwork"
+	NetworkService_CreateNetwork_FullMethodName  = "/vnet.v1.NetworkService/CreateNetwork"
+	NetworkService_UpdateNetwork_FullMethodName  = "/vnet.v1.NetworkService/UpdateNetwork"
+	NetworkService_DeleteNetwork_FullMethodName  = "/vnet.v1.NetworkService/DeleteNetwork"
+	NetworkService_StartNetwork_FullMethodName   = "/vnet.v1.NetworkService/StartNetwork"
+	NetworkService_StopNetwork_FullMethodName    = "/vnet.v1.NetworkService/StopNetwork"
+	NetworkService_ConfirmNetwork_FullMethodName = "/vnet.v1.NetworkService/ConfirmNetwork"
 )
 
 // NetworkServiceClient is the client API for NetworkService service.
@@ -61,6 +62,9 @@ type NetworkServiceClient interface {
 	StartNetwork(ctx context.Context, in *StartNetworkRequest, opts ...grpc.CallOption) (*StartNetworkResponse, error)
 	// StopNetwork takes a network down: its bridge goes, its guests stay without.
 	StopNetwork(ctx context.Context, in *StopNetworkRequest, opts ...grpc.CallOption) (*StopNetworkResponse, error)
+	// ConfirmNetwork says that a change with confirm_within is to stay. A network
+	// that waits for nothing is confirmed already.
+	ConfirmNetwork(ctx context.Context, in *ConfirmNetworkRequest, opts ...grpc.CallOption) (*ConfirmNetworkResponse, error)
 }
 
 type networkServiceClient struct {
@@ -141,6 +145,16 @@ func (c *networkServiceClient) StopNetwork(ctx context.Context, in *StopNetworkR
 	return out, nil
 }
 
+func (c *networkServiceClient) ConfirmNetwork(ctx context.Context, in *ConfirmNetworkRequest, opts ...grpc.CallOption) (*ConfirmNetworkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmNetworkResponse)
+	err := c.cc.Invoke(ctx, NetworkService_ConfirmNetwork_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NetworkServiceServer is the server API for NetworkService service.
 // All implementations must embed UnimplementedNetworkServiceServer
 // for forward compatibility.
@@ -170,6 +184,9 @@ type NetworkServiceServer interface {
 	StartNetwork(context.Context, *StartNetworkRequest) (*StartNetworkResponse, error)
 	// StopNetwork takes a network down: its bridge goes, its guests stay without.
 	StopNetwork(context.Context, *StopNetworkRequest) (*StopNetworkResponse, error)
+	// ConfirmNetwork says that a change with confirm_within is to stay. A network
+	// that waits for nothing is confirmed already.
+	ConfirmNetwork(context.Context, *ConfirmNetworkRequest) (*ConfirmNetworkResponse, error)
 	mustEmbedUnimplementedNetworkServiceServer()
 }
 
@@ -200,6 +217,9 @@ func (UnimplementedNetworkServiceServer) StartNetwork(context.Context, *StartNet
 }
 func (UnimplementedNetworkServiceServer) StopNetwork(context.Context, *StopNetworkRequest) (*StopNetworkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StopNetwork not implemented")
+}
+func (UnimplementedNetworkServiceServer) ConfirmNetwork(context.Context, *ConfirmNetworkRequest) (*ConfirmNetworkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmNetwork not implemented")
 }
 func (UnimplementedNetworkServiceServer) mustEmbedUnimplementedNetworkServiceServer() {}
 func (UnimplementedNetworkServiceServer) testEmbeddedByValue()                        {}
@@ -348,6 +368,24 @@ func _NetworkService_StopNetwork_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NetworkService_ConfirmNetwork_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmNetworkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NetworkServiceServer).ConfirmNetwork(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NetworkService_ConfirmNetwork_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NetworkServiceServer).ConfirmNetwork(ctx, req.(*ConfirmNetworkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NetworkService_ServiceDesc is the grpc.ServiceDesc for NetworkService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -382,6 +420,10 @@ var NetworkService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StopNetwork",
 			Handler:    _NetworkService_StopNetwork_Handler,
+		},
+		{
+			MethodName: "ConfirmNetwork",
+			Handler:    _NetworkService_ConfirmNetwork_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

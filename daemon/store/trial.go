@@ -1,0 +1,130 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vnetd/vnetd/api/definition"
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Trial is a change that is taken back unless somebody confirms it in time. It
+// outlives the daemon and the boot: STATE/trials/NAME.json.
+type Trial struct {
+	Name string
+	// Deadline is by the wall clock.
+	Deadline time.Time
+	// Within is how long there is from the change to the deadline.
+	Within time.Duration
+	// Before is what was stored, in YAML, or empty if there was nothing.
+	Before string
+	// Live: it ran before.
+	Live bool
+}
+
+// Passed reports whether the time is over. A clock that was set back gives
+// little more than there was at first.
+func (t *Trial) Passed(now time.Time) bool {
+	return !now.Before(t.Deadline) || t.Deadline.Sub(now) > t.Within+time.Minute
+}
+
+// NewTrial returns the trial of a change to a network; before is nil where there
+// was none.
+func NewTrial(name string, before *Entry, now time.Time, within time.Duration) (Trial, error) {
+	t := Trial{Name: name, Deadline: now.Add(within), Within: within}
+	if before == nil {
+		return t, nil
+	}
+	b, err := definition.Marshal(wire.ToNetwork(&before.Network))
+	t.Before, t.Live = string(b), before.Live
+	return t, err
+}
+
+// Network returns what was stored before; false if there was nothing.
+func (t *Trial) Network() (netdrv.Network, bool, error) {
+	if t.Before == "" {
+		return netdrv.Network{}, false, nil
+	}
+	var p vnetv1.Network
+	if err := definition.Unmarshal("(before)", []byte(t.Before), &p); err != nil {
+		return netdrv.Network{}, false, err
+	}
+	n, unread := wire.FromNetwork(&p)
+	return n, true, unread.Err()
+}
+
+// PutTrial notes that a change waits to be confirmed.
+func (s *Store) PutTrial(t Trial) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeFile(s.statePath("trials", t.Name+".json"), b); err != nil {
+		return fmt.Errorf("note that network %s is to be confirmed: %w", t.Name, err)
+	}
+	s.trials[t.Name] = t
+	return nil
+}
+
+// EndTrial notes that nothing is to be confirmed of a network any more.
+func (s *Store) EndTrial(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.trials[name]; !ok {
+		return nil
+	}
+	if err := removeFile(s.statePath("trials", name+".json")); err != nil {
+		return fmt.Errorf("note that network %s is confirmed: %w", name, err)
+	}
+	delete(s.trials, name)
+	return nil
+}
+
+// Trial returns what waits to be confirmed of a network.
+func (s *Store) Trial(name string) (Trial, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.trials[name]
+	return t, ok
+}
+
+// Trials returns all, the next to pass first.
+func (s *Store) Trials() []Trial {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.trials), func(a, b Trial) int { return a.Deadline.Compare(b.Deadline) })
+}
+
+// loadTrials reads what earlier daemons left.
+func (s *Store) loadTrials() error {
+	files, err := filepath.Glob(s.statePath("trials", "*.json"))
+	if err != nil {
+		return err
+	}
+	s.trials = map[string]Trial{}
+	var unread []error
+	for _, f := range files {
+		var t Trial
+		b, err := os.ReadFile(f)
+		if err == nil {
+			err = json.Unmarshal(b, &t)
+		}
+		if name := strings.TrimSuffix(filepath.Base(f), ".json"); err == nil && t.Name == name {
+			s.trials[name] = t
+			continue
+		}
+		unread = append(unread, fmt.Errorf("read %s: %w", f, err))
+	}
+	return errors.Join(unread...)
+}

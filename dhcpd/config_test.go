@@ -1,0 +1,75 @@
+package dhcpd
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/ra"
+	"github.com/vnetd/vnetd/dhcpd/v6"
+)
+
+func both() Config {
+	return Config{
+		Server:       netip.MustParsePrefix("192.168.10.1/24"),
+		Reservations: []Reservation{{MAC: lease.MAC{2, 1}, Address: netip.MustParseAddr("192.168.10.10"), Hostname: "web"}},
+		V6: &v6.Config{Subnets: []v6.Subnet{{
+			Server: netip.MustParsePrefix("fd00:10::1/64"),
+			Reservations: []v6.Reservation{
+				{MAC: lease.MAC{2, 1}, Address: netip.MustParseAddr("fd00:10::10")},
+				{MAC: lease.MAC{2, 2}, Address: netip.MustParseAddr("fd00:10::11"), Hostname: "db"},
+				{MAC: lease.MAC{2, 3}, Hostname: "Web"}, // a mistake, and not ours to refuse
+			},
+		}}},
+		RA: &ra.Config{},
+	}
+}
+
+// A name that is reserved in one family is nobody else's in the other.
+func TestReservedNamesHoldInBothFamilies(t *testing.T) {
+	c := both()
+	v := served{cfg: c}
+	if err := v.compile(&net.Interface{Name: "br0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}); err != nil {
+		t.Fatal(err)
+	}
+	four := c.v4().Reservations
+	if len(four) != 2 || four[1] != (Reservation{MAC: lease.MAC{2, 2}, Hostname: "db"}) {
+		t.Errorf("%v", four)
+	}
+	six := c.v6(lease.MAC{}).Subnets[0].Reservations
+	if len(six) != 3 {
+		t.Errorf("%v", six)
+	}
+	c.V6.Subnets[0].Reservations = six[:2]
+	six = c.v6(lease.MAC{}).Subnets[0].Reservations
+	if len(six) != 3 || six[2] != (v6.Reservation{MAC: lease.MAC{2, 1}, Hostname: "web"}) {
+		t.Errorf("%v", six)
+	}
+	if o := both(); !o.equal(ptr(both())) || len(both().V6.Subnets[0].Reservations) != 3 {
+		t.Error("equal configurations are not, or one was changed")
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestCompileNamesThePart(t *testing.T) {
+	for want, spoil := range map[string]func(*Config){
+		"ranges[0]":                       func(c *Config) { c.Ranges = []Range{{}} },
+		"IPv6: subnets[0].server":         func(c *Config) { c.V6.Subnets[0].Server = netip.Prefix{} },
+		"router advertisements: interval": func(c *Config) { c.RA.Interval = 1 },
+		"not an Ethernet interface":       func(c *Config) { c.Interface = "none" },
+	} {
+		c := both()
+		spoil(&c)
+		v := served{cfg: c}
+		ifi := &net.Interface{Name: c.Interface}
+		if c.Interface == "" {
+			ifi.HardwareAddr = make(net.HardwareAddr, 6)
+		}
+		if err := v.compile(ifi); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,311 @@
+package dhcpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/packet"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/ra"
+	"github.com/vnetd/vnetd/dhcpd/v6"
+)
+
+// link6 serves IPv6 on one interface: DHCPv6, router advertisements, or both.
+type link6 struct {
+	network string
+	log     *slog.Logger
+	table   *lease.Table
+	ifi     *net.Interface
+	mac     lease.MAC
+	local   netip.Addr // the interface's link-local address, our source
+	conn    *packet.Conn
+	groups  *memberships
+	closed  chan struct{}
+
+	mu     sync.Mutex // guards the rest
+	pool   *v6.Pool   // nil: no DHCPv6
+	router *ra.Advertiser
+	timer  *time.Timer // of router; nil before start and after close
+}
+
+func openLink6(network string, ifi *net.Interface, log *slog.Logger, table *lease.Table) (*link6, error) {
+	local, err := linkLocal(ifi)
+	if err != nil {
+		return nil, err
+	}
+	l := &link6{
+		network: network, log: log.With("network", network), table: table, ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
+		local: local, closed: make(chan struct{}),
+	}
+	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
+		return nil, err
+	}
+	if l.groups, err = join(ifi, askedGroups); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	return l, nil
+}
+
+// linkLocal returns the interface's link-local address, by which guests know
+// their router (RFC 4861 §6.1.2).
+func linkLocal(ifi *net.Interface) (netip.Addr, error) {
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("addresses of %s: %w", ifi.Name, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%s has no IPv6 link-local address", ifi.Name)
+}
+
+// sameAs says whether a link's sockets serve for an interface.
+func (l *link6) sameAs(ifi *net.Interface) bool {
+	local, err := linkLocal(ifi)
+	return err == nil && l.ifi.Index == ifi.Index && l.ifi.Name == ifi.Name && l.local == local &&
+		string(l.ifi.HardwareAddr) == string(ifi.HardwareAddr)
+}
+
+// setDHCP serves DHCPv6, or changes how; nil ends it.
+func (l *link6) setDHCP(svc *v6.Service) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case svc == nil:
+		l.pool = nil
+	case l.pool == nil:
+		l.pool = v6.NewPool(svc, l.table.Network(l.network))
+	default:
+		l.pool.SetService(svc)
+	}
+}
+
+// setRouter advertises, or changes what; nil ends it with a last word.
+func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case cfg == nil:
+		l.farewellLocked(now)
+		return nil
+	case l.router == nil:
+		l.router, err = ra.New(*cfg)
+	default:
+		err = l.router.Set(*cfg, now)
+	}
+	l.wakeLocked(now)
+	return err
+}
+
+// start begins to serve, until the link is closed.
+func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
+	wg.Go(func() { l.serve(ctx) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer = time.AfterFunc(time.Hour, func() { l.advertise(time.Now()) })
+	l.wakeLocked(time.Now())
+}
+
+func (l *link6) wakeLocked(now time.Time) {
+	if l.timer != nil && l.router != nil {
+		l.timer.Reset(max(0, l.router.Next().Sub(now)))
+	}
+}
+
+// close ends serving, without a word to the guests.
+func (l *link6) close() {
+	close(l.closed)
+	_ = l.conn.Close()
+	l.groups.leave()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+}
+
+// takeOver goes on with what another link, which is closed, was advertising:
+// the interface is a new one, and the guests may be the same.
+func (l *link6) takeOver(old *link6) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	l.router, old.router = old.router, nil
+	if l.router != nil {
+		l.router.Restart()
+	}
+	l.pool, old.pool = old.pool, nil
+}
+
+// farewell tells the guests that there is no router any more.
+func (l *link6) farewell(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.farewellLocked(now)
+}
+
+func (l *link6) farewellLocked(now time.Time) {
+	if l.router != nil {
+		l.sendRA(l.router.Farewell(now), allNodesMAC, allNodes)
+	}
+	l.router = nil
+}
+
+// advertise sends what is due to all.
+func (l *link6) advertise(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil || l.router == nil {
+		return
+	}
+	if l.router.Due(now, rand.Float64()) {
+		l.sendRA(l.router.Message(now), allNodesMAC, allNodes)
+	}
+	l.wakeLocked(now)
+}
+
+func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
+	l.send(neighborFrame(message, l.mac, mac, l.local, to))
+}
+
+func (l *link6) send(frame []byte) {
+	if _, err := l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+		l.log.Debug("IPv6 frame not sent", "err", err)
+	}
+}
+
+// serve answers until the link is closed.
+func (l *link6) serve(ctx context.Context) {
+	buf := make([]byte, 9216)
+	for {
+		n, _, err := l.conn.ReadFrom(buf)
+		if err != nil {
+			if rest(ctx, l.closed, l.log, err) {
+				continue
+			}
+			return
+		}
+		l.handle(buf[:n], time.Now())
+	}
+}
+
+// handle answers one frame. A bug met by one frame costs that frame.
+func (l *link6) handle(b []byte, now time.Time) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.log.Error("panic in DHCPv6", "panic", v, "frame", b, "stack", string(debug.Stack()))
+		}
+	}()
+	f, ok := parseFrame6(b)
+	switch {
+	case !ok:
+	case f.icmp != nil:
+		l.solicited(&f, now)
+	default:
+		l.request(&f, now)
+	}
+}
+
+// solicited answers a router solicitation.
+func (l *link6) solicited(f *frame6, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.router == nil || ra.CheckSolicitation(f.icmp, f.src, f.hops) != nil {
+		return
+	}
+	if l.router.Solicited(!f.src.IsUnspecified(), now) {
+		l.sendRA(l.router.Message(now), f.mac, f.src)
+		return
+	}
+	l.wakeLocked(now)
+}
+
+// request answers a DHCPv6 message.
+func (l *link6) request(f *frame6, now time.Time) {
+	req, err := v6.Parse(f.dhcp)
+	if err != nil {
+		l.log.Debug("DHCPv6 request ignored", "err", err)
+		return
+	}
+	req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
+	l.mu.Lock()
+	if l.pool == nil {
+		l.mu.Unlock()
+		return
+	}
+	d := l.pool.Answer(&req, now)
+	svc := l.pool.Service()
+	l.mu.Unlock()
+	l.note(&req, &d)
+	for _, e := range d.End {
+		e.Network = l.network
+		l.table.EndLease(d.EndKind, e, now, nil)
+	}
+	if d.Reply == 0 {
+		return
+	}
+	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), &req, &d)
+	fillDHCPv6(b, l.mac, f.mac, l.local, f.src)
+	l.sendWhenStored(b, d.Bind)
+}
+
+// sendWhenStored sends a frame when all of its leases are on stable storage. A
+// client that merely extends what it has is not cut off by a full disk.
+func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
+	if len(leases) == 0 {
+		l.send(frame)
+		return
+	}
+	var left atomic.Int32
+	var failed atomic.Bool
+	left.Store(int32(len(leases)))
+	for i := range leases {
+		bound := leases[i]
+		bound.Network = l.network
+		l.table.Bind(bound, func(err error) {
+			if err != nil && !errors.Is(err, lease.ErrNotExtended) {
+				failed.Store(true)
+				l.log.Error("lease not given", "addr", bound.Address, "mac", bound.MAC, "err", err)
+			}
+			if left.Add(-1) == 0 && !failed.Load() {
+				l.send(frame)
+			}
+		})
+	}
+}
+
+// note logs in the words that people grep for.
+func (l *link6) note(req *v6.Request, d *v6.Decision) {
+	level := slog.LevelDebug
+	if d.Why == v6.Bound || d.Why == v6.Exhausted {
+		level = slog.LevelInfo
+	}
+	ctx := context.Background()
+	if !l.log.Enabled(ctx, level) {
+		return
+	}
+	reply := "silence"
+	if d.Reply != 0 {
+		reply = "DHCPv6 " + d.Reply.String()
+	}
+	var addrs []netip.Addr
+	for i := range d.IAs {
+		if a := d.IAs[i].Address; a.IsValid() {
+			addrs = append(addrs, a)
+		}
+	}
+	l.log.Log(ctx, level, reply, "to", "DHCPv6 "+req.Type.String(), "mac", req.MAC(), "addrs", addrs,
+		"hostname", d.Hostname, "why", string(d.Why))
+}

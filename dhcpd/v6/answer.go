@@ -1,0 +1,361 @@
+package v6
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
+)
+
+// Answer decides about one message. It reads the leases and remembers what it
+// promises; everything else is the caller's to do.
+func (p *Pool) Answer(req *Request, now time.Time) Decision {
+	p.tidy(now)
+	if why := p.ignore(req); why != "" {
+		return Decision{Why: why}
+	}
+	switch req.Type {
+	case dhcpv6.MessageTypeSolicit:
+		return p.solicit(req, now)
+	case dhcpv6.MessageTypeRequest:
+		return p.assign(req, p.requested, now)
+	case dhcpv6.MessageTypeConfirm:
+		return p.confirm(req)
+	case dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
+		return p.assign(req, p.extended, now)
+	case dhcpv6.MessageTypeRelease:
+		return p.disown(req, lease.Released, now)
+	case dhcpv6.MessageTypeDecline:
+		return p.disown(req, lease.Declined, now)
+	}
+	return Decision{Reply: dhcpv6.MessageTypeReply, Why: Informed}
+}
+
+// What a message must or must not have, RFC 8415 §16.
+const (
+	wantsClient  = 1 << iota // it must say who sends it
+	wantsServer              // it must name us
+	noServer                 // it must name nobody
+	noIAs                    // it must ask for no address
+	multicastAll             // it must not come by unicast
+)
+
+var rules = map[dhcpv6.MessageType]int{
+	dhcpv6.MessageTypeSolicit:            wantsClient | noServer | multicastAll,
+	dhcpv6.MessageTypeRequest:            wantsClient | wantsServer,
+	dhcpv6.MessageTypeConfirm:            wantsClient | noServer | multicastAll,
+	dhcpv6.MessageTypeRenew:              wantsClient | wantsServer,
+	dhcpv6.MessageTypeRebind:             wantsClient | noServer | multicastAll,
+	dhcpv6.MessageTypeRelease:            wantsClient | wantsServer,
+	dhcpv6.MessageTypeDecline:            wantsClient | wantsServer,
+	dhcpv6.MessageTypeInformationRequest: noIAs | multicastAll,
+}
+
+// ignore says why a message is not answered, or "".
+func (p *Pool) ignore(req *Request) Reason {
+	rule := rules[req.Type]
+	switch {
+	case rule&multicastAll != 0 && req.Unicast:
+		return ByUnicast
+	case rule&wantsClient != 0 && req.ClientID == nil,
+		rule&wantsServer != 0 && req.ServerID == nil,
+		rule&noServer != 0 && req.ServerID != nil,
+		rule&noIAs != 0 && len(req.IAs()) > 0:
+		return Invalid
+	case req.ServerID != nil && string(req.ServerID) != p.svc.duid:
+		if req.Type == dhcpv6.MessageTypeRequest {
+			p.forgo(req)
+		}
+		return OtherServer
+	}
+	return ""
+}
+
+// forgo ends the promises to a client that chose another server.
+func (p *Pool) forgo(req *Request) {
+	for i := range req.IAs() {
+		p.recall(p.offers.byClient[req.client(&req.ias[i])])
+	}
+}
+
+func (r *Request) client(ia *IA) lease.Client {
+	return lease.Client{MAC: r.MAC(), DUID: string(r.ClientID), IAID: ia.ID}
+}
+
+// solicit answers a SOLICIT, RFC 8415 §18.3.1. A client that allows it gets
+// its addresses at once.
+func (p *Pool) solicit(req *Request, now time.Time) Decision {
+	if req.Rapid {
+		if d := p.assign(req, p.requestedAnywhere, now); len(d.Bind) > 0 {
+			d.Rapid = true
+			return d
+		}
+	}
+	d := Decision{Reply: dhcpv6.MessageTypeAdvertise, Why: Nothing}
+	for i := range req.IAs() {
+		ia := &req.ias[i]
+		r, a := p.begin(ia), netip.Addr{}
+		if ia.Code == optIANA {
+			d.Why = Exhausted
+			a = p.give(&r, ia, req.client(ia), now)
+		}
+		if a.IsValid() {
+			d.Why = Advertised
+		}
+		d.IAs = append(d.IAs, r)
+	}
+	d.Hostname = p.hostname(req, "", now)
+	return p.orStateless(d)
+}
+
+func (p *Pool) orStateless(d Decision) Decision {
+	if p.svc.stateless {
+		d.Why = Stateless
+	}
+	return d
+}
+
+// begin is the answer to an association before anything is found for it.
+func (p *Pool) begin(ia *IA) IAReply {
+	r := IAReply{Code: ia.Code, ID: ia.ID, Status: status(iana.StatusNoAddrsAvail)}
+	if ia.Code == optIAPD {
+		r.Status = status(iana.StatusNoPrefixAvail)
+	}
+	return r
+}
+
+// give finds an address for an association, enters it in its answer, and
+// promises it.
+func (p *Pool) give(r *IAReply, ia *IA, c lease.Client, now time.Time) netip.Addr {
+	if p.svc.stateless {
+		return netip.Addr{}
+	}
+	a := p.choose(c, ia.Addrs(), now)
+	if a.IsValid() {
+		p.enter(r, a, c, now)
+	}
+	return a
+}
+
+func (p *Pool) enter(r *IAReply, a netip.Addr, c lease.Client, now time.Time) {
+	r.Status, r.Address, r.Seconds = nil, a, p.svc.subnet(a).seconds()
+	p.promise(c, a, now)
+}
+
+// decide finds what an association gets in a REPLY.
+type decide func(r *IAReply, ia *IA, c lease.Client, now time.Time)
+
+// assign answers a message that asks for addresses, and binds what it gives.
+func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
+	d := Decision{Reply: dhcpv6.MessageTypeReply, Why: Nothing}
+	for i := range req.IAs() {
+		ia := &req.ias[i]
+		r, c := p.begin(ia), req.client(ia)
+		if ia.Code == optIANA {
+			d.Why = Exhausted
+			find(&r, ia, c, now)
+		}
+		if r.Address.IsValid() {
+			d.Bind = append(d.Bind, p.lease(req, &r, c, now))
+		} else if r.Status != nil && *r.Status == iana.StatusNotOnLink {
+			d.Why = OffLink
+		} else if r.Status != nil && *r.Status == iana.StatusNoBinding {
+			d.Why = NotHolder
+		}
+		d.IAs = append(d.IAs, r)
+	}
+	if len(d.Bind) > 0 {
+		d.Why, d.Hostname = p.kind(d.Bind, now), d.Bind[0].Hostname
+	}
+	return p.orStateless(d)
+}
+
+// kind says whether leases are all extensions of what the clients have.
+func (p *Pool) kind(leases []lease.Lease, now time.Time) Reason {
+	for i := range leases {
+		had, ok := p.leases.ByClient(leases[i].Client())
+		if !ok || had.Address != leases[i].Address || !had.Live(now) {
+			return Bound
+		}
+	}
+	return Renewed
+}
+
+// requestedAnywhere is for a SOLICIT: its wishes are only wishes.
+func (p *Pool) requestedAnywhere(r *IAReply, ia *IA, c lease.Client, now time.Time) {
+	p.give(r, ia, c, now)
+}
+
+// requested is for a REQUEST, RFC 8415 §18.3.2.
+func (p *Pool) requested(r *IAReply, ia *IA, c lease.Client, now time.Time) {
+	if !p.onLink(ia.Addrs()) {
+		r.Status = status(iana.StatusNotOnLink)
+		return
+	}
+	p.give(r, ia, c, now)
+}
+
+// extended is for a RENEW and a REBIND, RFC 8415 §18.3.4 and §18.3.5. What the
+// client may not have any more gets lifetimes of zero.
+//
+// Deviation: a REBIND of what we do not know is answered as a RENEW is. This is
+// the link's only server, and a client that is told asks anew at once.
+//
+// Deviation: an address that we do not know, but that is free, is bound: leases
+// that were lost come back by themselves, as in IPv4.
+func (p *Pool) extended(r *IAReply, ia *IA, c lease.Client, now time.Time) {
+	a := p.extendable(ia, c, now)
+	if !a.IsValid() && (ia.n == 0 || !p.onLink(ia.Addrs())) && !p.svc.stateless {
+		a = p.choose(c, nil, now)
+	}
+	for _, old := range ia.Addrs() {
+		if old != a && (a.IsValid() || p.svc.subnet(old) == nil) {
+			r.Gone = append(r.Gone, old)
+		}
+	}
+	switch {
+	case a.IsValid():
+		p.enter(r, a, c, now)
+	case len(r.Gone) > 0:
+		r.Status = nil
+	default:
+		r.Status = status(iana.StatusNoBinding)
+	}
+}
+
+// extendable returns the address that a client keeps: the reserved one, the one
+// that it has, or one of those that it says it has.
+func (p *Pool) extendable(ia *IA, c lease.Client, now time.Time) netip.Addr {
+	if p.svc.stateless {
+		return netip.Addr{}
+	}
+	if a, ok := p.reserved(c, now); ok {
+		return a
+	}
+	if l, ok := p.leases.ByClient(c); ok && l.Live(now) {
+		if p.keeps(l.Address, c) {
+			return l.Address
+		}
+	}
+	for _, a := range ia.Addrs() {
+		if p.available(a, c, now) {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// keeps says whether a client may keep its address, which may be outside of
+// the ranges by now: guests do not notice an edit.
+func (p *Pool) keeps(a netip.Addr, c lease.Client) bool {
+	sub, r := p.svc.subnet(a), p.svc.byAddr[a]
+	return sub != nil && sub.usable(a) && (r == nil || r.isFor(c)) && !p.declined.has(a)
+}
+
+func (p *Pool) onLink(addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if p.svc.subnet(a) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// lease is what is to be stored for an association.
+func (p *Pool) lease(req *Request, r *IAReply, c lease.Client, now time.Time) lease.Lease {
+	had, ok := p.leases.ByClient(c)
+	l := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: r.Address, Start: now}
+	l.Hostname = p.hostname(req, had.Hostname, now)
+	if ok && had.Address == l.Address && had.Live(now) {
+		l.Start = had.Start
+	}
+	if r.Seconds != infiniteSeconds {
+		l.Expires = now.Add(time.Duration(r.Seconds) * time.Second)
+	}
+	return l
+}
+
+// hostname decides what the client is called: as its reservation says, as it
+// calls itself, as before, or as in IPv4. The first holder of a name keeps it; a
+// reservation's name is never anybody else's.
+func (p *Pool) hostname(req *Request, had string, now time.Time) string {
+	c := lease.Client{MAC: req.MAC(), DUID: string(req.ClientID)}
+	for r := range p.svc.reservations(c) {
+		if r.Hostname != "" {
+			return r.Hostname
+		}
+	}
+	name := had
+	if req.Hostname != nil {
+		name = v4.Hostname(req.Hostname)
+	} else if l, ok := p.leases.ByMAC(c.MAC); ok && name == "" && l.Live(now) {
+		name = l.Hostname
+	}
+	if r := p.svc.byName[name]; r != nil && !r.isFor(c) {
+		return ""
+	}
+	if holder, held := p.leases.Holder(name, now); held && holder != c.MAC {
+		return ""
+	}
+	return name
+}
+
+// confirm answers a CONFIRM, RFC 8415 §18.3.3: is the client still on this
+// link?
+func (p *Pool) confirm(req *Request) Decision {
+	asked := false
+	for i := range req.IAs() {
+		ia := &req.ias[i]
+		asked = asked || ia.n > 0
+		if !p.onLink(ia.Addrs()) {
+			return Decision{Reply: dhcpv6.MessageTypeReply, Why: OffLink, Status: status(iana.StatusNotOnLink)}
+		}
+	}
+	if !asked {
+		return Decision{Why: NoAddresses}
+	}
+	return Decision{Reply: dhcpv6.MessageTypeReply, Why: Confirmed, Status: status(iana.StatusSuccess)}
+}
+
+// disown answers a RELEASE and a DECLINE, RFC 8415 §18.3.7 and §18.3.8: success,
+// and a word on each association that the client does not have.
+func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
+	d := Decision{Reply: dhcpv6.MessageTypeReply, Why: Released, Status: status(iana.StatusSuccess), EndKind: kind}
+	if kind == lease.Declined {
+		d.Why = Declined
+	}
+	for i := range req.IAs() {
+		ia := &req.ias[i]
+		if ended := p.disownIA(ia, req.client(ia), kind, now); ended != nil {
+			d.End = append(d.End, ended...)
+			continue
+		}
+		d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(iana.StatusNoBinding)})
+	}
+	if len(d.End) == 0 {
+		d.Why = NotHolder
+	}
+	return d
+}
+
+// disownIA returns the leases of one association that end.
+func (p *Pool) disownIA(ia *IA, c lease.Client, kind lease.Kind, now time.Time) (ended []lease.Lease) {
+	for _, a := range ia.Addrs() {
+		o := p.offers.byClient[c]
+		promised := o != nil && o.addr == a
+		l, ok := p.leases.ByClient(c)
+		if held := ok && l.Address == a && l.Live(now); !held && !promised {
+			continue
+		}
+		p.recall(o)
+		if kind == lease.Declined {
+			p.rest(a, now)
+		}
+		ended = append(ended, lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: a, Start: now})
+	}
+	return ended
+}

@@ -1,0 +1,287 @@
+package v6
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
+)
+
+// Infinite is the LeaseTime of a lease that never ends.
+const Infinite = v4.Infinite
+
+const (
+	defaultLeaseTime = time.Hour
+	infiniteSeconds  = math.MaxUint32 // RFC 8415 §7.7
+	maxDUID          = 130            // RFC 8415 §11.1
+	maxOption        = 512            // of what is rendered once
+)
+
+// A Config is what is served on one link.
+type Config struct {
+	DUID      string // the server's own, see DUIDLL
+	Subnets   []Subnet
+	Stateless bool         // addresses are not given, only what follows
+	DNS       []netip.Addr // option 23
+	Search    []string     // option 24
+	Domain    string       // what follows a client's hostname in option 39
+}
+
+// A Subnet is one prefix of the link.
+type Subnet struct {
+	Server       netip.Prefix  // our address, and the subnet
+	Ranges       []Range       // for clients without a reservation
+	LeaseTime    time.Duration // 0: an hour
+	Reservations []Reservation
+}
+
+// A Range is the addresses from Start to End, both included: up to 2^64 of
+// them.
+type Range struct{ Start, End netip.Addr }
+
+// A Reservation gives a client always the same address and hostname. The client
+// is known by its DUID or its MAC; if both are given, by either. The address may
+// be outside of the ranges; without one, only the hostname is fixed. Hostname
+// may be "".
+type Reservation struct {
+	MAC      lease.MAC
+	DUID     string // the octets
+	Address  netip.Addr
+	Hostname string
+}
+
+// DUIDLL returns the DUID that is made of an Ethernet address (RFC 8415 §11.4).
+func DUIDLL(mac lease.MAC) string { return "\x00\x03\x00\x01" + string(mac[:]) }
+
+// A Service is a Config that was checked and made ready. It does not change.
+type Service struct {
+	duid      string
+	stateless bool
+	domain    string
+	subnets   []subnet
+	size      uint64 // addresses in all ranges, or MaxUint64 if more
+	byMAC     map[lease.MAC][]*Reservation
+	byDUID    map[string][]*Reservation
+	byAddr    map[netip.Addr]*Reservation
+	byName    map[string]*Reservation
+	dns       []byte // whole options, or nil
+	search    []byte
+}
+
+type subnet struct {
+	server    netip.Addr
+	prefix    netip.Prefix
+	leaseTime time.Duration
+	spans     []span
+}
+
+// Compile checks a Config and makes it ready. The error has a line for each
+// finding, with the path of what is wrong.
+func Compile(cfg Config) (*Service, error) {
+	s := &Service{
+		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain,
+		byMAC: map[lease.MAC][]*Reservation{}, byDUID: map[string][]*Reservation{},
+		byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
+	}
+	var errs []error
+	if !validDUID(cfg.DUID) {
+		errs = append(errs, fmt.Errorf("duid: %d octets, want 3 to %d", len(cfg.DUID), maxDUID))
+	}
+	for i, sub := range cfg.Subnets {
+		for _, err := range s.addSubnet(sub) {
+			errs = append(errs, fmt.Errorf("subnets[%d]%w", i, err))
+		}
+	}
+	errs = append(errs, s.render(&cfg))
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func validDUID(d string) bool { return len(d) >= 3 && len(d) <= maxDUID }
+
+func (s *Service) addSubnet(cfg Subnet) (errs []error) {
+	a := cfg.Server.Addr()
+	if !cfg.Server.IsValid() || !a.Is6() || a.Is4In6() {
+		return []error{fmt.Errorf(".server: %q is not an IPv6 address with a prefix", cfg.Server)}
+	}
+	sub := subnet{server: a, prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime}
+	if sub.leaseTime == 0 {
+		sub.leaseTime = defaultLeaseTime
+	}
+	if sub.leaseTime < 0 {
+		errs = append(errs, fmt.Errorf(".leaseTime: %s is negative", cfg.LeaseTime))
+	}
+	for i, r := range cfg.Ranges {
+		sp, err := newSpan(r, sub.prefix)
+		if err != nil {
+			errs = append(errs, fmt.Errorf(".ranges[%d]: %w", i, err))
+			continue
+		}
+		sub.spans = append(sub.spans, sp)
+		s.size = addSaturated(addSaturated(s.size, sp.last), 1)
+	}
+	for i := range cfg.Reservations {
+		if err := s.reserve(&sub, cfg.Reservations[i]); err != nil {
+			errs = append(errs, fmt.Errorf(".reservations[%d]: %w", i, err))
+		}
+	}
+	s.subnets = append(s.subnets, sub)
+	return errs
+}
+
+func (s *Service) reserve(sub *subnet, r Reservation) error {
+	if r.MAC == (lease.MAC{}) && r.DUID == "" {
+		return errors.New("neither a MAC nor a DUID")
+	}
+	if r.DUID != "" && !validDUID(r.DUID) {
+		return fmt.Errorf("duid: %d octets, want 3 to %d", len(r.DUID), maxDUID)
+	}
+	if r.Address.IsValid() {
+		if !sub.usable(r.Address) {
+			return fmt.Errorf("%s is not an address for a client of %s", r.Address, sub.prefix)
+		}
+		if s.byAddr[r.Address] != nil {
+			return fmt.Errorf("%s is reserved twice", r.Address)
+		}
+		s.byAddr[r.Address] = &r
+	}
+	if err := s.reserveName(&r); err != nil {
+		return err
+	}
+	if r.DUID != "" {
+		s.byDUID[r.DUID] = append(s.byDUID[r.DUID], &r)
+	}
+	if r.MAC != (lease.MAC{}) {
+		s.byMAC[r.MAC] = append(s.byMAC[r.MAC], &r)
+	}
+	return nil
+}
+
+func (s *Service) reserveName(r *Reservation) error {
+	if r.Hostname == "" {
+		return nil
+	}
+	name := v4.Hostname([]byte(r.Hostname))
+	if name == "" {
+		return fmt.Errorf("hostname %q is not a label of letters, digits and inner hyphens", r.Hostname)
+	}
+	// In two subnets a guest has the same name.
+	if o := s.byName[name]; o != nil && (o.MAC != r.MAC || o.DUID != r.DUID) {
+		return fmt.Errorf("hostname %q is reserved twice", name)
+	}
+	r.Hostname = name
+	s.byName[name] = r
+	return nil
+}
+
+// reservations are those of a client, by DUID before MAC.
+func (s *Service) reservations(c lease.Client) iter.Seq[*Reservation] {
+	return func(yield func(*Reservation) bool) {
+		for _, all := range [][]*Reservation{s.byDUID[c.DUID], s.byMAC[c.MAC]} {
+			for _, r := range all {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// isFor says whether a reservation is the client's.
+func (r *Reservation) isFor(c lease.Client) bool {
+	return r.DUID != "" && r.DUID == c.DUID || r.MAC != (lease.MAC{}) && r.MAC == c.MAC
+}
+
+// subnet returns the subnet that an address is in, or nil: it is not on the
+// link.
+func (s *Service) subnet(a netip.Addr) *subnet {
+	for i := range s.subnets {
+		if s.subnets[i].prefix.Contains(a) {
+			return &s.subnets[i]
+		}
+	}
+	return nil
+}
+
+// usable says whether a client may have the address at all. The first of a
+// subnet is its routers' anycast address (RFC 4291 §2.6.1).
+func (s *subnet) usable(a netip.Addr) bool {
+	if !s.prefix.Contains(a) || a == s.server {
+		return false
+	}
+	return s.prefix.Bits() >= 127 || a != s.prefix.Addr()
+}
+
+func (s *subnet) contains(a netip.Addr) bool {
+	for i := range s.spans {
+		if s.spans[i].contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// seconds is the valid and preferred lifetime of the subnet's leases.
+func (s *subnet) seconds() uint32 {
+	return uint32(min(max(s.leaseTime/time.Second, 1), infiniteSeconds))
+}
+
+// render makes the options that are the same for every client.
+func (s *Service) render(cfg *Config) error {
+	var dns, search []byte
+	for i, a := range cfg.DNS {
+		if !a.Is6() || a.Is4In6() {
+			return fmt.Errorf("dns[%d]: %q is not an IPv6 address", i, a)
+		}
+		dns = append(dns, a.AsSlice()...)
+	}
+	for i, d := range cfg.Search {
+		var ok bool
+		if search, ok = appendName(search, d); !ok {
+			return fmt.Errorf("search[%d]: %q is not a domain", i, d)
+		}
+	}
+	if _, ok := appendName(nil, cfg.Domain); !ok && cfg.Domain != "" {
+		return fmt.Errorf("domain: %q is not a domain", cfg.Domain)
+	}
+	if len(dns) > maxOption || len(search) > maxOption {
+		return fmt.Errorf("dns, search: more than %d octets", maxOption)
+	}
+	if dns != nil {
+		s.dns = appendOption(nil, optDNS, dns)
+	}
+	if search != nil {
+		s.search = appendOption(nil, optSearch, search)
+	}
+	return nil
+}
+
+// appendName adds a domain in the DNS's format, RFC 1035 §3.1.
+func appendName(b []byte, name string) ([]byte, bool) {
+	name = strings.TrimSuffix(name, ".")
+	if name == "" || len(name) > 253 {
+		return b, false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 {
+			return b, false
+		}
+		b = append(append(b, byte(len(label))), label...)
+	}
+	return append(b, 0), true
+}
+
+func appendOption(b []byte, code uint16, value []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, code)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(value)))
+	return append(b, value...)
+}

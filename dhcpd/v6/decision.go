@@ -1,0 +1,66 @@
+package v6
+
+import (
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+// A Decision is what to do about a request.
+type Decision struct {
+	// Reply is the type of the message to send; none (0) is silence.
+	Reply dhcpv6.MessageType
+	Why   Reason
+
+	Rapid    bool             // the REPLY to a SOLICIT
+	Status   *iana.StatusCode // of the whole message
+	IAs      []IAReply
+	Hostname string
+
+	// Bind must be stored, all of it, before the reply leaves.
+	Bind []lease.Lease
+	// End are leases to be ended in this way; the client may not have them.
+	End     []lease.Lease
+	EndKind lease.Kind
+}
+
+// An IAReply is what is said of one identity association. With a Status there
+// is no Address.
+type IAReply struct {
+	Code    dhcpv6.OptionCode
+	ID      uint32
+	Status  *iana.StatusCode
+	Address netip.Addr
+	Seconds uint32       // the preferred and the valid lifetime; ^0 is for ever
+	Gone    []netip.Addr // must not be used any more: both lifetimes are zero
+}
+
+// Reason says why a decision is as it is.
+type Reason string
+
+// The reasons, first those to speak.
+const (
+	Advertised Reason = "advertised"
+	Bound      Reason = "bound"
+	Renewed    Reason = "renewed"
+	Confirmed  Reason = "addresses are on the link"
+	OffLink    Reason = "addresses are not on the link"
+	Informed   Reason = "informed"
+	Released   Reason = "released"
+	Declined   Reason = "declined"
+	NotHolder  Reason = "not the holder"
+	Exhausted  Reason = "no address left"
+	Stateless  Reason = "no addresses are given here"
+	Nothing    Reason = "no address was asked for"
+
+	// Silence.
+	OtherServer Reason = "for another server"
+	Invalid     Reason = "an identifier is missing, or there and must not be"
+	ByUnicast   Reason = "must not come by unicast"
+	NoAddresses Reason = "no addresses to confirm"
+)
+
+func status(c iana.StatusCode) *iana.StatusCode { return &c }

@@ -1,0 +1,36 @@
+// Package v6 decides what a DHCPv6 server says (RFC 8415): a message, a
+// configuration, the leases and a time go in, a decision comes out. It has no
+// socket, no clock, no log, and starts no goroutine.
+//
+//	svc, err := v6.Compile(cfg)              // the configuration, checked and made ready
+//	pool := v6.NewPool(svc, table.Network("lab"), now)
+//	req, err := v6.Parse(payload)            // then From, FrameMAC and Unicast
+//	d := pool.Answer(&req, now)              // start reading here: answer.go
+//	out = svc.AppendReply(out, &req, &d)     // if d.Reply is not zero
+//
+// The caller does what the decision says: stores d.Bind before the reply
+// leaves, and ends the leases of d.End.
+//
+// It gives addresses (IA_NA), one for each identity association, and says that
+// there are no temporary addresses and no prefixes (IA_TA, IA_PD). With several
+// subnets on a link an address comes from the first that has one for the
+// client.
+//
+// # Who is asking
+//
+// A client is its MAC, its DUID and its IAID (see lease.Lease for why the MAC
+// counts). The MAC is that of the frame, because there are no relays here; a
+// request without one tells it by its link-local address, if that is made of
+// one (RFC 4291 appendix A), or by its DUID. Option 79 (RFC 6939) is only in a
+// relay's messages.
+//
+// # The codec
+//
+// Names and numbers are those of github.com/insomniacslk/dhcp, which also
+// checks this package in its tests. Parse is our own: it is bounded in what it
+// keeps, and does not allocate.
+//
+// # Deviations from RFC 8415
+//
+// grep for "Deviation:".
+package v6

@@ -1,0 +1,144 @@
+// Package example has networks for the tests of packages firewall and
+// firewall/nft: the one holds their rules as golden files, the other puts them
+// into a kernel.
+package example
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Network returns one with the subnets given, each as the gateway's address with
+// its prefix length. As by default, the host is limited if it is isolated.
+func Network(name string, mode netdrv.Mode, bridge string, subnets ...string) netdrv.Network {
+	n := netdrv.Network{Name: name, Mode: mode, Bridge: netdrv.Bridge{Name: bridge}}
+	n.HostAccess.Limited = mode == netdrv.Isolated
+	for _, s := range subnets {
+		n.Subnets = append(n.Subnets, netdrv.Subnet{Address: netip.MustParsePrefix(s)})
+	}
+	return n
+}
+
+// WithPorts returns n with a range of source ports.
+func WithPorts(n netdrv.Network, start, end uint16) netdrv.Network {
+	n.NAT.Ports = netdrv.PortRange{Start: start, End: end}
+	return n
+}
+
+// WithSources returns n with source addresses, each range as its two ends.
+func WithSources(n netdrv.Network, ends ...string) netdrv.Network {
+	for i := 0; i+1 < len(ends); i += 2 {
+		r := netdrv.Range{Start: netip.MustParseAddr(ends[i]), End: netip.MustParseAddr(ends[i+1])}
+		n.NAT.Addresses = append(n.NAT.Addresses, r)
+	}
+	return n
+}
+
+// WithNAT66 returns n with its IPv6 translated.
+func WithNAT66(n netdrv.Network) netdrv.Network {
+	n.NAT.IPv6 = true
+	return n
+}
+
+// Pinned returns n with uplinks.
+func Pinned(n netdrv.Network, uplinks ...string) netdrv.Network {
+	n.Uplinks = uplinks
+	return n
+}
+
+// WithRoute returns n with one more prefix behind a guest.
+func WithRoute(n netdrv.Network, destination, via string) netdrv.Network {
+	r := netdrv.StaticRoute{Destination: netip.MustParsePrefix(destination), Via: netip.MustParseAddr(via)}
+	n.Routes = append(n.Routes[:len(n.Routes):len(n.Routes)], r)
+	return n
+}
+
+// WithServices returns n with the host limited to services, each as in
+// netdrv.ParseService. It panics on what is none.
+func WithServices(n netdrv.Network, services ...string) netdrv.Network {
+	n.HostAccess = netdrv.HostAccess{Limited: true}
+	for _, s := range services {
+		parsed, err := netdrv.ParseService(s)
+		if err != nil {
+			panic(err)
+		}
+		n.HostAccess.Services = append(n.HostAccess.Services, parsed...)
+	}
+	return n
+}
+
+// withMAC returns n with a bridge that has a link-local address.
+func withMAC(n netdrv.Network) netdrv.Network {
+	n.Bridge.MAC = netdrv.MAC{0x52, 0x54, 0, 0xaa, 0xbb, 1}
+	return n
+}
+
+// withDHCP returns n with DHCP on all of its subnets.
+func withDHCP(n netdrv.Network) netdrv.Network {
+	for i := range n.Subnets {
+		n.Subnets[i].DHCP = &netdrv.DHCP{}
+	}
+	return n
+}
+
+// Networks are, by name, those whose rules are agreed on.
+func Networks() map[string][]netdrv.Network {
+	def := Network("default", netdrv.NAT, "virbr0", "192.168.122.1/24")
+	lab := Network("lab", netdrv.NAT, "virbr10", "10.20.0.1/24", "fd00:20::1/64")
+	dmz := Network("dmz", netdrv.Route, "virbr2", "10.30.0.1/24", "fd00:30::1/64")
+	wild := Network("wild", netdrv.Open, "virbr3", "10.40.0.1/24")
+	lonely := withDHCP(Network("lonely", netdrv.Isolated, "virbr4", "10.50.0.1/24"))
+	quiet := Network("quiet", netdrv.Isolated, "virbr7")
+	return map[string][]netdrv.Network{
+		"nat":      {def},
+		"nat-dual": {Network("lab", netdrv.NAT, "virbr1", "10.20.0.1/24", "fd00:20::1/64", "10.20.1.1/24")},
+		"nat-ports": {
+			WithPorts(Network("one", netdrv.NAT, "virbr1", "10.1.0.1/24"), 5000, 5000),
+			WithPorts(Network("some", netdrv.NAT, "virbr2", "10.2.0.1/24"), 20000, 29999),
+			def,
+		},
+		"nat-addresses": {
+			WithSources(WithNAT66(lab), "203.0.113.5", "203.0.113.9", "2001:db8::5", "2001:db8::9"),
+			WithSources(WithPorts(def, 5000, 5999), "203.0.113.7", "203.0.113.7"),
+			WithNAT66(Network("six", netdrv.NAT, "virbr6", "fd00:6::1/64")),
+		},
+		"route":         {dmz},
+		"open":          {wild},
+		"isolated":      {lonely},
+		"very-isolated": {quiet},
+		"pinned": {
+			Pinned(def, "eno1"), Pinned(WithNAT66(lab), "eno1", "eno2"), Pinned(dmz, "eno1"),
+		},
+		"routes": {
+			WithRoute(def, "10.99.0.0/16", "192.168.122.5"),
+			WithRoute(WithRoute(dmz, "10.98.0.0/16", "10.30.0.5"), "10.30.0.128/25", "10.30.0.5"),
+		},
+		"host-services": {
+			withMAC(withDHCP(WithServices(Network("lonely", netdrv.Isolated, "virbr4", "10.50.0.1/24", "fd00:50::1/64"),
+				"ssh", "udp/5000-5010", "udp/5005-5020", "sctp/80"))),
+			WithServices(def),
+			dmz,
+		},
+		"bridge-direct": {
+			Network("office", netdrv.ExistingBridge, "br0"),
+			{Name: "lan", Mode: netdrv.DirectLink, Direct: netdrv.Direct{Uplinks: []string{"eno1"}}},
+		},
+		"mix": {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
+	}
+}
+
+// Many returns n networks of modes nat, route and isolated in turn, each with a
+// subnet of either family.
+func Many(n int) []netdrv.Network {
+	modes := []netdrv.Mode{netdrv.NAT, netdrv.Route, netdrv.Isolated}
+	out := make([]netdrv.Network, n)
+	for i := range out {
+		v4 := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1})
+		v6 := netip.AddrFrom16([16]byte{0xfd, 2: byte(i >> 8), 3: byte(i), 15: 1})
+		out[i] = Network("net"+strconv.Itoa(i), modes[i%3], "vbr"+strconv.Itoa(i),
+			netip.PrefixFrom(v4, 24).String(), netip.PrefixFrom(v6, 64).String())
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+package firewall
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Where clients find DHCP servers (RFC 2131 section 4.1, RFC 8415 section 7) whom
+// they do not know.
+var (
+	broadcast      = netip.MustParsePrefix("255.255.255.255/32")
+	allDHCPServers = netip.MustParsePrefix("ff02::1:2/128")
+)
+
+const (
+	dhcpPort   = 67
+	dhcpv6Port = 547
+	dnsPort    = 53
+)
+
+// Types of ICMP messages.
+const (
+	echoRequest  = 8
+	echoRequest6 = 128
+)
+
+// neighbourly are the types of ICMPv6 without which a link does not work:
+// multicast listeners (RFC 2710, RFC 3810), router solicitations, and neighbours
+// (RFC 4861). A guest's router advertisements and redirects are not among them.
+var neighbourly = []uint16{130, 131, 132, 133, 135, 136, 143}
+
+// hostSets are what the input hook asks, about networks that the host keeps at a
+// distance. The others are in none of these sets.
+func hostSets(ns classified) []Set {
+	host := Set{Name: "host", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.limited)}
+	gateways4 := Set{Name: "gateways4", Key: []Type{IfName, IPv4Addr}, Elements: room(ns.limited)}
+	gateways6 := Set{Name: "gateways6", Key: []Type{IfName, IPv6Addr}, Elements: room(ns.limited)}
+	services := Set{Name: "services", Key: []Type{IfName, InetProto, InetService}, Elements: room(ns.limited)}
+	ranges := Set{Name: "service_ranges", Key: services.Key, Interval: true}
+	for _, n := range ns.guarded {
+		if n.VeryIsolated() {
+			host.Elements = append(host.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: drop, Comment: n.Name})
+		}
+	}
+	for _, n := range ns.limited {
+		host.Elements = append(host.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: goTo("limited"), Comment: n.Name})
+		gateways4.Elements = append(gateways4.Elements, gateways(n, true)...)
+		gateways6.Elements = append(gateways6.Elements, gateways(n, false)...)
+		for _, e := range serviceElements(n) {
+			if ports := e.Key[2].Numbers; ports.Start == ports.End {
+				services.Elements = append(services.Elements, e)
+			} else {
+				ranges.Elements = append(ranges.Elements, e)
+			}
+		}
+	}
+	return []Set{host, gateways4, gateways6, services, ranges, neighbours()}
+}
+
+func neighbours() Set {
+	s := Set{Name: "neighbours", Key: []Type{ICMPv6Type}}
+	for _, t := range neighbourly {
+		s.Elements = append(s.Elements, Element{Key: key(number(t))})
+	}
+	return s
+}
+
+// gateways returns the host's addresses of one family on the network, the
+// link-local one with them.
+func gateways(n *netdrv.Network, ipv4 bool) []Element {
+	addrs := n.Gateways()
+	if n.HasIPv6() && !n.Bridge.MAC.IsZero() {
+		addrs = append(addrs, n.Bridge.MAC.LinkLocal().Addr())
+	}
+	var out []Element
+	for _, a := range addrs {
+		if a.Is4() == ipv4 {
+			out = append(out, Element{Key: key(name(n.Bridge.Name), address(a))})
+		}
+	}
+	return out
+}
+
+// serviceElements are the ports that guests of a network may talk to.
+func serviceElements(n *netdrv.Network) []Element {
+	services := slices.Concat(servedByUs(n), n.HostAccess.Services)
+	var out []Element
+	for _, s := range joined(services) {
+		out = append(out, Element{Key: key(name(n.Bridge.Name), number(uint16(s.Protocol)), Value{Numbers: s.Ports})})
+	}
+	return out
+}
+
+// servedByUs are DNS, and DHCP as it comes to a server that a client knows.
+func servedByUs(n *netdrv.Network) []netdrv.Service {
+	one := func(p netdrv.Protocol, port uint16) netdrv.Service {
+		return netdrv.Service{Protocol: p, Ports: netdrv.PortRange{Start: port, End: port}}
+	}
+	var out []netdrv.Service
+	if n.DNS.Enabled.Or(true) {
+		out = append(out, one(netdrv.TCP, dnsPort), one(netdrv.UDP, dnsPort))
+	}
+	for _, s := range n.Subnets {
+		switch {
+		case s.DHCP == nil:
+		case s.IsIPv6():
+			out = append(out, one(netdrv.UDP, dhcpv6Port))
+		default:
+			out = append(out, one(netdrv.UDP, dhcpPort))
+		}
+	}
+	return out
+}
+
+// joined returns the services in order, with ranges that overlap as one: the
+// kernel takes no two intervals that do.
+func joined(services []netdrv.Service) []netdrv.Service {
+	slices.SortFunc(services, func(a, b netdrv.Service) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Ports.Start, b.Ports.Start))
+	})
+	out := services[:0]
+	for _, s := range services {
+		if i := len(out) - 1; i >= 0 && out[i].Protocol == s.Protocol && s.Ports.Start <= out[i].Ports.End {
+			out[i].Ports.End = max(out[i].Ports.End, s.Ports.End)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func hostChains() []Chain {
+	return []Chain{
+		{Name: "input", Base: InputFilter, Rules: []Rule{
+			rule("", ByMap{Fields: []Field{IIFName}, Map: "host"}),
+		}},
+		limited(), served(),
+	}
+}
+
+// limited is for guests who reach the host by its addresses on their network only.
+// DHCP is read by packet sockets in any case; let in here, it reaches other
+// servers too.
+func limited() Chain {
+	return Chain{Name: "limited", Rules: []Rule{
+		rule("host: replies", Established|Related, Counter{}, accept),
+		rule("host: belongs to no connection", Invalid, Counter{}, drop),
+		rule("", InSet{Fields: []Field{IIFName, IPDAddr}, Set: "gateways4"}, jump("served")),
+		rule("", InSet{Fields: []Field{IIFName, IP6DAddr}, Set: "gateways6"}, jump("served")),
+		rule("host: neighbours, multicast listeners", InSet{Fields: []Field{ICMPv6Kind}, Set: "neighbours"}, Counter{}, accept),
+		rule("host: multicast listeners", IGMP, Counter{}, accept),
+		rule("host: DHCP", InPrefix{Field: IPDAddr, Prefix: broadcast}, Is{Field: UDPDPort, Number: dhcpPort}, Counter{}, accept),
+		rule("host: DHCPv6", InPrefix{Field: IP6DAddr, Prefix: allDHCPServers}, Is{Field: UDPDPort, Number: dhcpv6Port}, Counter{}, accept),
+		rule("", goTo("refuse")),
+	}}
+}
+
+// served is for what comes to a gateway's address.
+func served() Chain {
+	port := []Field{IIFName, L4Protocol, DPort}
+	return Chain{Name: "served", Rules: []Rule{
+		rule("host: services", InSet{Fields: port, Set: "services"}, Counter{}, accept),
+		rule("host: services", InSet{Fields: port, Set: "service_ranges"}, Counter{}, accept),
+		rule("host: ping", Is{Field: ICMPKind, Number: echoRequest}, Counter{}, accept),
+		rule("host: ping", Is{Field: ICMPv6Kind, Number: echoRequest6}, Counter{}, accept),
+	}}
+}

@@ -1,0 +1,90 @@
+package netdrv
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLearn(t *testing.T) {
+	networks := []Network{
+		{Name: "lab", Mode: NAT, Bridge: Bridge{Name: "lab0"}},
+		{Name: "office", Mode: ExistingBridge, Bridge: Bridge{Name: "br0", Uplinks: []string{"eno1"}}},
+	}
+	on := func(network string, index int, bridge string) Member {
+		return Member{Network: network, Link: "vnet" + string(rune('0'+index)), Index: index, Kind: "tap", Bridge: bridge}
+	}
+	ours := []Link{{Name: "old0", Kind: KindBridge, Network: "lab"}}
+	for name, c := range map[string]struct {
+		recorded, links []Member
+		all             bool
+		want            []Member
+	}{
+		"in a bridge":                  {nil, []Member{on("", 1, "lab0")}, true, []Member{on("lab", 1, "lab0")}},
+		"in a bridge of the host":      {nil, []Member{on("", 1, "br0")}, true, []Member{on("office", 1, "br0")}},
+		"nobody's":                     {nil, []Member{on("", 1, "docker0"), on("", 2, "")}, true, nil},
+		"thrown off":                   {[]Member{on("lab", 1, "lab0")}, []Member{on("", 1, "")}, true, []Member{on("lab", 1, "")}},
+		"taken by another":             {[]Member{on("lab", 1, "lab0")}, []Member{on("", 1, "docker0")}, true, nil},
+		"moved to another of ours":     {[]Member{on("lab", 1, "lab0")}, []Member{on("", 1, "br0")}, true, []Member{on("office", 1, "br0")}},
+		"gone":                         {[]Member{on("lab", 1, "lab0")}, nil, true, nil},
+		"not looked at":                {[]Member{on("lab", 1, "lab0")}, nil, false, []Member{on("lab", 1, "lab0")}},
+		"of a network that is no more": {[]Member{on("nolab", 1, "")}, []Member{on("", 1, "")}, true, nil},
+		"in the bridge's former self":  {nil, []Member{on("", 1, "old0")}, true, []Member{on("lab", 1, "old0")}},
+		"an uplink is no guest":        {nil, []Member{{Link: "eno1", Index: 9, Bridge: "br0"}}, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Learn(c.recorded, State{Members: c.links, Links: ours}, networks, c.all)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestMacvtap(t *testing.T) {
+	n := Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1", "eno2", "eno3"}}}
+	host := Host{Links: map[string]HostLink{
+		"eno1": {Kind: "device", MTU: 9000, MAC: MAC{2}}, "eno2": {Kind: "device", MTU: 1500, MAC: MAC{4}},
+	}}
+	used := []Link{{Parent: "eno1"}, {Parent: "eno1"}, {Parent: "eno2"}}
+	if l, fs := Macvtap(Link{}, &n, "", used, host); fs != nil || l.Parent != "eno2" || l.MTU != 1500 || l.Mode != DirectBridge {
+		t.Errorf("the one with the fewest: %+v, %v", l, fs)
+	}
+	if l, fs := Macvtap(Link{}, &n, "eno1", used, host); fs != nil || l.Parent != "eno1" || l.MTU != 9000 {
+		t.Errorf("the one that is asked for: %+v, %v", l, fs)
+	}
+	if _, fs := Macvtap(Link{}, &n, "eth7", used, host); len(fs) != 1 {
+		t.Errorf("one that is not in the pool: %v", fs)
+	}
+	n.Direct.Mode = DirectPassthrough
+	if _, fs := Macvtap(Link{}, &n, "", used, host); len(fs) != 1 {
+		t.Errorf("passthrough on uplinks that are used: %v", fs)
+	}
+	if l, fs := Macvtap(Link{}, &n, "", used[:2], host); fs != nil || l.Parent != "eno2" {
+		t.Errorf("passthrough on one that is free: %+v, %v", l, fs)
+	}
+}
+
+func TestEffectiveMTU(t *testing.T) {
+	host := Host{
+		Links:        map[string]HostLink{"eth0": {MTU: 9000}, "wg0": {MTU: 1420}, "tiny": {MTU: 576}},
+		DefaultLinks: []string{"eth0", "wg0"},
+	}
+	six := []Subnet{{Address: netip.MustParsePrefix("fd00::1/64")}}
+	for name, c := range map[string]struct {
+		n    Network
+		want int
+	}{
+		"none":                    {Network{}, 1500},
+		"a number":                {Network{Bridge: Bridge{MTU: 1400}}, 1400},
+		"of the default route":    {Network{Bridge: Bridge{MTU: AutoMTU}}, 9000},
+		"of the smallest uplink":  {Network{Bridge: Bridge{MTU: AutoMTU}, Uplinks: []string{"eth0", "wg0"}}, 1420},
+		"an uplink that is gone":  {Network{Bridge: Bridge{MTU: AutoMTU}, Uplinks: []string{"eth9"}}, 1500},
+		"no less than IPv6 needs": {Network{Bridge: Bridge{MTU: AutoMTU}, Uplinks: []string{"tiny"}, Subnets: six}, 1280},
+	} {
+		if got := EffectiveMTU(&c.n, host); got != c.want {
+			t.Errorf("%s: got %d, want %d", name, got, c.want)
+		}
+	}
+}

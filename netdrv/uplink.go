@@ -1,0 +1,350 @@
+package netdrv
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Built reports whether the network's bridge is one that vnetd builds on links
+// of the host.
+func (n *Network) Built() bool { return n.Mode == ExistingBridge && len(n.Bridge.Uplinks) > 0 }
+
+// MovesHost reports whether a live network's change from old to n moves
+// addresses of the host: from one link to another, or to a bridge that is made
+// anew. Either may be nil, for a network that starts or stops.
+func MovesHost(old, n *Network) bool {
+	was, is := old != nil && old.Built(), n != nil && n.Built()
+	if was && is {
+		return old.Bridge.Name != n.Bridge.Name || !slices.Equal(old.Bridge.Uplinks, n.Bridge.Uplinks)
+	}
+	return was || is
+}
+
+// Building is what there is to know about bridges on uplinks: what is wanted,
+// and who is attached.
+type Building struct {
+	// Live are networks that are to stand; those that are not Built are passed
+	// over.
+	Live []Network
+	// Members are guests' links as Learn has them.
+	Members []Member
+	// Have is what the kernel holds of ours.
+	Have State
+}
+
+// Build returns the plans that make built bridges stand, with the host's
+// addresses and routes on them, and that take down those of ours on the ground
+// that are not wanted, with everything moved back to their first uplink. It
+// records nothing: what is on an uplink belongs on its bridge, and what is on a
+// bridge that goes belongs on its uplink, whoever put it there.
+//
+// What moves is on both links for a moment, never on none.
+func Build(b Building, g Ground) []Plan {
+	w := builder{Building: b, ground: g, plans: map[string][]Step{}, going: map[string]bool{}}
+	w.ground.Links = maps.Clone(g.Links)
+	w.ground.Holdings = slices.Clone(g.Holdings)
+	wanted := map[string]*Network{}
+	for i := range b.Live {
+		if n := &b.Live[i]; n.Built() {
+			wanted[n.Bridge.Name] = n
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.Links)) {
+		if l := g.Links[name]; l.Ours && l.Uplinks != "" && wanted[name] == nil {
+			w.takeDown(name, l)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		w.build(wanted[name])
+	}
+	var out []Plan
+	for _, n := range slices.Sorted(maps.Keys(w.plans)) {
+		out = append(out, Plan{Network: n, Steps: w.plans[n]})
+	}
+	return out
+}
+
+// builder plays its own steps on the ground, so that what one bridge gives back
+// is there for the next.
+type builder struct {
+	Building
+	ground Ground
+	plans  map[string][]Step
+	going  map[string]bool // bridges that are taken down
+}
+
+func (w *builder) add(network string, steps ...Step) {
+	if len(steps) > 0 {
+		w.plans[network] = append(w.plans[network], steps...)
+	}
+}
+
+// takeDown moves everything back and removes the bridge.
+func (w *builder) takeDown(bridge string, l GroundLink) {
+	w.going[bridge] = true
+	var back []string
+	for _, u := range strings.Fields(l.Uplinks) {
+		if up, exists := w.ground.Links[u]; exists && (up.Master == bridge || up.Master == "") {
+			back = append(back, u)
+		}
+	}
+	if len(back) > 0 {
+		w.move(l.Network, []string{bridge}, back[0], true)
+	}
+	for _, u := range back {
+		up := w.ground.Links[u]
+		if up.Master == bridge {
+			w.add(l.Network, UplinkDel{Uplink: u, Bridge: bridge})
+			up.Master = ""
+			w.ground.Links[u] = up
+		}
+	}
+	w.add(l.Network, LinkDel{bridge})
+	delete(w.ground.Links, bridge)
+}
+
+// build makes a bridge stand. A new one needs its first uplink, which gives it
+// its MAC, and nothing on any that could not come along; otherwise nothing is
+// done, and HostConflicts or GroundConflicts say why.
+func (w *builder) build(n *Network) {
+	first, ok := w.ground.Links[n.Bridge.Uplinks[0]]
+	have, exists := w.ground.Links[n.Bridge.Name]
+	switch {
+	case exists && !have.Ours, !exists && (!ok || !w.free(first.Master) || GroundConflicts(n, w.ground) != nil):
+		return
+	case !exists:
+		have.Settings = w.ground.Defaults
+	case !ok:
+		first = have
+	}
+	w.bridge(n, first, have, exists)
+	for _, s := range w.settings(n, first, have) {
+		w.add(n.Name, SysctlSet{s})
+	}
+	if !have.Up {
+		w.add(n.Name, LinkUp{n.Bridge.Name})
+	}
+	in := w.uplinks(n, have)
+	w.move(n.Name, in, n.Bridge.Name, false)
+	w.members(n)
+}
+
+// bridge makes the link, or what it is to be.
+func (w *builder) bridge(n *Network, first, have GroundLink, exists bool) {
+	want := Link{
+		Network: n.Name, Name: n.Bridge.Name, Kind: KindBridge, MAC: first.MAC,
+		MTU: w.mtu(n, first), Up: true, Uplinks: strings.Join(n.Bridge.Uplinks, " "),
+	}
+	if !exists {
+		w.add(n.Name, LinkAdd{want})
+		return
+	}
+	now := Link{
+		Network: have.Network, Name: n.Bridge.Name, Kind: KindBridge, MAC: have.MAC,
+		MTU: have.MTU, Up: true, Uplinks: have.Uplinks,
+	}
+	if now != want {
+		w.add(n.Name, LinkSet{want, now})
+	}
+}
+
+// mtu is the network's word, or the smallest of the uplinks': a bridge forwards
+// to all of them.
+func (w *builder) mtu(n *Network, first GroundLink) int {
+	if n.Bridge.MTU > 0 {
+		return n.Bridge.MTU
+	}
+	mtu := first.MTU
+	for _, u := range n.Bridge.Uplinks {
+		if l, ok := w.ground.Links[u]; ok {
+			mtu = min(mtu, l.MTU)
+		}
+	}
+	return mtu
+}
+
+// settings are the host's of its first uplink, which the bridge takes the place
+// of. Where the uplink accepts router advertisements, the bridge goes on to do
+// so when the host starts to forward (see keepRouterAdvertisements).
+func (w *builder) settings(n *Network, first, have GroundLink) []Sysctl {
+	var out []Sysctl
+	for _, key := range slices.Sorted(maps.Keys(first.Settings)) {
+		value := first.Settings[key]
+		if key == "ipv6/accept_ra" && value == "1" {
+			if w.ground.Forwarding {
+				continue
+			}
+			value = "2"
+		}
+		if have.Settings[key] != value {
+			family, name, _ := strings.Cut(key, "/")
+			out = append(out, Sysctl{n.Name, n.Bridge.Name, "net/" + family + "/conf/" + n.Bridge.Name + "/" + name, value})
+		}
+	}
+	return out
+}
+
+// uplinks puts uplinks into the bridge, and takes out those that were in it. One
+// that is in another's is another's. It returns those that are in by
+// then, and have nothing that cannot be moved.
+func (w *builder) uplinks(n *Network, have GroundLink) []string {
+	var in []string
+	for _, u := range n.Bridge.Uplinks {
+		l, exists := w.ground.Links[u]
+		switch {
+		case !exists || l.Master != n.Bridge.Name && !w.free(l.Master):
+			continue
+		case l.Master != n.Bridge.Name || !l.Up:
+			w.add(n.Name, UplinkAdd{Uplink: u, Bridge: n.Bridge.Name})
+		}
+		// The last address that goes would take a route along that has to stay.
+		if !slices.ContainsFunc(w.ground.on(u), func(h Holding) bool { return h.Stays != "" }) {
+			in = append(in, u)
+		}
+	}
+	for _, u := range strings.Fields(have.Uplinks) {
+		if w.ground.Links[u].Master == n.Bridge.Name && !slices.Contains(n.Bridge.Uplinks, u) {
+			w.add(n.Name, UplinkDel{Uplink: u, Bridge: n.Bridge.Name})
+		}
+	}
+	return in
+}
+
+// move brings what the host has on some links to another: first all of it is
+// there, then it goes here, the last first, so that no address takes a route
+// along and no second address of a subnet goes with its first. What follows
+// from an address goes after it: where one comes back, so does that.
+func (w *builder) move(network string, from []string, to string, back bool) {
+	there := w.ground.on(to)
+	var adds, dels, follow, neighbours []Step
+	for _, link := range from {
+		for _, h := range w.ground.on(link) {
+			switch {
+			case h.Stays != "":
+			case h.Kind == HeldNeighbour:
+				neighbours = append(neighbours, HoldingAdd{h, to, back})
+			case h.Follows:
+				follow = append(follow, HoldingDel{Holding: h, Back: back})
+			default:
+				if !onLink(there, h) {
+					adds = append(adds, HoldingAdd{h.on(), to, back})
+					there = append(there, h.on())
+				}
+				dels = append(dels, HoldingDel{Holding: h, Back: back})
+			}
+		}
+	}
+	dels = append(follow, append(dels, gaps(there, back)...)...)
+	if len(adds) > 0 {
+		w.add(network, neighbours...)
+	}
+	slices.Reverse(dels)
+	w.add(network, adds...)
+	w.add(network, dels...)
+	w.moved(from, to)
+}
+
+// onLink reports whether a link has a holding, or what takes its place.
+func onLink(there []Holding, h Holding) bool {
+	return slices.ContainsFunc(there, func(o Holding) bool {
+		return o.Kind == h.Kind && (o.Key == h.Key || o.Key == h.on().Key)
+	})
+}
+
+// gaps are what took the place of a route that the kernel has learned since.
+func gaps(there []Holding, back bool) []Step {
+	var out []Step
+	for _, h := range there {
+		for _, l := range there {
+			if l.Gap != nil && l.Gap.Key == h.Key && l.Key != h.Key {
+				out = append(out, HoldingDel{Holding: h, Back: back, Spent: true})
+			}
+		}
+	}
+	return out
+}
+
+// moved notes on the ground what move has planned.
+func (w *builder) moved(from []string, to string) {
+	for i, h := range w.ground.Holdings {
+		if slices.Contains(from, h.Link) && h.Stays == "" {
+			h = h.on()
+			h.Read, h.Link = cmp.Or(h.Read, h.Link), to
+			w.ground.Holdings[i] = h
+		}
+	}
+}
+
+// free reports whether a link with that master may be put into a bridge.
+func (w *builder) free(master string) bool { return master == "" || w.going[master] }
+
+// members puts guests' links back that have no master, or one that goes.
+func (w *builder) members(n *Network) {
+	master := map[int]string{}
+	for _, m := range w.Have.Members {
+		master[m.Index] = m.Bridge
+	}
+	goes := func(bridge string) bool {
+		return bridge == "" || w.going[bridge] || slices.ContainsFunc(w.Have.Links, func(l Link) bool {
+			return l.Name == bridge && l.Network == n.Name && bridge != n.Bridge.Name
+		})
+	}
+	for _, m := range w.Members {
+		if now, exists := master[m.Index]; exists && m.Network == n.Name && goes(now) {
+			m.Bridge = n.Bridge.Name
+			w.add(n.Name, MemberAdd{m})
+		}
+	}
+}
+
+// GroundConflicts returns why the uplinks of n cannot carry its bridge, beyond
+// what HostConflicts finds.
+func GroundConflicts(n *Network, g Ground) Findings {
+	var fs Findings
+	if !n.Built() {
+		return nil
+	}
+	for i, u := range n.Bridge.Uplinks {
+		path, l := index("bridge.uplinks", i), g.Links[u]
+		if l.Wireless {
+			fs.Add(path, "%s is wireless, and an access point takes no frames of guests; use mode nat or route", u)
+		}
+		for _, r := range l.Rules {
+			fs.Add(path, "%s is named by the routing rule %q, which would not fit traffic over %s; name %s there, or remove it", u, r, n.Bridge.Name, n.Bridge.Name)
+		}
+		for _, h := range g.on(u) {
+			if h.Stays != "" {
+				fs.Add(path, "%s %s of %s cannot be moved: %s", h.Kind.word(), h.Key, u, h.Stays)
+			}
+		}
+	}
+	return fs
+}
+
+// Leases says which addresses of n's uplinks are kept up by a client of the
+// host, which will look for them where they were.
+func Leases(n *Network, g Ground) []string {
+	var out []string
+	for _, u := range n.Bridge.Uplinks {
+		for _, h := range g.on(u) {
+			if h.Leased && n.Built() {
+				out = append(out, fmt.Sprintf("%s of %s is leased (%s): the host's DHCP client renews it on %s; have its configuration name %s instead",
+					h.Key, u, h.More, u, n.Bridge.Name))
+			}
+		}
+	}
+	return out
+}
+
+func (k HoldingKind) word() string {
+	switch k {
+	case HeldAddr:
+		return "address"
+	case HeldNeighbour:
+		return "neighbour"
+	}
+	return "route"
+}
