@@ -15,7 +15,7 @@ COMMANDS  = vnetd vnetctl
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps fuzz update clean
+.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps boot-test fuzz update clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ race: ## the tests with the race detector (needs a C compiler)
 
 bench: bench-deps ## speed beside dnsmasq, in one run (root)
 	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 20m -run TestCompare ./daemon/bench -v | grep -v "^=== \|^--- \|^PASS"
+
+boot-test: build ## the units in real machines: systemd of Debian 12 and 13, in nspawn (root)
+	dist/boot-test.sh
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME (30s)

@@ -13,6 +13,7 @@ for unit in vnetd.service vnetd.socket vnetd-ro.socket; do
 	chmod 0644 "$dest$units/$unit"
 done
 install -D -m 0644 dist/systemd/vnetd.sysusers "$dest/usr/lib/sysusers.d/vnetd.conf"
+install -D -m 0644 dist/systemd/vnetd.tmpfiles "$dest/usr/lib/tmpfiles.d/vnetd.conf"
 [ -e "$dest/etc/vnetd/vnetd.yaml" ] || install -D -m 0644 dist/vnetd.yaml "$dest/etc/vnetd/vnetd.yaml"
 
 share=$dest$prefix/share
@@ -28,7 +29,10 @@ else
 	getent group vnetd-admin >/dev/null || groupadd --system vnetd-admin
 	getent passwd vnetd >/dev/null || useradd --system --user-group --home-dir /var/lib/vnetd --no-create-home --shell /usr/sbin/nologin vnetd
 fi
-[ -d /run/systemd/system ] && systemctl daemon-reload
+if [ -d /run/systemd/system ]; then
+	systemd-tmpfiles --create /usr/lib/tmpfiles.d/vnetd.conf
+	systemctl daemon-reload
+fi
 echo "Installed. Start vnetd, now and with the host:"
 echo "  systemctl enable --now vnetd"
 echo "It declares the network \"default\" when it first starts. Who is to change networks:"

@@ -10,6 +10,7 @@ fi
 rm -f "$dest$prefix/sbin/vnetd" "$dest$prefix/bin/vnetctl" \
 	"$dest/lib/systemd/system/vnetd.service" "$dest/lib/systemd/system/vnetd.socket" \
 	"$dest/lib/systemd/system/vnetd-ro.socket" "$dest/usr/lib/sysusers.d/vnetd.conf" \
+	"$dest/usr/lib/tmpfiles.d/vnetd.conf" \
 	"$dest$prefix/share/bash-completion/completions/vnetctl" \
 	"$dest$prefix/share/zsh/site-functions/_vnetctl" \
 	"$dest$prefix/share/fish/vendor_completions.d/vnetctl.fish"

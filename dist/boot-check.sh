@@ -1,0 +1,37 @@
+#!/bin/sh
+# boot-check.sh: runs inside the machine that boot-test.sh boots.
+exec >/result 2>&1
+failed=0
+ask() { # ask WHAT COMMAND
+	if out=$(sh -c "$2" 2>&1); then echo "ok    $1"; else
+		failed=1
+		printf 'FAIL  %s: %s\n' "$1" "$out"
+	fi
+}
+pid() { systemctl show vnetd -p MainPID --value; }
+
+systemctl --version | head -1
+ask "starts" "systemctl enable --now vnetd.socket vnetd-ro.socket vnetd.service"
+ask "says what stands" "systemctl show vnetd -p StatusText | grep -q '1 networks ready'"
+ask "runs as its own user" "grep -q '^Uid:[[:space:]]*'$(id -u vnetd) /proc/$(pid)/status"
+ask "has three capabilities" "grep -q 'CapEff:.*0000000000003400' /proc/$(pid)/status && grep -q 'CapBnd:.*0000000000003400' /proc/$(pid)/status"
+ask "the admin group's socket" "stat -c %a:%G /run/vnetd/vnetd.sock | grep -qx 660:vnetd-admin"
+ask "the default network" "vnetctl network list | grep -q 'default.*ready.*virbr0'"
+ask "rules" "nft list table inet vnetd"
+usermod -aG vnetd-admin games
+ask "the admin group may" "su games -s /bin/sh -c 'vnetctl network stop default && vnetctl network start default'"
+ask "others may look" "su nobody -s /bin/sh -c 'vnetctl network list'"
+ask "others may not change" "! su nobody -s /bin/sh -c 'vnetctl network stop default'"
+if [ "$(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')" -ge 253 ]; then
+	ask "reloads" "systemctl reload vnetd"
+fi
+index=$(cat /sys/class/net/virbr0/ifindex)
+kill -9 "$(pid)"
+sleep 2
+ask "comes back after SIGKILL" "systemctl show vnetd -p ActiveState,NRestarts | grep -q NRestarts=1 && vnetctl status"
+ask "and the bridge stayed" "test $(cat /sys/class/net/virbr0/ifindex) = $index"
+ask "restarts" "systemctl restart vnetd && vnetctl status"
+ask "stops, and networks stay" "systemctl stop vnetd && ip link show virbr0"
+ask "starts when it is asked" "vnetctl status"
+[ $failed = 0 ] && echo "all well"
+systemctl poweroff
