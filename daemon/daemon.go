@@ -89,6 +89,7 @@ func (d *Daemon) build() (err error) {
 	}
 	d.dhcp = dhcpd.New(d.leases, d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
+	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
 	d.engine = reconcile.New(reconcile.Parts{
 		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns,

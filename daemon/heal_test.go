@@ -73,6 +73,7 @@ func TestItHeals(t *testing.T) {
 		{"a guest thrown off", "ip link set $PORT nomaster", "was off lab0", "ip link show dev $PORT | grep -q 'master lab0'"},
 		{"forwarding off", "sysctl -qw net.ipv4.ip_forward=0", "net/ipv4/ip_forward was not 1", "test $(cat /proc/sys/net/ipv4/ip_forward) = 1"},
 		{"another MTU", "ip link set lab0 mtu 1300", "link lab0 was changed", "ip link show dev lab0 | grep -q 'mtu 1500'"},
+		{"resolv.conf replaced", "echo 'nameserver 203.0.113.9' > /run/new; mv /run/new /etc/resolv.conf", "resolv.conf was replaced", "true"},
 		{"rules flushed", "nft flush ruleset || true", "", "nft list table inet vnetd"},
 		{"table deleted", "nft delete table inet vnetd || true", "", "nft list table inet vnetd"},
 	} {

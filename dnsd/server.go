@@ -44,6 +44,10 @@ func New(resolvConf string, log *slog.Logger) *Server {
 	}
 }
 
+// OnUpstreams has f called with the host's name servers whenever resolv.conf
+// names others, for the first time soon after Run. Call it before Run.
+func (s *Server) OnUpstreams(f func([]netip.AddrPort)) { s.pool.Changed = f }
+
 // Set begins to serve a network, or changes how it is served. It can be called
 // before Run and while it runs. Sockets whose address stays are kept, also when
 // the bridge is another one of the same name; no query is lost.

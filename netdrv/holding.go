@@ -1,6 +1,9 @@
 package netdrv
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // A Holding is something of the host's on a link: an address, a route, a
 // neighbour. It is moved as the kernel gave it, so that nothing is lost that
@@ -86,7 +89,20 @@ type GroundLink struct {
 	Rules []string
 }
 
-func (g *Ground) on(link string) []Holding {
+// Recall puts what was on a link that is gone on another, as if it were there:
+// what the kernel makes by itself, and where neighbours were, is left out.
+func (g *Ground) Recall(held []Holding, link string) {
+	for _, h := range held {
+		if !h.Follows && h.Kind != HeldNeighbour && h.Stays == "" {
+			h = h.on()
+			h.Read, h.Link = cmp.Or(h.Read, h.Link), link
+			g.Holdings = append(g.Holdings, h)
+		}
+	}
+}
+
+// On returns what is on a link.
+func (g *Ground) On(link string) []Holding {
 	var out []Holding
 	for _, h := range g.Holdings {
 		if h.Link == link {

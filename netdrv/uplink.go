@@ -201,7 +201,7 @@ func (w *builder) uplinks(n *Network, have GroundLink) []string {
 			w.add(n.Name, UplinkAdd{Uplink: u, Bridge: n.Bridge.Name})
 		}
 		// The last address that goes would take a route along that has to stay.
-		if !slices.ContainsFunc(w.ground.on(u), func(h Holding) bool { return h.Stays != "" }) {
+		if !slices.ContainsFunc(w.ground.On(u), func(h Holding) bool { return h.Stays != "" }) {
 			in = append(in, u)
 		}
 	}
@@ -218,10 +218,10 @@ func (w *builder) uplinks(n *Network, have GroundLink) []string {
 // along and no second address of a subnet goes with its first. What follows
 // from an address goes after it: where one comes back, so does that.
 func (w *builder) move(network string, from []string, to string, back bool) {
-	there := w.ground.on(to)
+	there := w.ground.On(to)
 	var adds, dels, follow, neighbours []Step
 	for _, link := range from {
-		for _, h := range w.ground.on(link) {
+		for _, h := range w.ground.On(link) {
 			switch {
 			case h.Stays != "":
 			case h.Kind == HeldNeighbour:
@@ -315,7 +315,7 @@ func GroundConflicts(n *Network, g Ground) Findings {
 		for _, r := range l.Rules {
 			fs.Add(path, "%s is named by the routing rule %q, which would not fit traffic over %s; name %s there, or remove it", u, r, n.Bridge.Name, n.Bridge.Name)
 		}
-		for _, h := range g.on(u) {
+		for _, h := range g.On(u) {
 			if h.Stays != "" {
 				fs.Add(path, "%s %s of %s cannot be moved: %s", h.Kind.word(), h.Key, u, h.Stays)
 			}
@@ -329,7 +329,7 @@ func GroundConflicts(n *Network, g Ground) Findings {
 func Leases(n *Network, g Ground) []string {
 	var out []string
 	for _, u := range n.Bridge.Uplinks {
-		for _, h := range g.on(u) {
+		for _, h := range g.On(u) {
 			if h.Leased && n.Built() {
 				out = append(out, fmt.Sprintf("%s of %s is leased (%s): the host's DHCP client renews it on %s; have its configuration name %s instead",
 					h.Key, u, h.More, u, n.Bridge.Name))

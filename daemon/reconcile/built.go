@@ -10,12 +10,40 @@ import (
 // withBuilt adds what bridges on uplinks need to the plans, which know nothing
 // of what the host has on them.
 func (r *round) withBuilt(ctx context.Context, plans []netdrv.Plan, members []netdrv.Member, have netdrv.State) ([]netdrv.Plan, error) {
-	more, ground, err := builtPlans(ctx, r.Kernel, netdrv.Building{Live: live(r.scope), Members: members, Have: have})
+	more, ground, err := builtPlans(ctx, r.Kernel, netdrv.Building{Live: live(r.scope), Members: members, Have: have}, r.recall)
 	r.ground = ground
 	return append(withoutBuilt(plans, live(r.scope), have), more...), err
 }
 
-func builtPlans(ctx context.Context, k Kernel, b netdrv.Building) ([]netdrv.Plan, netdrv.Ground, error) {
+// held is what was on a network's bridge.
+type held struct {
+	bridge   string
+	holdings []netdrv.Holding
+}
+
+// recall gives back what was on a bridge that somebody deleted, with the host's
+// addresses on it: the kernel forgets them, and this is the one thing about the
+// host that nothing else knows. It is as of the last look, and only for bridges
+// that are to stand.
+func (r *round) recall(g *netdrv.Ground) {
+	for _, name := range r.gone {
+		delete(r.held, name)
+	}
+	for _, entry := range r.scope {
+		n := &entry.Network
+		_, stands := g.Links[n.Bridge.Name]
+		switch {
+		case !entry.Live || !n.Built():
+			delete(r.held, n.Name)
+		case stands:
+			r.held[n.Name] = held{n.Bridge.Name, g.On(n.Bridge.Name)}
+		case r.held[n.Name].bridge == n.Bridge.Name:
+			g.Recall(r.held[n.Name].holdings, n.Bridge.Uplinks[0])
+		}
+	}
+}
+
+func builtPlans(ctx context.Context, k Kernel, b netdrv.Building, adjust func(*netdrv.Ground)) ([]netdrv.Plan, netdrv.Ground, error) {
 	var names []string
 	for i := range b.Live {
 		if n := &b.Live[i]; n.Built() {
@@ -28,12 +56,14 @@ func builtPlans(ctx context.Context, k Kernel, b netdrv.Building) ([]netdrv.Plan
 		}
 	}
 	if len(names) == 0 {
+		adjust(&netdrv.Ground{})
 		return nil, netdrv.Ground{}, nil
 	}
 	g, err := k.ObserveGround(ctx, names)
 	if err != nil {
 		return nil, g, err
 	}
+	adjust(&g)
 	return netdrv.Build(b, g), g, nil
 }
 

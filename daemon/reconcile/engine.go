@@ -55,6 +55,8 @@ type Kernel interface {
 // A Firewall replaces all rules at once; firewall/nft has the real one.
 type Firewall interface {
 	Apply(ctx context.Context, want firewall.Ruleset) error
+	// Mended says what the last Apply found changed by others; "" if nothing was.
+	Mended() string
 	Watch(ctx context.Context, wake func()) error
 }
 
@@ -107,6 +109,7 @@ type Engine struct {
 	macvtaps []netdrv.Link     // of ours, as of the last full look
 	host     netdrv.Host       // as of the last full look
 	retries  map[string]*retry
+	held     map[string]held  // by network, as of the last look; for rounds only
 	problems map[string]error // what is wrong with no network in particular
 }
 
@@ -121,7 +124,7 @@ type work struct {
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
-		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{},
+		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		problems: map[string]error{},
 	}
 }

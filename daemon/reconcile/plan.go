@@ -23,7 +23,7 @@ func (e *Engine) Plan(ctx context.Context, n, old *netdrv.Network) ([]string, er
 		Members: netdrv.Learn(nil, have, live, true),
 		Ports:   ports(have),
 	}
-	built, ground, err := builtPlans(ctx, e.Kernel, netdrv.Building{Live: live, Members: in.Members, Have: have})
+	built, ground, err := builtPlans(ctx, e.Kernel, netdrv.Building{Live: live, Members: in.Members, Have: have}, func(*netdrv.Ground) {})
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,9 @@ func (r *round) run(ctx context.Context) error {
 		// Fail closed: no bridge comes up without its rules.
 		return fmt.Errorf("firewall: %w", err)
 	}
+	if found := r.Firewall.Mended(); found != "" {
+		r.repaired("", "firewall: "+found, []string{"nft -f: our tables, whole"})
+	}
 	r.apply(ctx, plans, additions)
 	if r.applied {
 		r.lookAgain(ctx)

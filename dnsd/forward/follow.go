@@ -58,6 +58,9 @@ func (p *Pool) reread(path string, wasAbsent bool) (absent bool) {
 	}
 	if p.SetHost(servers) {
 		p.log.Info("resolv.conf read", "path", path, "servers", servers)
+		if p.Changed != nil {
+			p.Changed(servers)
+		}
 	}
 	return false
 }

@@ -20,6 +20,10 @@ const (
 
 // A Pool is what the resolvers of all networks share. Get one from NewPool.
 type Pool struct {
+	// Changed is called with the host's servers whenever resolv.conf names others;
+	// nil is fine. Set it before Run.
+	Changed func([]netip.AddrPort)
+
 	log    *slog.Logger
 	own    atomic.Pointer[map[netip.AddrPort]bool]
 	host   atomic.Pointer[[]*upstream] // of resolv.conf

@@ -245,8 +245,15 @@ func TestPlainTableIsMended(t *testing.T) {
 			}
 			t.Log(drift)
 			apply(t, d, goldens["mix"]...)
+			if got := d.Mended(); got != drift {
+				t.Errorf("says that it mended %q, and found %q", got, drift)
+			}
 			if drift := verify(t, d); drift != "" {
 				t.Errorf("after Apply: %s", drift)
+			}
+			apply(t, d, goldens["mix"]...)
+			if got := d.Mended(); got != "" {
+				t.Errorf("nothing was wrong, and it says that it mended %q", got)
 			}
 			if diff := cmp.Diff(before, ns.list(t)); diff != "" {
 				t.Errorf("(-before +mended)\n%s", diff)

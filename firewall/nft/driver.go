@@ -33,6 +33,8 @@ type Driver struct {
 	gen  uint32
 	// applied: there is a last ruleset.
 	applied bool
+	// mended is what the last Apply put right.
+	mended string
 }
 
 // Open returns a Driver for the network namespace of the calling thread. It
@@ -141,7 +143,16 @@ func (d *Driver) Verify(ctx context.Context) (drift string, err error) {
 	return drift, nil
 }
 
+// Mended says in a line what the last Apply found changed by others and put
+// right; "" if nothing was.
+func (d *Driver) Mended() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mended
+}
+
 func (d *Driver) applyLocked(ctx context.Context, want firewall.Ruleset) error {
+	d.mended = ""
 	for range attempts {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -176,6 +187,8 @@ type plan struct {
 	what     string
 	// whole: tables are made anew, so a look afterwards is worth its cost.
 	whole bool
+	// mends is the drift from the last ruleset that made a look necessary.
+	mends string
 }
 
 // planLocked decides how to get to want: by an edit of what is known to be in the
@@ -195,12 +208,12 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 	if err := d.heldLocked(h); err != nil {
 		return plan{}, err
 	}
+	var mends string
 	if d.applied {
-		drift, err := d.compareLocked(h, d.last)
-		if err != nil {
+		if mends, err = d.compareLocked(h, d.last); err != nil {
 			return plan{}, err
 		}
-		if drift == "" {
+		if mends == "" {
 			return d.editLocked(h.gen, want)
 		}
 	}
@@ -212,7 +225,9 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 		return d.adopt(h, want), nil
 	}
 	d.log.Debug("firewall replaces its tables", "because", drift)
-	return d.replace(h, want)
+	p, err := d.replace(h, want)
+	p.mends = mends
+	return p, err
 }
 
 // heldLocked reports a table that another socket owns.
@@ -338,6 +353,7 @@ func (d *Driver) commitLocked(ctx context.Context, p plan, want firewall.Ruleset
 	}
 	d.log.Info("firewall changed", "what", p.what)
 	d.rememberLocked(want, next)
+	d.mended = p.mends
 	if !p.whole {
 		return nil
 	}

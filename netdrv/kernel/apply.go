@@ -76,8 +76,8 @@ func (k *Kernel) linkAdd(l netdrv.Link) error {
 		return err
 	}
 	return k.withOurs(l.Name, func(link netlink.Link) error {
-		if l.Uplinks != "" {
-			if err := k.pinMTU(link, l.MTU); err != nil {
+		if l.Kind == netdrv.KindBridge {
+			if err := k.nl.LinkSetMTU(link, l.MTU); err != nil {
 				return err
 			}
 		}

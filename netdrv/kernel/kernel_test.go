@@ -141,6 +141,22 @@ func TestNetworksStandAsIPSees(t *testing.T) {
 	}
 }
 
+// The kernel gives a bridge the smallest MTU of its ports, unless somebody set it.
+func TestPortsDoNotChangeTheMTU(t *testing.T) {
+	h := newHost(t)
+	h.converge(dual, quiet)
+	for i, mtu := range []string{"1300", "9000"} {
+		link := "tap" + string(rune('0'+i))
+		h.Run(t, "ip link add "+link+" mtu "+mtu+" type veth peer name peer"+link)
+		h.Run(t, "ip link set "+link+" master dual.0")
+		h.Run(t, "ip link set peer"+link+" up")
+		h.Run(t, "ip link set "+link+" up")
+		if got := h.ip("dual.0").MTU; got != 1400 {
+			t.Errorf("with a port of %s, the bridge's MTU is %d, want 1400", mtu, got)
+		}
+	}
+}
+
 func TestASecondLookFindsNothingToDo(t *testing.T) {
 	h := newHost(t)
 	h.converge(dual, quiet)

@@ -53,7 +53,9 @@ func (k *Kernel) newLink(l netdrv.Link) (netlink.Link, error) {
 	switch l.Kind {
 	case netdrv.KindBridge:
 		// The kernel's defaults: STP is off, and with it the forward delay does not
-		// count.
+		// count. The MTU is one off, so that setting it is a change: only then does
+		// the bridge keep it when ports join (net/bridge/br_if.c: br_mtu_auto_adjust).
+		attrs.MTU = l.MTU ^ 1
 		return &netlink.Bridge{LinkAttrs: attrs}, nil
 	case netdrv.KindMacvlan:
 		return &netlink.Macvlan{LinkAttrs: attrs, Mode: macvlanModes[l.Mode]}, nil

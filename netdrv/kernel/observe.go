@@ -168,6 +168,10 @@ func ours(l netlink.Link) bool {
 	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())
 }
 
+// built reports whether a link of ours stands on links of the host, and has the
+// host's addresses and routes.
+func built(l netlink.Link) bool { return netdrv.ParseUplinks(l.Attrs().Alias) != "" }
+
 // take sorts links; masters and parents are known once all are there.
 func (o *observer) take(links []netlink.Link) {
 	for _, l := range links {
@@ -247,9 +251,8 @@ func (o *observer) addr(a netlink.Addr) {
 	if ours(l) {
 		network, _ := netdrv.ParseAlias(l.Attrs().Alias)
 		o.state.Addrs = append(o.state.Addrs, netdrv.Addr{Network: network, Link: name, Prefix: p})
-		return
 	}
-	if a := p.Addr(); !a.IsLinkLocalUnicast() && !a.IsLoopback() {
+	if a := p.Addr(); (!ours(l) || built(l)) && !a.IsLinkLocalUnicast() && !a.IsLoopback() {
 		o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: p, Link: name})
 	}
 }
@@ -268,7 +271,7 @@ func (o *observer) route(r netlink.Route) {
 	case ours(l) && r.Protocol == Protocol:
 		o.ourRoute(l, p, r)
 		return
-	case r.Protocol == unix.RTPROT_KERNEL, ours(l), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsLoopback():
+	case r.Protocol == unix.RTPROT_KERNEL, ours(l) && !built(l), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsLoopback():
 		return
 	}
 	via := "(no link)"
@@ -287,8 +290,7 @@ func (o *observer) ourRoute(l netlink.Link, p netip.Prefix, r netlink.Route) {
 }
 
 func (o *observer) defaultRoute(l netlink.Link, r netlink.Route) {
-	// A bridge that was built on uplinks has the host's routes.
-	if l == nil || ours(l) && netdrv.ParseUplinks(l.Attrs().Alias) == "" {
+	if l == nil || ours(l) && !built(l) {
 		return
 	}
 	name := l.Attrs().Name

@@ -39,16 +39,6 @@ func (k *Kernel) uplinkAdd(s netdrv.UplinkAdd) error {
 	})
 }
 
-// pinMTU keeps a new bridge from taking the MTU of the ports that join it. Only a
-// change counts as somebody's word, not what it was made with (net/bridge/br_if.c:
-// br_mtu_auto_adjust).
-func (k *Kernel) pinMTU(bridge nl.Link, mtu int) error {
-	if err := k.nl.LinkSetMTU(bridge, mtu-1); err != nil {
-		return err
-	}
-	return k.nl.LinkSetMTU(bridge, mtu)
-}
-
 // whyNoPort says what the kernel means (net/bridge/br_if.c: br_add_if).
 func whyNoPort(link string, err error) error {
 	switch {
