@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/kernel"
@@ -258,6 +259,42 @@ func TestWatchWakes(t *testing.T) {
 	}()
 	h.Run(t, "ip link add eve type bridge")
 	<-woken
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A burst that the socket cannot hold is a wake-up too, and not the end.
+func TestOverflowWakes(t *testing.T) {
+	h := newHost(t)
+	var run func(context.Context, func()) error
+	h.in(func() (err error) { run, err = h.k.Watch(); return err })
+	h.Run(t, "ip link add eve type bridge")
+	h.Run(t, "for i in $(seq 20000); do echo link set eve mtu $((1000 + i % 2)); done | ip -batch -")
+	ctx, cancel := context.WithCancel(context.Background())
+	woken, ended := make(chan struct{}, 1), make(chan error, 1)
+	wake := func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	}
+	go func() { ended <- run(ctx, wake) }()
+	<-woken
+	for quiet := false; !quiet; { // all that the socket held
+		select {
+		case <-woken:
+		case <-time.After(200 * time.Millisecond):
+			quiet = true
+		}
+	}
+	h.Run(t, "ip link set eve mtu 1200")
+	select {
+	case <-woken:
+	case err := <-ended:
+		t.Fatalf("the watch ended: %v", err)
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
