@@ -117,3 +117,66 @@ func TestFailedChangeLeavesTheOld(t *testing.T) {
 	}
 	conn.works("after a change that failed")
 }
+
+// The editor opens again with what is wrong on top, and what it leaves is applied
+// live.
+func TestEdit(t *testing.T) {
+	w, d := labWorld(t)
+	w.Host.WriteFile(t, "/run/editor", `#!/bin/sh
+if grep -q "leaseTime: soon" "$1"; then
+	grep -q "^#.*leaseTime" "$1" || exit 1
+	sed -i 's/leaseTime: soon/leaseTime: 2h/' "$1"
+else
+	sed -i 's/leaseTime: 1h/leaseTime: soon/' "$1"
+fi
+`)
+	out := w.Host.Run(t, "EDITOR='sh /run/editor' "+d.Program("vnetctl")+" --socket "+d.Socket()+" network edit lab")
+	if !strings.Contains(out, "network lab changed") {
+		t.Errorf("edit says %q", out)
+	}
+	if got := d.Ctl(t, "network", "show", "lab"); !strings.Contains(got, "leaseTime: 2h") {
+		t.Errorf("the definition is\n%s", got)
+	}
+}
+
+// A prefix that the host takes into use later is reported, and the report goes
+// when the clash does.
+func TestLaterClashIsReported(t *testing.T) {
+	w, d := labWorld(t)
+	events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch")
+	w.Host.Run(t, "ip addr add 192.168.10.77/24 dev up0")
+	if err := events.WaitFor(t.Context(), "192.168.10.1/24 is in use by the host: address 192.168.10.77/24 on up0"); err != nil {
+		t.Error(err)
+	}
+	w.Host.Run(t, "ip addr del 192.168.10.77/24 dev up0")
+	nettest.Eventually(t, "ready again", func() error {
+		if got := d.Ctl(t, "network", "list"); !strings.Contains(got, "ready") {
+			return fmt.Errorf("list says\n%s", got)
+		}
+		return nil
+	})
+	w.Host.Run(t, "ip route add 192.168.0.0/16 via 203.0.113.1")
+	nettest.Eventually(t, "a route is found, too", func() error {
+		if got := d.Ctl(t, "status"); !strings.Contains(got, "route to 192.168.0.0/16 by up0") {
+			return fmt.Errorf("status says\n%s", got)
+		}
+		return nil
+	})
+}
+
+// Two auto networks never meet, and the file applied again picks nothing new.
+func TestAutoSubnets(t *testing.T) {
+	_, d := labWorld(t)
+	text := func(name string) string {
+		return fmt.Sprintf("{name: %s, mode: nat, subnets: [{address: auto, dhcp: {}}, {address: auto6}]}", name)
+	}
+	d.CtlInput(t, text("one"), "network", "create", "-f", "-")
+	d.CtlInput(t, text("two"), "network", "create", "-f", "-")
+	one, two := d.Ctl(t, "network", "show", "one"), d.Ctl(t, "network", "show", "two")
+	if !strings.Contains(one, "192.168.128.1/24") || !strings.Contains(two, "192.168.129.1/24") {
+		t.Errorf("picked\n%s\nand\n%s", one, two)
+	}
+	if got := d.CtlInput(t, text("two"), "network", "apply", "-f", "-"); !strings.Contains(got, "unchanged") {
+		t.Errorf("applied again: %s", got)
+	}
+}
