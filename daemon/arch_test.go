@@ -34,7 +34,7 @@ var mayImport = []struct {
 
 // onlyIn says where packages of others may be used by what we ship.
 var onlyIn = map[string][]string{
-	"github.com/vishvananda/netlink":  {"netdrv/kernel", "netdrv/nettest"},
+	"github.com/vishvananda/netlink":  {"netdrv/kernel", "netdrv/nettest", "dhcpd", "dnsd"}, // servers look up their link
 	"github.com/google/nftables":      {"firewall/nft"},
 	"github.com/insomniacslk/dhcp":    {"dhcpd"},
 	"github.com/mdlayher/ndp":         {"dhcpd/ra"},

@@ -30,7 +30,7 @@ type served struct {
 // plan makes what is to be served, with its sockets: new ones, or those of old
 // where they serve. It changes nothing that is served.
 func (s *Server) plan(cfg Config, old *served) (*served, error) {
-	ifi, err := net.InterfaceByName(cfg.Interface)
+	ifi, err := interfaceByName(cfg.Interface)
 	if err != nil {
 		return nil, err
 	}

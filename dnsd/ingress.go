@@ -2,48 +2,55 @@ package dnsd
 
 import (
 	"fmt"
-	"net"
 	"unsafe"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// ingress returns the filter that takes what arrives on a link or on lo; none
-// for "". The kernel runs it before a packet is queued, so what comes in
-// elsewhere to our address costs us nothing and gets no answer, which the weak
-// host model of Linux would give it.
-func ingress(link string) ([]bpf.RawInstruction, error) {
+// loopback is the index of lo in every network namespace (net/flow.h:
+// LOOPBACK_IFINDEX).
+const loopback = 1
+
+// ingress is the index of the link by which packets are taken, besides lo; 0 takes
+// all. The kernel sorts before a packet is queued, so what comes in elsewhere to
+// our address costs us nothing and gets no answer, which the weak host model of
+// Linux would give it.
+type ingress uint32
+
+// ingressBy returns the ingress of a link by name; "" is everywhere.
+func ingressBy(link string) (ingress, error) {
 	if link == "" {
+		return 0, nil
+	}
+	// net.InterfaceByName would list all links of the host to find one.
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return 0, fmt.Errorf("link %s: %w", link, err)
+	}
+	return ingress(l.Attrs().Index), nil
+}
+
+func (i ingress) filter() ([]bpf.RawInstruction, error) {
+	if i == 0 {
 		return nil, nil
-	}
-	index, err := linkIndex(link)
-	if err != nil {
-		return nil, err
-	}
-	lo, err := linkIndex("lo")
-	if err != nil {
-		return nil, err
 	}
 	return bpf.Assemble([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: index, SkipTrue: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: lo, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(i), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: loopback, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.RetConstant{Val: 1 << 18}, // bytes to keep: all
 	})
 }
 
-func linkIndex(name string) (uint32, error) {
-	link, err := net.InterfaceByName(name)
+// attach replaces a socket's filter; an empty one is taken off.
+func (i ingress) attach(fd int) error {
+	prog, err := i.filter()
 	if err != nil {
-		return 0, fmt.Errorf("link %s: %w", name, err)
+		return err
 	}
-	return uint32(link.Index), nil
-}
-
-// attachFilter replaces a socket's filter; an empty one is taken off.
-func attachFilter(fd int, prog []bpf.RawInstruction) error {
 	if len(prog) == 0 {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		if err == unix.ENOENT {

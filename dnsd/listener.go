@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"syscall"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +20,7 @@ const (
 // A listener is one address with its sockets.
 type listener struct {
 	at      netip.AddrPort
+	from    ingress
 	udp     []*net.UDPConn
 	tcp     *net.TCPListener
 	started bool
@@ -28,17 +28,17 @@ type listener struct {
 
 // listen opens the sockets of an address. The address need not be on a link
 // yet (IP_FREEBIND).
-func listen(at netip.AddrPort, accept []bpf.RawInstruction) (*listener, error) {
-	l := &listener{at: at}
-	if err := l.open(accept); err != nil {
+func listen(at netip.AddrPort, from ingress) (*listener, error) {
+	l := &listener{at: at, from: from}
+	if err := l.open(); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *listener) open(accept []bpf.RawInstruction) error {
-	tcp, err := socket{accept: accept}.listenTCP(l.at)
+func (l *listener) open() error {
+	tcp, err := socket{from: l.from}.listenTCP(l.at)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (l *listener) open(accept []bpf.RawInstruction) error {
 	for range min(runtime.GOMAXPROCS(0), maxSockets) {
 		// The first one is bound without SO_REUSEPORT and gets it afterwards:
 		// otherwise it would quietly share the port with another daemon of ours.
-		udp, err := socket{accept: accept, share: len(l.udp) > 0}.listenUDP(l.at)
+		udp, err := socket{from: l.from, share: len(l.udp) > 0}.listenUDP(l.at)
 		if err != nil {
 			return err
 		}
@@ -67,23 +67,26 @@ func (l *listener) close() {
 	}
 }
 
-// filter puts another filter on open sockets.
-func (l *listener) filter(accept []bpf.RawInstruction) error {
-	attach := func(fd int) error { return attachFilter(fd, accept) }
-	errs := []error{control(l.tcp, attach)}
+// take has packets come by another link: a bridge that was made anew.
+func (l *listener) take(from ingress) error {
+	if from == l.from {
+		return nil
+	}
+	errs := []error{control(l.tcp, from.attach)}
 	for _, c := range l.udp {
-		errs = append(errs, control(c, attach))
+		errs = append(errs, control(c, from.attach))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("filter on %s: %w", l.at, err)
 	}
+	l.from = from
 	return nil
 }
 
 // A socket is what is set on a socket before it is bound.
 type socket struct {
-	accept []bpf.RawInstruction
-	share  bool // SO_REUSEPORT
+	from  ingress
+	share bool // SO_REUSEPORT
 }
 
 func (s socket) listenUDP(at netip.AddrPort) (*net.UDPConn, error) {
@@ -153,7 +156,7 @@ func (s socket) set(fd int, network string) error {
 			_ = setInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 		}
 	}
-	return attachFilter(fd, s.accept) // before bind: no packet slips through
+	return s.from.attach(fd) // before bind: no packet slips through
 }
 
 func setInt(fd, level, opt, value int) error {

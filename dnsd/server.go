@@ -116,7 +116,7 @@ func (s *Server) release(svc *service) {
 // socketsLocked opens what is missing and puts the filter on what is there. If
 // one fails, none stays open.
 func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err error) {
-	accept, err := ingress(cfg.Interface)
+	from, err := ingressBy(cfg.Interface)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err
 	}()
 	for _, at := range cfg.endpoints() {
 		if l := n.listeners[at]; l != nil {
-			if err := l.filter(accept); err != nil {
+			if err := l.take(from); err != nil {
 				return opened, err
 			}
 			continue
@@ -138,7 +138,7 @@ func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err
 		if other := s.holderLocked(at); other != "" {
 			return opened, fmt.Errorf("listen on %s: network %s is served there", at, other)
 		}
-		l, err := listen(at, accept)
+		l, err := listen(at, from)
 		if err != nil {
 			return opened, err
 		}

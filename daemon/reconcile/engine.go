@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ const lookEvery = time.Minute
 // settle is how long a burst of notifications may last before it is looked at.
 const settle = 100 * time.Millisecond
 
+// neverSeen is no count of the kernel's HostChanges.
+const neverSeen = math.MaxUint64
+
 // A Kernel is where plans come true; netdrv/kernel has the real one.
 type Kernel interface {
 	// Observe returns everything that is ours, and what the host has besides.
@@ -48,6 +52,8 @@ type Kernel interface {
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
+	// HostChanges grows when something of the host's may have changed.
+	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
 	Watch() (run func(ctx context.Context, wake func()) error, err error)
 }
@@ -108,6 +114,7 @@ type Engine struct {
 	members  []netdrv.Member   // guests' links as of the last round
 	macvtaps []netdrv.Link     // of ours, as of the last full look
 	host     netdrv.Host       // as of the last full look
+	seen     uint64            // the kernel's HostChanges before that look
 	retries  map[string]*retry
 	held     map[string]held  // by network, as of the last look; for rounds only
 	problems map[string]error // what is wrong with no network in particular
@@ -125,7 +132,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
-		problems: map[string]error{},
+		problems: map[string]error{}, seen: neverSeen,
 	}
 }
 

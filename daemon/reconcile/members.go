@@ -16,13 +16,6 @@ func (e *Engine) Members() []netdrv.Member {
 	return slices.Clone(e.members)
 }
 
-// Host returns what the host had besides our own at the last full look.
-func (e *Engine) Host() netdrv.Host {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.host
-}
-
 // learn brings the guests' links up to date with those that were looked at, and
 // returns them.
 func (r *round) learn(have netdrv.State) []netdrv.Member {

@@ -127,14 +127,8 @@ func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) 
 		have, err := r.Kernel.ObserveLinks(ctx, r.links(), r.guests())
 		return r.inScope(have), r.Host(), err
 	}
-	have, host, err := r.Kernel.Observe(ctx)
-	if err != nil {
-		return have, host, err
-	}
-	r.mu.Lock()
-	r.host, r.macvtaps = host, ports(have)
-	r.mu.Unlock()
-	return r.inScope(have), host, nil
+	have, host, err := r.lookAtAll(ctx)
+	return r.inScope(have), host, err
 }
 
 // guests are the indexes of the guests' links of the networks in scope.
@@ -272,24 +266,18 @@ func (r *round) serve() {
 }
 
 // checkHost finds what has come between a live network and its host: a link that
-// is missing, a prefix that somebody else uses by now. What a round knows of the
-// host may be old, so that before complaining it looks again.
+// is missing, a prefix that somebody else uses by now.
 func (r *round) checkHost(ctx context.Context) error {
-	host, fresh := r.Host(), r.full
+	host, err := r.FreshHost(ctx)
+	if err != nil {
+		return err
+	}
 	for _, entry := range r.scope {
 		n := &entry.Network
 		if !entry.Live || r.failed[n.Name] != nil {
 			continue
 		}
-		fs := netdrv.HostConflicts(n, host)
-		if fs != nil && !fresh {
-			var err error
-			if _, host, err = r.Kernel.Observe(ctx); err != nil {
-				return fmt.Errorf("look at the host: %w", err)
-			}
-			fs, fresh = netdrv.HostConflicts(n, host), true
-		}
-		if fs != nil {
+		if fs := netdrv.HostConflicts(n, host); fs != nil {
 			r.fail(n.Name, fs)
 		}
 	}

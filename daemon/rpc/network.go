@@ -277,9 +277,9 @@ func (s *Server) StartNetwork(ctx context.Context, req *vnetv1.StartNetworkReque
 
 func (s *Server) start(ctx context.Context, entry store.Entry) error {
 	name := entry.Network.Name
-	_, host, err := s.Kernel.Observe(ctx)
+	host, err := s.Engine.FreshHost(ctx)
 	if err != nil {
-		return failed("look at the host", err)
+		return failed("start network "+name, err)
 	}
 	if fs := append(netdrv.HostConflicts(&entry.Network, host), s.checkGround(ctx, &entry.Network)...); fs != nil {
 		return findingsError(codes.FailedPrecondition, "start network "+name, fs)

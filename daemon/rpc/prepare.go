@@ -17,9 +17,9 @@ import (
 // replaces, or nil.
 func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
 	n, findings := wire.FromNetwork(p)
-	_, host, err := s.Kernel.Observe(ctx)
+	host, err := s.Engine.FreshHost(ctx)
 	if err != nil {
-		return n, failed("look at the host", err)
+		return n, failed("check network "+n.Name, err)
 	}
 	others := s.others(n.Name)
 	n, none := netdrv.Pick(n, old, s.Pools, taken(others, host), random[[5]byte]())

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,8 @@ type Kernel struct {
 	nl  *netlink.Handle
 	log *slog.Logger
 	sys sysctls
+
+	hostChanges atomic.Uint64
 }
 
 // Open returns the kernel of the calling thread's network namespace.

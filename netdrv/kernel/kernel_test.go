@@ -300,3 +300,51 @@ func TestOverflowWakes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is ours to change is no change of the host's; everything else is.
+func TestHostChanges(t *testing.T) {
+	h := newHost(t)
+	h.Run(t, "ip link add up0 type veth peer name up1")
+	h.converge(dual)
+	var run func(context.Context, func()) error
+	h.in(func() (err error) { run, err = h.k.Watch(); return err })
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	woken := make(chan struct{}, 1)
+	go func() {
+		_ = run(ctx, func() {
+			select {
+			case woken <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	settled := func() uint64 {
+		for {
+			select {
+			case <-woken:
+			case <-time.After(200 * time.Millisecond):
+				return h.k.HostChanges()
+			}
+		}
+	}
+	before := settled()
+	h.converge(dual, quiet)
+	h.converge(quiet)
+	h.Run(t, "ip link set quiet0 down; ip addr add 10.9.9.9/24 dev quiet0; ip link set quiet0 up")
+	h.converge(quiet)
+	if after := settled(); after != before {
+		t.Errorf("changes of our own links count as %d of the host's", after-before)
+	}
+	for _, command := range []string{
+		"ip link add eve type bridge", "ip link set up0 up", "ip addr add 10.8.8.8/24 dev up0", "ip link set eve address 02:00:00:00:99:99",
+		"ip addr add fd00:8::8/64 dev up0", "ip route add blackhole 10.7.0.0/16", "ip link set up1 up", "ip route add 10.6.0.0/16 dev up0", "ip link del eve",
+		"ip link set quiet0 group 0", "ip addr add 10.5.5.5/24 dev quiet0",
+	} {
+		was := h.k.HostChanges()
+		h.Run(t, command)
+		if now := settled(); now == was {
+			t.Errorf("%s: not seen", command)
+		}
+	}
+}

@@ -170,7 +170,19 @@ func ours(l netlink.Link) bool {
 
 // built reports whether a link of ours stands on links of the host, and has the
 // host's addresses and routes.
-func built(l netlink.Link) bool { return netdrv.ParseUplinks(l.Attrs().Alias) != "" }
+func built(l netlink.Link) bool { return onUplinks(l.Attrs().Alias) }
+
+func newOwnLinks(links []netlink.Link) ownLinks {
+	o := ownLinks{}
+	for _, l := range links {
+		if ours(l) && !built(l) {
+			o[uint32(l.Attrs().Index)] = true
+		}
+	}
+	return o
+}
+
+func onUplinks(alias string) bool { return netdrv.ParseUplinks(alias) != "" }
 
 // take sorts links; masters and parents are known once all are there.
 func (o *observer) take(links []netlink.Link) {

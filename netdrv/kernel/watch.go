@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -38,21 +39,52 @@ func (k *Kernel) Watch() (run func(ctx context.Context, wake func()) error, err 
 	if err := c.SetReadBuffer(4 << 20); err != nil {
 		k.log.Debug("rtnetlink buffer stays small", "err", err)
 	}
-	return func(ctx context.Context, wake func()) error { return watch(ctx, c, wake) }, nil
+	links, err := dump(context.Background(), k.nl.LinkList)
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	w := watcher{conn: c, own: newOwnLinks(links), hostChanges: &k.hostChanges}
+	return w.run, nil
 }
 
-func watch(ctx context.Context, c *netlink.Conn, wake func()) error {
+// HostChanges counts the notifications, since Watch, about links, addresses and
+// routes that are not ours: while it stays the same, so does the Host that Observe
+// returns. An overflow of notifications counts, too.
+func (k *Kernel) HostChanges() uint64 { return k.hostChanges.Load() }
+
+// watcher reads one subscription.
+type watcher struct {
+	conn        *netlink.Conn
+	own         ownLinks
+	hostChanges *atomic.Uint64
+}
+
+func (w *watcher) run(ctx context.Context, wake func()) error {
+	c := w.conn
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
-		_, err := c.Receive()
+		msgs, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			return fmt.Errorf("read rtnetlink subscription: %w", err)
 		}
+		w.count(msgs, err != nil)
 		wake()
+	}
+}
+
+// count looks at all messages, for each may tell of a link of ours.
+func (w *watcher) count(msgs []netlink.Message, lost bool) {
+	hosts := lost
+	for _, m := range msgs {
+		hosts = w.own.hosts(m) || hosts
+	}
+	if hosts {
+		w.hostChanges.Add(1)
 	}
 }
