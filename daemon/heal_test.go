@@ -57,11 +57,11 @@ func repaired(t *testing.T, events *nettest.Process, text string) {
 	}
 }
 
-// Whatever is broken is noticed and mended, and said. The longest silence that a
-// guest saw is printed; that each is short is what the notifications are for, so
+// Whatever is broken is noticed and mended, and said, while a guest pings and
+// downloads. The longest silence that it saw is printed; that each is short is what the notifications are for, so
 // a look by the timer, a minute later, would show.
 func TestItHeals(t *testing.T) {
-	nettest.Need(t, "udhcpc", "nft", "ping")
+	nettest.Need(t, "udhcpc", "nft", "ping", "curl")
 	for _, c := range []struct {
 		name, breaks, event string
 		mended              string // a command that succeeds when all is well again
@@ -83,6 +83,7 @@ func TestItHeals(t *testing.T) {
 			conn := dialEcho(t, g)
 			conn.works("before")
 			ping := startGaps(t, g, "203.0.113.1")
+			download := g.Start(t, "curl", "-sS", "--limit-rate", "1M", "-o", "/run/download", "http://203.0.113.1/bytes/3000000")
 			events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch", "--changes")
 			if err := events.WaitFor(t.Context(), "synced"); err != nil {
 				t.Fatal(err)
@@ -97,6 +98,10 @@ func TestItHeals(t *testing.T) {
 			})
 			g.Run(t, "ping -c 2 -i 0.2 -W 5 203.0.113.1")
 			conn.works("after")
+			if err := download.Wait(t.Context()); err != nil {
+				t.Errorf("the download broke: %v\n%s", err, download.Output())
+			}
+			g.Run(t, "test $(stat -c %s /run/download) = 3000000")
 			t.Logf("%s: the guest was cut off for %s", c.name, ping.longest().Round(time.Millisecond))
 			if longest := ping.longest(); longest > 30*time.Second {
 				t.Errorf("cut off for %s: nobody was told", longest)
