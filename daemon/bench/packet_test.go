@@ -75,7 +75,7 @@ func newRouter(t *testing.T, who string, networks int, rules func(*testing.T, *n
 	r.guest = r.world.Guest(t, "guest")
 	r.guest.Attach(t, bridge(0))
 	r.guest.Address(t, "eth0", "10.0.0.2/24")
-	r.guest.Route(t, "default", "10.0.0.1", 0)
+	r.guest.Route(t, "0.0.0.0/0", "10.0.0.1", 0)
 	// Nobody reads there: a full socket takes packets for nothing.
 	sink, err := r.world.Internet.ListenPacket("udp", "203.0.113.1:5001")
 	if err != nil {
