@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v4"
@@ -25,7 +26,8 @@ type Config struct {
 	Routers      []netip.Addr // none: no route is handed out
 	DNS          []netip.Addr
 	Domain       string
-	MTU          int // 0: not handed out
+	MTU          int          // 0: not handed out
+	Boot         *boot.Config // nil: nobody is told what to boot by IPv4
 
 	// V6 and RA need an IPv6 link-local address on the interface, from which
 	// they are sent. V6.DUID may be "": it is then made of the interface's MAC;
@@ -46,7 +48,7 @@ const Infinite = v4.Infinite
 func (c *Config) v4() v4.Config {
 	cfg := v4.Config{
 		Server: c.Server, Ranges: c.Ranges, LeaseTime: c.LeaseTime, Reservations: slices.Clone(c.Reservations),
-		Routers: c.Routers, DNS: c.DNS, Domain: c.Domain, MTU: c.MTU,
+		Routers: c.Routers, DNS: c.DNS, Domain: c.Domain, MTU: c.MTU, Boot: c.Boot,
 	}
 	for _, n := range c.names() {
 		if !slices.ContainsFunc(cfg.Reservations, n.meets4) {

@@ -109,6 +109,8 @@ type DHCP struct {
 	Reservations []Reservation
 	// Stateless gives options and no addresses, IPv6 only (RFC 8415 section 6.1).
 	Stateless bool
+	// Boot is nil where guests are not told what to boot.
+	Boot *Boot
 }
 
 // DefaultLeaseTime is what dnsmasq and therefore libvirt's users have.
@@ -131,6 +133,7 @@ type Reservation struct {
 	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
+	BootFile string // what the guest boots, before all of DHCP.Boot's; may be empty
 }
 
 // DNS is what the DNS server of a network knows.

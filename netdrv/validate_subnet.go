@@ -16,7 +16,7 @@ func validateSubnets(fs *Findings, n *Network) {
 		fs.Add("subnets", "are not vnetd's in mode %s: addresses, DHCP and DNS come from the network outside", n.Mode)
 		return
 	}
-	served := false
+	served, boots6 := false, false
 	for i := range n.Subnets {
 		s, path := &n.Subnets[i], index("subnets", i)
 		validateAddress(fs, path+".address", s.Address)
@@ -35,6 +35,10 @@ func validateSubnets(fs *Findings, n *Network) {
 			fs.Add(path+".dhcp", "is the second of this network: one IPv4 subnet can be served by DHCP")
 		}
 		served = served || !s.IsIPv6()
+		if boots6 && s.IsIPv6() && s.DHCP.Boot != nil {
+			fs.Add(path+".dhcp.boot", "is the second of this network's IPv6: guests of all its subnets are told the same; leave one out")
+		}
+		boots6 = boots6 || s.IsIPv6() && s.DHCP.Boot != nil
 		validateDHCP(fs, path+".dhcp", *s)
 	}
 }
@@ -119,7 +123,10 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 			}
 		}
 	}
-	validateReservations(fs, path+".reservations", d.Reservations, s.Address)
+	if d.Boot != nil {
+		validateBoot(fs, path+".boot", d.Boot, s.Address)
+	}
+	validateReservations(fs, path+".reservations", d, s.Address)
 }
 
 func validateRange(fs *Findings, path string, r Range, subnet netip.Prefix) {
@@ -164,10 +171,11 @@ func rangeSize(r Range) uint64 {
 	return size + 1
 }
 
-func validateReservations(fs *Findings, path string, rs []Reservation, subnet netip.Prefix) {
+func validateReservations(fs *Findings, path string, d *DHCP, subnet netip.Prefix) {
 	macs, addrs, names := map[string]int{}, map[netip.Addr]int{}, map[string]int{}
-	for i, r := range rs {
+	for i, r := range d.Reservations {
 		at := index(path, i)
+		validateGuestBoot(fs, at+".boot", r, d.Boot)
 		validateClient(fs, at, r, subnet)
 		if !r.MAC.IsZero() {
 			once(fs, at+".mac", path, macs, r.MAC.String(), i)

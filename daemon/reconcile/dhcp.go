@@ -32,7 +32,7 @@ func dhcpConfig(n *netdrv.Network, mtu int) (dhcpd.Config, bool) {
 
 func addV4(cfg *dhcpd.Config, n *netdrv.Network, s netdrv.Subnet) {
 	gateway := s.Address.Addr()
-	cfg.Server = s.Address
+	cfg.Server, cfg.Boot = s.Address, bootConfig(s)
 	cfg.LeaseTime = cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime)
 	if n.DNS.Enabled != netdrv.No {
 		cfg.DNS = []netip.Addr{gateway}
@@ -47,7 +47,7 @@ func addV4(cfg *dhcpd.Config, n *netdrv.Network, s netdrv.Subnet) {
 	}
 	for _, r := range s.DHCP.Reservations {
 		cfg.Reservations = append(cfg.Reservations, dhcpd.Reservation{
-			MAC: lease.MAC(r.MAC), Address: r.Address, Hostname: r.Hostname,
+			MAC: lease.MAC(r.MAC), Address: r.Address, Hostname: r.Hostname, BootFile: r.BootFile,
 		})
 	}
 }
@@ -61,6 +61,9 @@ func v6Config(n *netdrv.Network) *v6.Config {
 			continue
 		}
 		served = true
+		if s.DHCP.Boot != nil {
+			cfg.Boot = bootConfig(s)
+		}
 		if s.Stateful() {
 			cfg.Stateless = false
 			cfg.Subnets = append(cfg.Subnets, v6Subnet(s))
@@ -79,7 +82,7 @@ func v6Subnet(s netdrv.Subnet) v6.Subnet {
 	}
 	for _, r := range s.DHCP.Reservations {
 		out.Reservations = append(out.Reservations, v6.Reservation{
-			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
+			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname, BootFile: r.BootFile,
 		})
 	}
 	return out

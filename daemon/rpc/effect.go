@@ -23,6 +23,8 @@ func changes(old, n *netdrv.Network) []*vnetv1.FieldChange {
 var effects = []struct{ field, means string }{
 	{"dhcp.leaseTime", "for leases given or renewed from now on"},
 	{"dhcp.ranges", "leases outside of the ranges end when their guests renew"},
+	{"dhcp.boot", "for guests that boot from now on; transfers under way go on"},
+	{"reservations.boot", "for guests that boot from now on"},
 	{"dhcp.reservations", "in force at once; who holds the address is told at its next renewal"},
 	{"dhcp", "at once; guests hear of it when they next ask"},
 	{"slaac", "advertised at once; guests keep addresses that they made until those run out"},

@@ -29,9 +29,19 @@ func full() netdrv.Network {
 					{
 						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02",
 						Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web",
+						BootFile: "web.ipxe",
 					},
 				},
 				Stateless: true,
+				Boot: &netdrv.Boot{
+					Root: "/srv/boot", Server: netip.MustParseAddr("192.168.10.5"), HTTPPort: 8080,
+					Files: []netdrv.BootFile{
+						{Arch: netdrv.BootArch{Known: true, Number: 7}, IPXE: true, File: "boot.ipxe", Params: []string{"quiet"}},
+						{Arch: netdrv.BootArch{Known: true}, File: "undionly.kpxe"},
+						{Arch: netdrv.BootArch{Known: true, Number: 4711}, File: "http://192.168.10.5/x"},
+						{File: "pxelinux.0"},
+					},
+				},
 			},
 			SLAAC: netdrv.No,
 		}},

@@ -62,6 +62,7 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
 		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
 		Stateless:    p.GetStateless(),
+		Boot:         r.boot(path+".boot", p.GetBoot()),
 	}
 }
 
@@ -75,6 +76,7 @@ func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservat
 		DUID:     r.duid(path+".duid", p.GetDuid()),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),
+		BootFile: r.guestBoot(path+".boot", p.GetBoot()),
 	}
 }
 

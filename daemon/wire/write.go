@@ -148,7 +148,7 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 	if s.DHCP == nil {
 		return p
 	}
-	p.Dhcp = &vnetv1.DHCP{LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless}
+	p.Dhcp = &vnetv1.DHCP{LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless, Boot: toBoot(s.DHCP.Boot)}
 	for _, r := range s.DHCP.Ranges {
 		p.Dhcp.Ranges = append(p.Dhcp.Ranges, toRange(r))
 	}
@@ -160,6 +160,7 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 
 func toReservation(r netdrv.Reservation) *vnetv1.Reservation {
 	p := &vnetv1.Reservation{Address: r.Address.String(), Hostname: r.Hostname, Duid: hex.EncodeToString([]byte(r.DUID))}
+	p.Boot = some(&vnetv1.GuestBoot{File: r.BootFile})
 	if !r.MAC.IsZero() {
 		p.Mac = r.MAC.String()
 	}

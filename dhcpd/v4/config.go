@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -30,6 +31,7 @@ type Reservation struct {
 	MAC      lease.MAC
 	Address  netip.Addr
 	Hostname string
+	BootFile string // before all of Config.Boot's
 }
 
 // A Config is what is served in one subnet.
@@ -42,6 +44,7 @@ type Config struct {
 	DNS          []netip.Addr // option 6
 	Domain       string       // option 15
 	MTU          int          // option 26; 0: not sent
+	Boot         *boot.Config // nil: nobody is told what to boot
 }
 
 // A Subnet is a Config that was checked and made ready. It does not change.
@@ -55,6 +58,7 @@ type Subnet struct {
 	byAddr    map[netip.Addr]lease.MAC
 	byName    map[string]lease.MAC
 	rendered  [optT2 + 1][]byte // whole options, code and length included
+	boot      *boot.Config
 }
 
 // Compile checks a Config and makes it ready. The error has a line for each
@@ -70,6 +74,7 @@ func Compile(cfg Config) (*Subnet, error) {
 		byMAC:     map[lease.MAC]Reservation{},
 		byAddr:    map[netip.Addr]lease.MAC{},
 		byName:    map[string]lease.MAC{},
+		boot:      cfg.Boot,
 	}
 	if s.leaseTime == 0 {
 		s.leaseTime = defaultLeaseTime
@@ -77,7 +82,7 @@ func Compile(cfg Config) (*Subnet, error) {
 	if s.prefix.Bits() < 31 {
 		s.broadcast = lastAddr(s.prefix)
 	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.render(&cfg))
+	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.render(&cfg), checkBoot(&cfg))
 	if cfg.LeaseTime < 0 {
 		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
 	}

@@ -15,7 +15,8 @@ import (
 const (
 	offOp, offHType, offHLen                = 0, 1, 2
 	offXID, offSecs, offFlags               = 4, 8, 10
-	offCIAddr, offYIAddr, offGIAddr         = 12, 16, 24
+	offCIAddr, offYIAddr                    = 12, 16
+	offSIAddr, offGIAddr                    = 20, 24
 	offCHAddr, offSName, offFile            = 28, 44, 108
 	offCookie, offOptions                   = 236, 240
 	bootRequest, bootReply, ethernet        = 1, 2, 1
@@ -43,8 +44,14 @@ const (
 	optMaxSize      = 57
 	optT1           = 58
 	optT2           = 59
+	optVendorClass  = 60
 	optClientID     = 61
+	optServerName   = 66
+	optBootFile     = 67
+	optUserClass    = 77 // RFC 3004
 	optFQDN         = 81 // RFC 4702
+	optClientArch   = 93 // RFC 4578, as the next
+	optMachineID    = 97
 	optEnd          = 255
 	minMaxSize      = 576
 	ipAndUDPHeaders = 28
@@ -77,6 +84,11 @@ type Request struct {
 	Hostname    []byte // option 12, or else the name in option 81
 	Parameters  []byte // option 55; nil if missing
 	MaxSize     int    // option 57
+
+	VendorClass []byte // option 60
+	UserClass   []byte // option 77
+	ClientArch  []byte // option 93
+	MachineID   []byte // option 97
 }
 
 // Broadcast says whether the client cannot take unicast yet.
@@ -110,6 +122,7 @@ func Parse(b []byte) (Request, error) {
 var wanted = [...]byte{
 	optMessageType, optRequestedIP, optServerID, optParameters, optClientID,
 	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload,
+	optVendorClass, optUserClass, optClientArch, optMachineID,
 }
 
 // place[code] is one more than the code's place in wanted.
@@ -190,6 +203,8 @@ func (r *Request) interpret(o *options) error {
 		return ErrOption
 	}
 	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
+	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
+	r.ClientArch, r.MachineID = o.get(optClientArch), o.get(optMachineID)
 	r.Hostname = o.get(optHostname)
 	if r.Hostname == nil {
 		r.Hostname = fqdnName(o.get(optFQDN))

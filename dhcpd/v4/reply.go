@@ -46,6 +46,7 @@ func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		return w.end()
 	}
 	w.times(d)
+	s.bootstrap(&w, req)
 	s.requested(&w, req, d)
 	return w.end()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	DNS       []netip.Addr // option 23
 	Search    []string     // option 24
 	Domain    string       // what follows a client's hostname in option 39
+	Boot      *boot.Config // nil: nobody is told what to boot
 }
 
 // A Subnet is one prefix of the link.
@@ -55,6 +57,7 @@ type Reservation struct {
 	DUID     string // the octets
 	Address  netip.Addr
 	Hostname string
+	BootFile string // before all of Config.Boot's
 }
 
 // DUIDLL returns the DUID that is made of an Ethernet address (RFC 8415 §11.4).
@@ -73,6 +76,7 @@ type Service struct {
 	byName    map[string]*Reservation
 	dns       []byte // whole options, or nil
 	search    []byte
+	boot      *boot.Config
 }
 
 type subnet struct {
@@ -86,7 +90,7 @@ type subnet struct {
 // finding, with the path of what is wrong.
 func Compile(cfg Config) (*Service, error) {
 	s := &Service{
-		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain,
+		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain, boot: cfg.Boot,
 		byMAC: map[lease.MAC][]*Reservation{}, byDUID: map[string][]*Reservation{},
 		byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
 	}
@@ -99,7 +103,7 @@ func Compile(cfg Config) (*Service, error) {
 			errs = append(errs, fmt.Errorf("subnets[%d]%w", i, err))
 		}
 	}
-	errs = append(errs, s.render(&cfg))
+	errs = append(errs, s.render(&cfg), checkBoot(&cfg))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

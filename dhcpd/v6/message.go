@@ -7,6 +7,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -21,11 +22,16 @@ const (
 	optPreference = 7
 	optStatus     = 13
 	optRapid      = 14
+	optUserClass  = 15
+	optVendor     = 16
 	optDNS        = 23 // RFC 3646
 	optSearch     = 24 // RFC 3646
 	optIAPD       = 25
 	optRefresh    = 32
 	optFQDN       = 39 // RFC 4704
+	optBootURL    = 59 // RFC 5970, as the next two
+	optBootParams = 60
+	optArch       = 61
 )
 
 // What is kept of a message. A client has one association, rarely two, with one
@@ -60,6 +66,9 @@ type Request struct {
 	FQDN      bool   // option 39 is there
 	FQDNFlags byte
 	Hostname  []byte // the first label of option 39; nil if missing
+
+	Boot       boot.Client // of options 15, 16 and 61
+	Enterprise uint32      // of option 16
 
 	n   int
 	ias [maxIAs]IA
@@ -170,6 +179,12 @@ func (r *Request) take(code uint16, value []byte) error {
 		r.ORO = value
 	case optFQDN:
 		r.takeFQDN(value)
+	case optUserClass:
+		r.Boot.UserClass6(value)
+	case optVendor:
+		r.Enterprise = r.Boot.VendorClass6(value)
+	case optArch:
+		r.Boot.Archs = value
 	case optIANA, optIATA, optIAPD:
 		return r.takeIA(code, value)
 	}

@@ -62,7 +62,7 @@ func (s *Service) appendConfig(b []byte, req *Request, d *Decision) []byte {
 	if req.FQDN && req.wants(optFQDN) && d.Hostname != "" {
 		b = s.appendFQDN(b, req.FQDNFlags, d.Hostname)
 	}
-	return b
+	return s.appendBoot(b, req)
 }
 
 // appendFQDN adds option 39: the AAAA record is ours to keep (RFC 4704 §6). The

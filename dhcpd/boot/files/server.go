@@ -38,7 +38,7 @@ type endpoint struct {
 func (e endpoint) String() string { return fmt.Sprintf("%s://%s", e.protocol, e.at) }
 
 // A server is one socket, and what is read from it. Serve returns when it is
-// closed, and what it has started has ended then.
+// closed; transfers under way end.
 type server interface {
 	serve()
 	refilter(filter) error
