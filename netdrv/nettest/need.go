@@ -29,6 +29,7 @@ var packages = map[string]string{
 	"apt-cache":          "apt",
 	"dpkg-deb":           "dpkg",
 	"nc":                 "netcat-openbsd",
+	"tftp":               "tftp-hpa",
 }
 
 // binDirs are searched after PATH: where programs are that are not for users.
