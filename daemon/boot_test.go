@@ -61,39 +61,51 @@ func script(from string) string {
 }
 
 // QEMU's own PXE ROM, which is iPXE, boots a kernel that says so on its console:
-// the script by TFTP, the rest by TFTP or by HTTP.
+// the script by TFTP, the rest by TFTP or by HTTP. A reservation's script is
+// before everybody's.
 func TestPXEBoot(t *testing.T) {
-	nettest.Need(t, "qemu-system-x86_64")
-	for scheme, mode := range map[string]string{"tftp": "nat", "http": "isolated"} {
-		t.Run(scheme, func(t *testing.T) {
+	nettest.NeedFile(t, "/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu")
+	for _, c := range []struct{ scheme, mode, mac, file, other string }{
+		{"tftp", "nat", "52:54:00:00:00:01", "boot.ipxe", "own.ipxe"},
+		{"http", "isolated", "52:54:00:00:00:09", "own.ipxe", "boot.ipxe"},
+	} {
+		t.Run(c.scheme, func(t *testing.T) {
 			t.Parallel()
-			w, d, root := bootWorld(t, mode)
-			m := nettest.Machine{
-				Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), NetBoot: true, Commands: []string{"cat /proc/cmdline"},
-			}
+			w, d, root := bootWorld(t, c.mode)
+			m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), NetBoot: true, MAC: c.mac}
 			m.Image(t, root)
-			write(t, root, "boot.ipxe", script(scheme+"://192.168.10.1"))
-			s := m.Run(t)
-			if !strings.Contains(s.Console, "booting from "+scheme+"://192.168.10.1") || !strings.Contains(s.Results[0].Output, "initrd=initramfs") {
-				t.Errorf("the console has\n%s", s.Console)
+			write(t, root, c.file, script(c.scheme+"://192.168.10.1"))
+			write(t, root, c.other, "#!ipxe\npoweroff\n")
+			if s := m.Run(t); !strings.Contains(s.Console, "booting from "+c.scheme+"://192.168.10.1") || !s.Lease.Address.IsValid() {
+				t.Errorf("lease %v, console\n%s", s.Lease, s.Console)
 			}
-			if log := d.Log(); !strings.Contains(log, "boot file sent by "+strings.ToUpper(scheme)) {
+			if log := d.Log(); !strings.Contains(log, "boot file sent by "+strings.ToUpper(c.scheme)) {
 				t.Errorf("the log has no word of it:\n%s", log)
 			}
 		})
 	}
 }
 
-// A reservation's file is before all others.
-func TestPXEBootOfOneGuest(t *testing.T) {
-	nettest.Need(t, "qemu-system-x86_64")
-	w, _, root := bootWorld(t, "nat")
-	m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), NetBoot: true, MAC: "52:54:00:00:00:09"}
+// UEFI's own HTTP client, told so by option 60 and a URL, loads iPXE, which is
+// told another file and boots the kernel.
+func TestUEFIHTTPBoot(t *testing.T) {
+	nettest.NeedFile(t, "/usr/share/ovmf/OVMF.fd", "ovmf")
+	nettest.NeedFile(t, "/usr/lib/ipxe/ipxe.efi", "ipxe")
+	w, d, root := bootWorld(t, "nat")
+	m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), Firmware: "/usr/share/ovmf/OVMF.fd"}
 	m.Image(t, root)
-	write(t, root, "boot.ipxe", "#!ipxe\necho this is everybody's\npoweroff\n")
-	write(t, root, "own.ipxe", script("http://192.168.10.1"))
-	if s := m.Run(t); !strings.Contains(s.Console, "booting from http") || s.Lease.Address.Addr().String() != "192.168.10.9" {
-		t.Errorf("lease %v, console\n%s", s.Lease, s.Console)
+	program, err := os.ReadFile("/usr/lib/ipxe/ipxe.efi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "ipxe.efi", string(program))
+	write(t, root, "boot.ipxe", script("http://192.168.10.1"))
+	s := m.Run(t)
+	if !s.Lease.Address.IsValid() {
+		t.Errorf("console\n%s", s.Console)
+	}
+	if log := d.Log(); !strings.Contains(log, "by HTTP\" network=lab") || !strings.Contains(log, "file=/ipxe.efi") {
+		t.Errorf("UEFI did not load iPXE by HTTP:\n%s", log)
 	}
 }
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs the Debian packages that the tests ("test") or the benchmark
-# ("bench") need, if a command of theirs is missing.
+# ("bench") need, if a command or file of theirs is missing.
 set -eu
 
 want=
 need() { # need PACKAGE COMMAND
-	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -x "$2" ] || want="$want $1"
+	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -e "$2" ] || want="$want $1"
 }
 
 need iproute2 ip
@@ -24,6 +24,11 @@ test)
 	need curl curl
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
+	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
+	need ipxe /usr/lib/ipxe/ipxe.efi
+	need ovmf /usr/share/ovmf/OVMF.fd
+	need atftp atftp
+	need tftp-hpa tftp
 	need busybox-static busybox
 	need cpio cpio
 	need xz-utils xz

@@ -24,7 +24,7 @@ type Machine struct {
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
 	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
-	Firmware string     // instead of QEMU's BIOS: a UEFI image, which brings its own PXE and HTTP boot
+	Firmware string     // instead of QEMU's BIOS: a UEFI image (OVMF), which boots by HTTP
 	Limit    time.Duration
 }
 
@@ -174,7 +174,11 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	switch {
 	case m.Firmware != "":
 		// The firmware draws random numbers before it talks TLS, and asks a card for them.
-		return []string{"-m", "512", "-bios", m.Firmware, "-device", card + ",romfile=,bootindex=0", "-device", "virtio-rng-pci"}, nil
+		return []string{
+			"-m", "512", "-bios", m.Firmware, "-device", card + ",romfile=,bootindex=0", "-device", "virtio-rng-pci",
+			// It would try PXE first, and give up after a minute.
+			"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no",
+		}, nil
 	case m.NetBoot:
 		return []string{"-m", "512", "-boot", "n", "-device", card}, nil
 	}

@@ -70,6 +70,14 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
+// NeedFile is Need for a file, and Debian's package that has it.
+func NeedFile(t testing.TB, path, pkg string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		lack(t, fmt.Sprintf("no %s here: apt-get install %s", path, pkg))
+	}
+}
+
 // NeedRoot skips the test, or with VNETD_TEST_REQUIRE=1 fails it, unless it
 // runs as root. Everything that makes a namespace asks by itself.
 func NeedRoot(t testing.TB) {
