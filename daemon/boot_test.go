@@ -238,6 +238,50 @@ func TestBootRootChanges(t *testing.T) {
 	}
 }
 
+// A client of DHCPv6 that asks is told a URL (RFC 5970), which curl reads.
+func TestBootURLInIPv6(t *testing.T) {
+	nettest.Need(t, "dhclient", "curl")
+	dir := nettest.TempDir(t)
+	write(t, dir, "ipxe.efi", "a program")
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, fmt.Sprintf(`
+name: lab
+mode: isolated
+bridge: {name: lab0}
+subnets:
+  - address: fd00:10::1/64
+    dhcp:
+      stateless: true
+      boot: {root: %q, httpPort: 8080, files: [{arch: efi-x86-64, file: ipxe.efi, params: [quiet, splash]}, {file: other}]}
+`, dir), "network", "create", "-f", "-")
+	g := w.Guest(t, "web")
+	g.Attach(t, "lab0")
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nenv | grep new_dhcp6_\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "conf", "option dhcp6.arch code 61 = unsigned integer 16;\nsend dhcp6.arch 7;\nrequest dhcp6.bootfile-url;\n")
+	nettest.Eventually(t, "a link-local address", func() error {
+		_, err := g.Try(t.Context(), "ip -6 addr show dev eth0 scope link -tentative | grep -q fe80")
+		return err
+	})
+	p := g.Start(t, "dhclient", "-6", "-S", "-d", "-v", "-cf", filepath.Join(dir, "conf"), "-lf", filepath.Join(dir, "leases"),
+		"-pf", filepath.Join(dir, "pid"), "-sf", script, "eth0")
+	if err := p.WaitFor(t.Context(), "tftp://[fd00:10::1]/ipxe.efi"); err != nil {
+		t.Fatalf("%v\n%s", err, p.Output())
+	}
+	nettest.Eventually(t, "an address by SLAAC", func() error {
+		_, err := g.Try(t.Context(), "ip -6 addr show dev eth0 scope global -tentative | grep -q fd00:10")
+		return err
+	})
+	for _, url := range []string{"tftp://[fd00:10::1]/ipxe.efi", "http://[fd00:10::1]:8080/ipxe.efi"} {
+		if got := g.Run(t, "curl -sfg "+url); got != "a program" {
+			t.Errorf("%s: %q", url, got)
+		}
+	}
+}
+
 // Every definition in the guide's section stands as it is written, but for the
 // place of its files.
 func TestBootGuide(t *testing.T) {
