@@ -86,29 +86,6 @@ func TestPXEBoot(t *testing.T) {
 	}
 }
 
-// UEFI's own HTTP client, told so by option 60 and a URL, loads iPXE, which is
-// told another file and boots the kernel.
-func TestUEFIHTTPBoot(t *testing.T) {
-	nettest.NeedFile(t, "/usr/share/ovmf/OVMF.fd", "ovmf")
-	nettest.NeedFile(t, "/usr/lib/ipxe/ipxe.efi", "ipxe")
-	w, d, root := bootWorld(t, "nat")
-	m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), Firmware: "/usr/share/ovmf/OVMF.fd"}
-	m.Image(t, root)
-	program, err := os.ReadFile("/usr/lib/ipxe/ipxe.efi")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, root, "ipxe.efi", string(program))
-	write(t, root, "boot.ipxe", script("http://192.168.10.1"))
-	s := m.Run(t)
-	if !s.Lease.Address.IsValid() {
-		t.Errorf("console\n%s", s.Console)
-	}
-	if log := d.Log(); !strings.Contains(log, "by HTTP\" network=lab") || !strings.Contains(log, "file=/ipxe.efi") {
-		t.Errorf("UEFI did not load iPXE by HTTP:\n%s", log)
-	}
-}
-
 // Everybody's clients get the files, whole and in parts, and nothing besides: by
 // their own bridge, below the root, for reading. The host of an isolated network
 // lets its guests reach the two ports, and the transfers that follow.

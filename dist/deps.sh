@@ -25,8 +25,6 @@ test)
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
 	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
-	need ipxe /usr/lib/ipxe/ipxe.efi
-	need ovmf /usr/share/ovmf/OVMF.fd
 	need atftp atftp
 	need tftp-hpa tftp
 	need busybox-static busybox

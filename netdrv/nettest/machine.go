@@ -24,7 +24,6 @@ type Machine struct {
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
 	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
-	Firmware string     // instead of QEMU's BIOS: a UEFI image (OVMF), which boots by HTTP
 	Limit    time.Duration
 }
 
@@ -171,15 +170,7 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 // bootArgs say what boots, and from where.
 func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	card := "virtio-net-pci,netdev=n0,mac=" + m.MAC
-	switch {
-	case m.Firmware != "":
-		// The firmware draws random numbers before it talks TLS, and asks a card for them.
-		return []string{
-			"-m", "512", "-bios", m.Firmware, "-device", card + ",romfile=,bootindex=0", "-device", "virtio-rng-pci",
-			// It would try PXE first, and give up after a minute.
-			"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no",
-		}, nil
-	case m.NetBoot:
+	if m.NetBoot {
 		return []string{"-m", "512", "-boot", "n", "-device", card}, nil
 	}
 	dir := TempDir(t)
