@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
@@ -72,7 +73,7 @@ func TestPXEBoot(t *testing.T) {
 		t.Run(c.scheme, func(t *testing.T) {
 			t.Parallel()
 			w, d, root := bootWorld(t, c.mode)
-			m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), NetBoot: true, MAC: c.mac}
+			m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), NetBoot: true, MAC: c.mac, Limit: 5 * time.Minute}
 			m.Image(t, root)
 			write(t, root, c.file, script(c.scheme+"://192.168.10.1"))
 			write(t, root, c.other, "#!ipxe\npoweroff\n")
