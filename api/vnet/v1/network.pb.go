@@ -988,7 +988,13 @@ type DNS struct {
 	Enabled *bool `protobuf:"varint,3,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
 	// Whether names of the domain that are unknown here do not exist; if absent,
 	// they do not. If false, they are asked for like any other.
-	LocalOnly     *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	LocalOnly *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	// Names of its own, at most 10000.
+	Records []*Record `protobuf:"bytes,10,rep,name=records,proto3" json:"records,omitempty"`
+	// Networks whose names are answered here, too. In force where this network's
+	// guests may open connections to the other's, or where the other one names
+	// this one as well.
+	Peers         []string `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1057,96 @@ func (x *DNS) GetLocalOnly() bool {
 	return false
 }
 
+func (x *DNS) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *DNS) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// Record is a record of a zone, as a zone file has it (RFC 1035 section 5.1).
+type Record struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Relative to the network's domain; @ is the domain itself. With a final dot
+	// a full name, in the domain. *.NAME is a wildcard (RFC 4592). For PTR, an
+	// address of one of the network's subnets, too.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A, AAAA, CNAME, PTR, TXT, SRV, MX, CAA, HTTPS, SVCB, SSHFP or TLSA.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// What a zone file has behind the type. Names without a final dot are relative
+	// to the network's domain. For TXT without quotes, the text as it stands.
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// How long it may be kept, in whole seconds, 1s to 168h; 1m if absent.
+	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Record) Reset() {
+	*x = Record{}
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Record) ProtoMessage() {}
+
+func (x *Record) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Record.ProtoReflect.Descriptor instead.
+func (*Record) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Record) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Record) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Record) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Record) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // Forwarder sends a domain to a server.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1064,7 +1160,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1172,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1185,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1122,7 +1218,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1230,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1243,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1184,7 +1280,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1292,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1305,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1248,7 +1344,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1356,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1369,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1327,7 +1423,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1435,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1448,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1366,7 +1462,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1474,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1487,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1412,7 +1508,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1520,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1533,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1458,7 +1554,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1566,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1579,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1512,7 +1608,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1620,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1633,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1581,7 +1677,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1689,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1702,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1640,7 +1736,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1748,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1761,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1713,7 +1809,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1821,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1834,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1786,7 +1882,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1894,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1907,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -1855,7 +1951,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1963,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1976,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -1906,7 +2002,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2014,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2027,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 // StartNetworkRequest names a network.
@@ -1947,7 +2043,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2055,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2068,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2000,7 +2096,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2108,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2121,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2046,7 +2142,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2154,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2167,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2092,7 +2188,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2200,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2213,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2138,7 +2234,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2246,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2259,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2184,7 +2280,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2292,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2305,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2287,7 +2383,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
 	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
-	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\xaf\x01\n" +
+	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\xf0\x01\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2295,10 +2391,18 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"forwarders\x12\x1d\n" +
 	"\aenabled\x18\x03 \x01(\bH\x00R\aenabled\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01B\n" +
+	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01\x12)\n" +
+	"\arecords\x18\n" +
+	" \x03(\v2\x0f.vnet.v1.RecordR\arecords\x12\x14\n" +
+	"\x05peers\x18\v \x03(\tR\x05peersB\n" +
 	"\n" +
 	"\b_enabledB\r\n" +
-	"\v_local_only\"=\n" +
+	"\v_local_only\"s\n" +
+	"\x06Record\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"=\n" +
 	"\tForwarder\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"x\n" +
@@ -2410,7 +2514,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -2425,90 +2529,93 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*AddressRange)(nil),           // 10: vnet.v1.AddressRange
 	(*Reservation)(nil),            // 11: vnet.v1.Reservation
 	(*DNS)(nil),                    // 12: vnet.v1.DNS
-	(*Forwarder)(nil),              // 13: vnet.v1.Forwarder
-	(*NAT)(nil),                    // 14: vnet.v1.NAT
-	(*PortRange)(nil),              // 15: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 16: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 17: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 18: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 19: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 20: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 21: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 22: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 23: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 24: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 25: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 26: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 27: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 28: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 29: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 30: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 31: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 32: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 33: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*Boot)(nil),                   // 35: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 36: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
+	(*Record)(nil),                 // 13: vnet.v1.Record
+	(*Forwarder)(nil),              // 14: vnet.v1.Forwarder
+	(*NAT)(nil),                    // 15: vnet.v1.NAT
+	(*PortRange)(nil),              // 16: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 17: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 18: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 19: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 20: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 21: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 22: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 23: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 24: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 25: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 26: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 27: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 28: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 29: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 30: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 31: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 32: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 33: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 34: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
+	(*Boot)(nil),                   // 36: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 37: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
 	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
 	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
 	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	14, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	16, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	15, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	17, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	34, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	34, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	35, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	35, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
 	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	34, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	35, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	35, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	36, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	13, // 18: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 19: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 20: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 21: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	37, // 22: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 23: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 24: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 25: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 26: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 27: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 28: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 29: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 30: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	25, // 31: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	34, // 32: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 33: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 34: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 35: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	17, // 36: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	19, // 37: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	21, // 38: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	23, // 39: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	26, // 40: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	28, // 41: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	30, // 42: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	32, // 43: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	18, // 44: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	20, // 45: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	22, // 46: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	24, // 47: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	27, // 48: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	29, // 49: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	31, // 50: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	33, // 51: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	44, // [44:52] is the sub-list for method output_type
-	36, // [36:44] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	36, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	37, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	14, // 18: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	13, // 19: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	35, // 20: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	16, // 21: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	10, // 22: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 23: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	38, // 24: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 25: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 26: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 27: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	35, // 28: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 29: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 30: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	35, // 31: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 32: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	26, // 33: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	35, // 34: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 35: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 36: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 37: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	18, // 38: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	20, // 39: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	22, // 40: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	24, // 41: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	27, // 42: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	29, // 43: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	31, // 44: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	33, // 45: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	19, // 46: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	21, // 47: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	23, // 48: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	25, // 49: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	28, // 50: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	30, // 51: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	32, // 52: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	34, // 53: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	46, // [46:54] is the sub-list for method output_type
+	38, // [38:46] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2527,7 +2634,7 @@ func file_vnet_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
