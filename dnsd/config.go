@@ -19,8 +19,10 @@ type Config struct {
 	Domain     string         // the network's own: answered here, never forwarded. "" is none
 	HostNames  []string       // of the host, with and without Domain; they stand for the Listen addresses
 	Hosts      []Host         // static names: reservations
+	Records    []Record       // the administrator's own; see zone.Record
 	Reverse    []netip.Prefix // subnets whose reverse names are ours, never forwarded
 	Names      Names          // names that come and go: leases. May be nil
+	Peers      []Config       // whose names and reverse names are answered, too; nothing else of them counts
 	Shared     bool           // what Domain lacks here is forwarded, as any name
 	Forward    bool           // false: nothing is sent upstream
 	Forwarders []Forwarder    // who is asked for what; what none covers goes to the host's servers
@@ -28,6 +30,9 @@ type Config struct {
 
 // A Host is a static name; see [zone.Host].
 type Host = zone.Host
+
+// A Record is one of the administrator's own; see [zone.Record].
+type Record = zone.Record
 
 // Names are the names that come and go; see [zone.Names] for the contract.
 type Names = zone.Names
@@ -70,12 +75,20 @@ func (c *Config) endpoints() []netip.AddrPort {
 	return list
 }
 
-func (c *Config) zone() (*zone.Zone, error) {
-	return zone.New(zone.Config{
-		Domain: c.Domain, HostNames: c.HostNames, HostAddrs: c.Listen, Hosts: c.Hosts,
+// Zone returns what the network is called and has, as the zone that answers for
+// it is made of.
+func (c *Config) Zone() zone.Config {
+	z := zone.Config{
+		Domain: c.Domain, HostNames: c.HostNames, HostAddrs: c.Listen, Hosts: c.Hosts, Records: c.Records,
 		Reverse: c.Reverse, Names: c.Names, Recursive: c.Forward, Shared: c.Shared,
-	})
+	}
+	for i := range c.Peers {
+		z.Peers = append(z.Peers, c.Peers[i].Zone())
+	}
+	return z
 }
+
+func (c *Config) zone() (*zone.Zone, error) { return zone.New(c.Zone()) }
 
 func (c *Config) rules() []forward.Rule {
 	rules := make([]forward.Rule, 0, len(c.Forwarders))

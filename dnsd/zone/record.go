@@ -261,7 +261,13 @@ func target(typ uint16, data []byte) []byte {
 	if !ok {
 		return nil
 	}
-	return bytes.ToLower(data[off:]) // length octets are below 64, and no letters
+	name := slices.Clone(data[off:])
+	for i, c := range name { // octets, not characters; length octets are below 64, and no letters
+		if c-'A' < 26 {
+			name[i] = c | 0x20
+		}
+	}
+	return name
 }
 
 // presentation writes a name in wire form as zone files do, with a final dot.
