@@ -94,6 +94,8 @@ func (n *Network) Clone() *Network {
 		}
 	}
 	c.DNS.Forwarders = slices.Clone(n.DNS.Forwarders)
+	c.DNS.Records = slices.Clone(n.DNS.Records)
+	c.DNS.Peers = slices.Clone(n.DNS.Peers)
 	c.RA.Routes = slices.Clone(n.RA.Routes)
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)

@@ -146,6 +146,18 @@ type DNS struct {
 	// forwarded.
 	LocalOnly  Choice
 	Forwarders []Forwarder
+	// Records are names of its own, in the order of the definition.
+	Records []Record
+	// Peers are networks whose names are answered here, too; see MayName.
+	Peers []string
+}
+
+// Record is a record as a zone file has it (RFC 1035 section 5.1): name and value
+// are relative to the domain unless they end with a dot.
+type Record struct {
+	Name, Type, Value string
+	// TTL of 0 means the DNS server's own.
+	TTL time.Duration
 }
 
 // Forwarder sends a domain, or everything if Domain is empty, to one server.

@@ -31,6 +31,7 @@ func Validate(n *Network) Findings {
 	validateUplinks(&fs, n)
 	validateSubnets(&fs, n)
 	validateDNS(&fs, n)
+	validateNames(&fs, n)
 	validateRA(&fs, n)
 	validateNAT(&fs, n)
 	validateRoutes(&fs, n)

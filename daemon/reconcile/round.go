@@ -104,6 +104,7 @@ func (r *round) run(ctx context.Context) error {
 		r.lookAgain(ctx)
 	}
 	r.serve()
+	r.serveNamers()
 	r.sweep(ctx)
 	r.checkGround()
 	return r.checkHost(ctx)

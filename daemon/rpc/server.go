@@ -66,6 +66,7 @@ type Server struct {
 	vnetv1.UnimplementedNetworkServiceServer
 	vnetv1.UnimplementedPortServiceServer
 	vnetv1.UnimplementedLeaseServiceServer
+	vnetv1.UnimplementedRecordServiceServer
 	vnetv1.UnimplementedEventServiceServer
 	vnetv1.UnimplementedSystemServiceServer
 }
@@ -88,6 +89,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 	vnetv1.RegisterNetworkServiceServer(g, s)
 	vnetv1.RegisterPortServiceServer(g, s)
 	vnetv1.RegisterLeaseServiceServer(g, s)
+	vnetv1.RegisterRecordServiceServer(g, s)
 	vnetv1.RegisterEventServiceServer(g, s)
 	vnetv1.RegisterSystemServiceServer(g, s)
 	healthpb.RegisterHealthServer(g, s.health)
@@ -105,7 +107,7 @@ func stopSoon(g *grpc.Server) {
 
 // reads are the methods that everybody may call.
 var reads = map[string]bool{
-	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "Watch": true, "GetStatus": true,
+	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "Watch": true, "GetStatus": true,
 	"Check": true, "List": true, "ServerReflectionInfo": true,
 }
 

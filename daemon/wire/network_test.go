@@ -53,6 +53,8 @@ func full() netdrv.Network {
 				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
 				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
 			},
+			Records: []netdrv.Record{{Name: "www", Type: "A", Value: "192.168.10.11", TTL: 5 * time.Minute}},
+			Peers:   []string{"office"},
 		},
 		NAT: netdrv.NATOptions{
 			Ports:     netdrv.PortRange{Start: 2000, End: 3000},

@@ -120,6 +120,17 @@ func (r *reader) dns(path string, p *vnetv1.DNS) netdrv.DNS {
 		Domain:     strings.TrimSuffix(p.GetDomain(), "."),
 		LocalOnly:  choice(p.LocalOnly),
 		Forwarders: each(path+".forwarders", p.GetForwarders(), r.forwarder),
+		Records:    each(path+".records", p.GetRecords(), r.record),
+		Peers:      p.GetPeers(),
+	}
+}
+
+func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
+	return netdrv.Record{
+		Name:  p.GetName(),
+		Type:  strings.ToUpper(p.GetType()),
+		Value: p.GetValue(),
+		TTL:   r.duration(path+".ttl", p.GetTtl()),
 	}
 }
 

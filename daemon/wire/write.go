@@ -72,11 +72,19 @@ func toDirect(d netdrv.Direct) *vnetv1.Direct {
 }
 
 func toDNS(d netdrv.DNS) *vnetv1.DNS {
-	p := &vnetv1.DNS{Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly)}
+	p := &vnetv1.DNS{Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly), Peers: d.Peers}
 	for _, f := range d.Forwarders {
 		p.Forwarders = append(p.Forwarders, toForwarder(f))
 	}
+	for _, r := range d.Records {
+		p.Records = append(p.Records, ToRecord(r))
+	}
 	return some(p)
+}
+
+// ToRecord writes a record of a definition.
+func ToRecord(r netdrv.Record) *vnetv1.Record {
+	return &vnetv1.Record{Name: r.Name, Type: r.Type, Value: r.Value, Ttl: toDuration(r.TTL)}
 }
 
 func optional(c netdrv.Choice) *bool {

@@ -98,7 +98,9 @@ func parse(r Record, domain []byte) (p parsed, field string, err error) {
 	if p.data, err = rdata(r.Value, typ, domain); err != nil {
 		return p, "value", err
 	}
-	p.target = target(typ, p.data)
+	if p.target, ok = target(typ, p.data); !ok {
+		return p, "value", notParsed(r.Value, typ, nil)
+	}
 	if doubled(p.target, domain) {
 		return p, "value", fmt.Errorf("%q has the domain already: end it with a dot, or leave the domain out", r.Value)
 	}
@@ -211,6 +213,9 @@ func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 	if typ == dns.TypeTXT && !strings.Contains(value, `"`) {
 		return text(value), nil
 	}
+	if c, ok := layout(value); ok {
+		return nil, fmt.Errorf("%q has a %q, which is for zone files of many lines; leave it out, or put it in quotes", value, c)
+	}
 	z := dns.NewZoneParser(strings.NewReader(". 60 IN "+dns.TypeToString[typ]+" "+value), presentation(domain), "")
 	rr, ok := z.Next()
 	if !ok {
@@ -223,6 +228,23 @@ func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 		return nil, notParsed(value, typ, err)
 	}
 	return slices.Clone(packed[fixed:end]), nil
+}
+
+// layout returns the first of a value's marks of RFC 1035 §5.1 that only lay out
+// a file: parentheses, and the semicolon before a comment.
+func layout(value string) (mark byte, found bool) {
+	quoted := false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == '(' || c == ')' || c == ';'):
+			return c, true
+		}
+	}
+	return 0, false
 }
 
 // text makes character strings of at most 255 octets (RFC 1035 §3.3.14) of one
@@ -254,20 +276,23 @@ func notParsed(value string, typ uint16, err error) error {
 	return why
 }
 
-// target is the name at the end of rdata that servers look up further.
-func target(typ uint16, data []byte) []byte {
-	at := map[uint16]int{dns.TypeCNAME: 0, dns.TypePTR: 0, dns.TypeMX: 2, dns.TypeSRV: 6}
-	off, ok := at[typ]
-	if !ok {
-		return nil
+// target is the name at the end of rdata that servers look up further; false if
+// there has to be one, and is none.
+func target(typ uint16, data []byte) (name []byte, ok bool) {
+	off, leads := map[uint16]int{dns.TypeCNAME: 0, dns.TypePTR: 0, dns.TypeMX: 2, dns.TypeSRV: 6}[typ]
+	if !leads {
+		return nil, true
 	}
-	name := slices.Clone(data[off:])
+	if _, end, err := dns.UnpackDomainName(data, off); err != nil || end != len(data) {
+		return nil, false
+	}
+	name = slices.Clone(data[off:])
 	for i, c := range name { // octets, not characters; length octets are below 64, and no letters
 		if c-'A' < 26 {
 			name[i] = c | 0x20
 		}
 	}
-	return name
+	return name, true
 }
 
 // presentation writes a name in wire form as zone files do, with a final dot.

@@ -251,7 +251,8 @@ func TestCheck(t *testing.T) {
 		{recs("www CAA 0 issue"), []string{"is not flags, tag and value"}},
 		{recs("www CNAME a..b"), []string{"is not a name"}},
 		{recs("www CNAME a b"), []string{"is not a name"}},
-		{recs("www A 10.0.0.1 ) ("), []string{"is not an IPv4"}},
+		{recs("www A 10.0.0.1 ) (", "m MX ()", "p MX 10 mail ; a comment"), []string{"has a ')'", "has a '('", "has a ';'"}},
+		{recs(`t TXT "a;(b)" c\;`), nil},
 		{recs("www A $GENERATE"), []string{"is not an IPv4"}},
 		{[]Record{{Name: "www", Type: "TXT", Value: "a\nmore. 60 IN A 10.0.0.1"}}, []string{"has a control character"}},
 		{[]Record{{Name: "www", Type: "TXT", Value: long}}, []string{"is 4097 characters long"}},
@@ -451,7 +452,7 @@ func TestFits(t *testing.T) {
 // it is one record, which comes back in an answer as it was given.
 func FuzzRecord(f *testing.F) {
 	for _, r := range append(recs("www A 10.0.0.1", "*.x SRV 0 5 389 dc1", `@ TXT "a\034b" c`, "a CAA 0 issue ca", "192.168.10.9 PTR x",
-		"h HTTPS 1 . alpn=h2 ipv4hint=10.0.0.1", "s SSHFP 4 2 00ff", `g A \# 4 0a000001`, "p MX ( 10 mail )", "t TXT a ; b", "$GENERATE CNAME $ORIGIN"),
+		"h HTTPS 1 . alpn=h2 ipv4hint=10.0.0.1", "s SSHFP 4 2 00ff", `g A \# 4 0a000001`, "t TXT a ; b", "$GENERATE CNAME $ORIGIN"),
 		Record{Name: "n", Type: "TXT", Value: "a\n$INCLUDE /etc/passwd"}) {
 		f.Add(r.Name, r.Type, r.Value, int64(r.TTL))
 	}
