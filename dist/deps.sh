@@ -20,6 +20,8 @@ test)
 	need dbus-daemon dbus-daemon
 	need tcpdump tcpdump
 	need bind9-dnsutils dig
+	need knot-dnsutils kdig
+	need ldnsutils drill
 	need iputils-ping ping
 	need curl curl
 	need util-linux unshare

@@ -26,6 +26,8 @@
 // # What is answered how
 //
 //	own names, reverse names of own subnets    AA; NXDOMAIN and NODATA with SOA
+//	those of Peers                             the same
+//	aliases of names outside                   AA; with what the target is answered with
 //	names of one label                         ours; never forwarded (NXDOMAIN)
 //	localhost, invalid, onion, private reverse local (package zone), unless a forwarder names their domain
 //	type ANY                                   one HINFO record (RFC 8482)

@@ -76,6 +76,14 @@ func TestValidate(t *testing.T) {
 		"forwarding to oneself": {func(n *Network) {
 			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("192.168.10.1:53")}}
 		}, []string{"queries would loop"}},
+		"records without a server": {func(n *Network) {
+			n.Mode, n.Subnets, n.NAT = Isolated, nil, NATOptions{}
+			n.DNS.Records, n.DNS.Peers = []Record{{"www", "A", "10.0.0.1", 0}}, []string{"office"}
+		}, []string{"dns.records: would be answered by nobody", "dns.peers: would be answered by nobody"}},
+		"peers that are none": {func(n *Network) {
+			n.DNS.Peers = []string{"office", "a b", "lab", "office"}
+		}, []string{`dns.peers[1]: "a b" is not the name of a network`, "dns.peers[2]: lab is this network itself", "dns.peers[3]: office is given already in dns.peers[0]"}},
+		"too many peers":               {func(n *Network) { n.DNS.Peers = make([]string, 65) }, []string{"dns.peers: are 65 networks; at most 64"}},
 		"nat ports on a routed one":    {func(n *Network) { n.Mode, n.NAT.Ports = Route, PortRange{1, 2} }, []string{"nat: is for mode nat"}},
 		"everything wrong is reported": {func(n *Network) { n.Name, n.Mode, n.Bridge.Name, n.DNS.Domain = "", 0, "", "-" }, []string{"name", "mode", "bridge.name", "dns.domain"}},
 	} {
@@ -116,6 +124,38 @@ func TestConflicts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines(Conflicts(&n, []Network{o}))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDomainConflicts(t *testing.T) {
+	n, o := lab(), Network{Name: "office", DNS: DNS{Domain: "LAB.test"}}
+	if got := Conflicts(&n, []Network{o}); got != nil {
+		t.Errorf("two strangers with one domain: %v", got)
+	}
+	n.DNS.Peers = []string{"office"}
+	if got := lines(Conflicts(&n, []Network{o})); len(got) != 1 || !strings.Contains(got[0], "dns.domain: lab.test is the domain of its peer office") {
+		t.Errorf("got %q", got)
+	}
+	if got := lines(Conflicts(&o, []Network{n})); len(got) != 1 || !strings.Contains(got[0], "dns.domain: LAB.test is the domain of network lab, too, which names this one") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMayName(t *testing.T) {
+	for _, c := range []struct{ named, back, reach, want bool }{
+		{false, false, true, false}, {false, true, true, false},
+		{true, false, false, false}, {true, false, true, true}, {true, true, false, true},
+	} {
+		n, o := Network{Name: "n"}, Network{Name: "o"}
+		if c.named {
+			n.DNS.Peers = []string{"o"}
+		}
+		if c.back {
+			o.DNS.Peers = []string{"n"}
+		}
+		if got := MayName(&n, &o, c.reach); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 
