@@ -32,9 +32,12 @@ func aliases(t *testing.T, listen string, change func(*Config)) (at string, up *
 		Network: "lab", Interface: "lo", Listen: []netip.Addr{addr(listen)}, Port: 5399, Domain: "lab.test", Forward: true,
 		Forwarders: []Forwarder{{Address: mustAddrPort(up.addr)}},
 		Records: []Record{
-			{Name: "out", Type: "CNAME", Value: "WWW.example.org."}, {Name: "far", Type: "CNAME", Value: "out"},
-			{Name: "none", Type: "CNAME", Value: "none.example.org."}, {Name: "big", Type: "CNAME", Value: "big.example.org."},
-			{Name: "broken", Type: "CNAME", Value: "broken.example.org."}, {Name: "hidden", Type: "CNAME", Value: "abc.onion."},
+			{Name: "out", Type: "CNAME", Value: "WWW.example.org."},
+			{Name: "far", Type: "CNAME", Value: "out"},
+			{Name: "none", Type: "CNAME", Value: "none.example.org."},
+			{Name: "big", Type: "CNAME", Value: "big.example.org."},
+			{Name: "broken", Type: "CNAME", Value: "broken.example.org."},
+			{Name: "hidden", Type: "CNAME", Value: "abc.onion."},
 			{Name: "*.any", Type: "CNAME", Value: "www.example.org."},
 		},
 	}

@@ -143,8 +143,11 @@ func TestDomainConflicts(t *testing.T) {
 
 func TestMayName(t *testing.T) {
 	for _, c := range []struct{ named, back, reach, want bool }{
-		{false, false, true, false}, {false, true, true, false},
-		{true, false, false, false}, {true, false, true, true}, {true, true, false, true},
+		{false, false, true, false},
+		{false, true, true, false},
+		{true, false, false, false},
+		{true, false, true, true},
+		{true, true, false, true},
 	} {
 		n, o := Network{Name: "n"}, Network{Name: "o"}
 		if c.named {

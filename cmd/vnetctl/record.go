@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (t *tool) recordAdd() *cobra.Command {
   vnetctl record add lab _ldap._tcp SRV 0 5 389 dc1
   vnetctl record add lab @ TXT "v=spf1 -all"
   vnetctl record add lab 10.20.0.10 PTR www`,
-		Args: cobra.MinimumNArgs(4), ValidArgsFunction: t.completeFirst,
+		Args: words(4), ValidArgsFunction: t.completeFirst,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
 			r := &vnetv1.Record{Name: args[1], Type: strings.ToUpper(args[2]), Value: strings.Join(args[3:], " ")}
 			if ttl != 0 {
@@ -74,7 +75,7 @@ func (t *tool) recordDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NETWORK NAME [TYPE [VALUE...]]", Aliases: []string{"rm"},
 		Short: "Remove records from a network's definition: all of a name, or those of a type, or one",
-		Args:  cobra.MinimumNArgs(2), ValidArgsFunction: t.completeRecords,
+		Args:  words(2), ValidArgsFunction: t.completeRecords,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
 			req := &vnetv1.DeleteRecordRequest{Network: args[0], Name: args[1], Type: first(args[2:])}
 			if len(args) > 3 {
@@ -86,6 +87,16 @@ func (t *tool) recordDelete() *cobra.Command {
 			}
 			return err
 		}),
+	}
+}
+
+// words wants at least n of them, and says which there are.
+func words(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return fmt.Errorf("%s: too few words; write %s", cmd.CommandPath(), cmd.UseLine())
+		}
+		return nil
 	}
 }
 

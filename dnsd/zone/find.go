@@ -8,13 +8,12 @@ import (
 
 // A match is what is known of a name.
 type match struct {
-	is     standing
-	sets   []rrset
-	addrs  []netip.Addr // live ones
-	apex   int          // where in the name its zone begins
-	top    bool         // that is where it begins
-	soa    []byte       // of its zone
-	server []byte
+	zone  *Zone
+	is    standing
+	top   bool // the zone begins with it
+	apex  int  // where in the name the zone begins
+	sets  []rrset
+	addrs []netip.Addr // live ones
 }
 
 // A standing says whose a name is.
@@ -67,32 +66,39 @@ func (z *Zone) find(name []byte, typ uint16) match {
 // own looks a name up in this zone only: exact names first, then live ones,
 // then wildcards.
 func (z *Zone) own(name []byte, typ uint16) match {
-	m := match{soa: z.soa, server: z.server}
-	off, inside := wire.Under(name, z.domain)
-	single := !inside && name[0] != 0 && name[1+name[0]] == 0
-	if single && ofTopLevel(typ) {
-		return m
-	}
+	single := name[0] != 0 && name[1+name[0]] == 0
 	if n := z.nodes[string(name)]; n != nil && (!z.shared || n.speaks(typ)) {
-		m.is, m.sets, m.apex, m.top = here, n.sets, n.apex, n.top
-		return m
+		if single && !n.top && ofTopLevel(typ) {
+			return match{zone: z}
+		}
+		return match{zone: z, is: here, sets: n.sets, apex: n.apex, top: n.top}
 	}
-	if m.apex = off; !inside {
-		m.apex = 0
+	off, inside := wire.Under(name, z.domain)
+	if !inside {
+		return z.outside(name, typ, single)
 	}
-	if single || inside && 1+int(name[0]) == off {
+	m := match{zone: z, apex: off}
+	if 1+int(name[0]) == off {
 		if m.addrs = z.lookup(name); len(m.addrs) > 0 {
 			m.is = here
 			return m
 		}
 	}
-	if !inside {
-		return m
-	}
 	if n := z.wildcard(name, off); n != nil {
 		m.is, m.sets = here, n.sets
 	} else if !z.shared {
 		m.is = missing
+	}
+	return m
+}
+
+// outside looks up a name that is not in the domain: of one label, perhaps.
+func (z *Zone) outside(name []byte, typ uint16, single bool) match {
+	m := match{zone: z}
+	if single && !ofTopLevel(typ) {
+		if m.addrs = z.lookup(name); len(m.addrs) > 0 {
+			m.is = here
+		}
 	}
 	return m
 }

@@ -40,7 +40,7 @@ func (z *Zone) backward(buf []byte, q *wire.Query) ([]byte, bool) {
 func (z *Zone) reverseReply(buf []byte, q *wire.Query, rev *reversed, subnet netip.Prefix) []byte {
 	// Where a subnet ends within a label its zones are one label longer.
 	depth := (subnet.Bits() + rev.step - 1) / rev.step
-	m := match{is: here, apex: int(rev.starts[depth]), soa: z.soa, server: z.server}
+	m := match{zone: z, is: here, apex: int(rev.starts[depth])}
 	switch {
 	case !rev.exact:
 		m.is = missing

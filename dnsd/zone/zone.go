@@ -166,15 +166,15 @@ func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
 		z.set(r, q, rrs, owner)
 		return
 	case m.top && q.Type == wire.TypeSOA:
-		r.Answer(owner, wire.TypeSOA, NegativeTTL, m.soa)
+		r.Answer(owner, wire.TypeSOA, NegativeTTL, m.zone.soa)
 		return
 	case m.top && q.Type == wire.TypeNS:
-		r.Answer(owner, wire.TypeNS, StaticTTL, m.server)
+		r.Answer(owner, wire.TypeNS, StaticTTL, m.zone.server)
 		return
 	case addresses(r, owner, q.Type, m.addrs):
 		return
 	}
-	r.Authority(owner+m.apex, wire.TypeSOA, NegativeTTL, m.soa)
+	r.Authority(owner+m.apex, wire.TypeSOA, NegativeTTL, m.zone.soa)
 }
 
 // set adds all records of a set. Several addresses take turns in being the
