@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
@@ -71,6 +70,8 @@ type builder struct {
 	Zone
 	errs    []error
 	given   []parsed        // records, in their order
+	names   map[string]*has // of records, by parsed.name
+	said    map[string]int  // indexes of records, by parsed.key
 	claimed map[string]bool // names whose addresses are the records' business
 }
 
@@ -222,114 +223,6 @@ func soa(server, domain []byte) []byte {
 	}
 	b = append(b, domain...)
 	return append(b, 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 2, 88, 0, 1, 81, 128, 0, 0, 0, NegativeTTL)
-}
-
-// records adds those that can be served, and complains about the others.
-func (b *builder) records(list []Record) {
-	if len(list) > MaxRecords {
-		b.wrong(MaxRecords, "", "is one too many: a network has at most %d", MaxRecords)
-		return
-	}
-	at := map[string][]int{} // indexes in given, by owner
-	index := make([]int, 0, len(list))
-	for i, r := range list {
-		p, field, err := parse(r, b.domain)
-		if err != nil {
-			b.wrong(i, field, "%s", err)
-			continue
-		}
-		key := string(p.owner) + p.addr.String()
-		if !b.fits(i, &p, at[key], index) {
-			continue
-		}
-		at[key] = append(at[key], len(b.given))
-		b.given, index = append(b.given, p), append(index, i)
-		b.take(&p)
-	}
-	for i := range b.given {
-		b.followAlias(index[i], &b.given[i])
-	}
-}
-
-// fits compares a record with those that its name has already.
-func (b *builder) fits(i int, p *parsed, others, index []int) bool {
-	size := len(p.data)
-	for _, j := range others {
-		o := &b.given[j]
-		switch {
-		case p.same(o):
-			b.wrong(i, "", "is given already in records[%d]", index[j])
-			return false
-		case p.typ == wire.TypeCNAME || o.typ == wire.TypeCNAME:
-			b.wrong(i, "name", "%s is in records[%d], too, and a CNAME stands alone (RFC 1034 section 3.6.2)", presentation(p.owner), index[j])
-			return false
-		case p.typ == o.typ:
-			size += len(o.data)
-		}
-	}
-	switch _, ours := covering(b.reverse, netip.PrefixFrom(p.addr, p.addr.BitLen())); {
-	case size > maxSet:
-		b.wrong(i, "value", "makes the name's records of this type larger than %d KiB, which one answer cannot hold", maxSet>>10)
-	case p.addr.IsValid() && !ours:
-		b.wrong(i, "name", "%s is in none of the network's subnets", p.addr)
-	case p.typ == wire.TypeCNAME && string(p.owner) == string(b.domain):
-		b.wrong(i, "name", "is the domain itself, which has records of its own (SOA, NS) and cannot be an alias; give it addresses")
-	default:
-		return true
-	}
-	return false
-}
-
-// take puts a record where it is looked for.
-func (b *builder) take(p *parsed) {
-	if p.addr.IsValid() {
-		s := b.ptr[p.addr]
-		if s == nil {
-			s = &rrset{typ: p.typ, ttl: p.ttl}
-			b.ptr[p.addr] = s
-		}
-		s.ttl, s.records = min(s.ttl, p.ttl), append(s.records, p.record)
-		return
-	}
-	apex, _ := wire.Under(p.owner, b.domain)
-	b.node(p.owner, apex).put(p.typ, p.ttl, p.record)
-	b.between(p.owner, apex)
-	b.wild = b.wild || p.owner[1] == '*'
-	switch p.typ {
-	case wire.TypeA, wire.TypeAAAA, wire.TypeCNAME:
-		b.claimed[string(p.owner)] = true
-	}
-}
-
-// followAlias complains about aliases that lead back to themselves, or too far.
-// Live names, which are not known here, can only end a chain.
-func (b *builder) followAlias(i int, p *parsed) {
-	if p.typ != wire.TypeCNAME {
-		return
-	}
-	static := b.Zone
-	static.live = nil
-	way := []string{presentation(p.owner)}
-	for next := p.target; ; {
-		way = append(way, presentation(next))
-		m := static.own(next, wire.TypeA)
-		alias := m.alias(wire.TypeA)
-		switch {
-		case alias == nil:
-			return
-		case slices.Contains(way[:len(way)-1], way[len(way)-1]):
-			b.wrong(i, "value", "leads in a circle: %s", strings.Join(way, " → "))
-			return
-		case len(way) > maxChain:
-			b.wrong(i, "value", "leads on for more than %d names: %s", maxChain, strings.Join(way, " → "))
-			return
-		}
-		next = alias.records[0].target
-	}
-}
-
-func (b *builder) wrong(i int, field, format string, args ...any) {
-	b.errs = append(b.errs, &Problem{i, field, fmt.Sprintf(format, args...)})
 }
 
 // leadsOut reports whether there is an alias of a name outside.

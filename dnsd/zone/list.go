@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"iter"
@@ -122,5 +121,5 @@ func Fits(domain string, r, pattern Record) bool {
 	}
 	a, _, errA := parse(r, wired)
 	b, _, errB := parse(like, wired)
-	return errA == nil && errB == nil && bytes.Equal(a.owner, b.owner) && a.addr == b.addr && a.same(&b)
+	return errA == nil && errB == nil && a.key() == b.key()
 }

@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -107,11 +106,18 @@ func parse(r Record, domain []byte) (p parsed, field string, err error) {
 	return p, "", nil
 }
 
-// same reports whether two records say the same; letters of names do not matter.
-func (p *parsed) same(o *parsed) bool {
-	head, oHead := len(p.data)-len(p.target), len(o.data)-len(o.target)
-	return p.typ == o.typ && p.addr == o.addr && bytes.Equal(p.owner, o.owner) &&
-		bytes.Equal(p.data[:head], o.data[:oHead]) && bytes.Equal(p.target, o.target)
+// name is equal for records of one name.
+func (p *parsed) name() string {
+	if p.addr.IsValid() {
+		return p.addr.String()
+	}
+	return string(p.owner)
+}
+
+// key is equal for records that say the same; letters of names do not matter.
+func (p *parsed) key() string {
+	head := p.data[:len(p.data)-len(p.target)]
+	return fmt.Sprintf("%s %d %s%s", p.name(), p.typ, head, p.target)
 }
 
 // reverseOwner reads the name of a PTR record that stands for an address.
@@ -210,6 +216,9 @@ func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 	if i := strings.IndexFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }); i >= 0 {
 		return nil, fmt.Errorf("%q has a control character; write it as \\DDD, in quotes", value)
 	}
+	if typ == dns.TypeA || typ == dns.TypeAAAA {
+		return address(value, typ)
+	}
 	if typ == dns.TypeTXT && !strings.Contains(value, `"`) {
 		return text(value), nil
 	}
@@ -221,7 +230,7 @@ func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 	if !ok {
 		return nil, notParsed(value, typ, z.Err())
 	}
-	packed := make([]byte, wire.MaxMessage)
+	packed := make([]byte, dns.Len(rr))
 	end, err := dns.PackRR(rr, packed, 0, nil, false)
 	const fixed = 11 // the root as owner, type, class, TTL, length
 	if err != nil || end <= fixed {
@@ -245,6 +254,15 @@ func layout(value string) (mark byte, found bool) {
 		}
 	}
 	return 0, false
+}
+
+// address reads the value of an A or AAAA record.
+func address(value string, typ uint16) ([]byte, error) {
+	a, err := netip.ParseAddr(value)
+	if err != nil || a.Zone() != "" || a.Is4() != (typ == dns.TypeA) || a.Is4In6() {
+		return nil, notParsed(value, typ, nil)
+	}
+	return a.AsSlice(), nil
 }
 
 // text makes character strings of at most 255 octets (RFC 1035 §3.3.14) of one

@@ -251,7 +251,7 @@ func TestCheck(t *testing.T) {
 		{recs("www CAA 0 issue"), []string{"is not flags, tag and value"}},
 		{recs("www CNAME a..b"), []string{"is not a name"}},
 		{recs("www CNAME a b"), []string{"is not a name"}},
-		{recs("www A 10.0.0.1 ) (", "m MX ()", "p MX 10 mail ; a comment"), []string{"has a ')'", "has a '('", "has a ';'"}},
+		{recs("www MX 10 a )", "m MX ()", "p MX 10 mail ; a comment"), []string{"has a ')'", "has a '('", "has a ';'"}},
 		{recs(`t TXT "a;(b)" c\;`), nil},
 		{recs("www A $GENERATE"), []string{"is not an IPv4"}},
 		{[]Record{{Name: "www", Type: "TXT", Value: "a\nmore. 60 IN A 10.0.0.1"}}, []string{"has a control character"}},

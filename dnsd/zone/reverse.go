@@ -68,7 +68,7 @@ func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, m match) []by
 		}
 		z.end(&r, q, m, 0)
 	case s != nil:
-		z.set(&r, q, s, 0)
+		z.answers(&r, q, s, 0)
 	default:
 		r.Answer(0, wire.TypePTR, LiveTTL, live)
 	}

@@ -163,7 +163,7 @@ func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
 		r.Answer(owner, wire.TypeHINFO, m.ttl(), minimal)
 		return
 	case rrs != nil:
-		z.set(r, q, rrs, owner)
+		z.answers(r, q, rrs, owner)
 		return
 	case m.top && q.Type == wire.TypeSOA:
 		r.Answer(owner, wire.TypeSOA, NegativeTTL, m.zone.soa)
@@ -177,9 +177,9 @@ func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
 	r.Authority(owner+m.apex, wire.TypeSOA, NegativeTTL, m.zone.soa)
 }
 
-// set adds all records of a set. Several addresses take turns in being the
+// answers adds all records of a set. Several addresses take turns in being the
 // first, by the query's id, which costs no memory of who had which.
-func (z *Zone) set(r *wire.Reply, q *wire.Query, s *rrset, owner int) {
+func (z *Zone) answers(r *wire.Reply, q *wire.Query, s *rrset, owner int) {
 	first, n := 0, len(s.records)
 	if n > 1 && (s.typ == wire.TypeA || s.typ == wire.TypeAAAA) {
 		first = int(q.ID) % n
