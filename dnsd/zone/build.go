@@ -62,7 +62,8 @@ func build(cfg Config, flags uint16) (*Zone, []error) {
 	}
 	b.pointers()
 	b.bare()
-	return &b.Zone, b.errs
+	z := b.Zone // without what it was built with
+	return &z, b.errs
 }
 
 // A builder collects errors while it fills a Zone.

@@ -14,12 +14,12 @@ import (
 )
 
 // Bounds of what records may be. A set has to fit into one message over TCP,
-// with room for names that are longer there than here.
+// behind a question and a chain of aliases.
 const (
 	MaxRecords = 10_000
 	MaxValue   = 4096 // characters
 	MaxTTL     = 7 * 24 * time.Hour
-	maxSet     = 32 << 10 // octets of rdata
+	maxSet     = 48 << 10 // octets in a message
 )
 
 // A Record is one of a zone's own records, as a zone file has it.

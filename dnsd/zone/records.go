@@ -36,7 +36,7 @@ func (b *builder) records(list []Record) {
 // has is what a name has of records so far.
 type has struct {
 	alias, other int            // one of its CNAMEs, and one of its other records; -1 is none
-	octets       map[uint16]int // of rdata, by type
+	octets       map[uint16]int // in a message, by type
 }
 
 // fits reports whether a record can be served beside those of its name.
@@ -68,7 +68,8 @@ func (b *builder) beside(i int, p *parsed) (field, why string) {
 	} else {
 		h.other = i
 	}
-	h.octets[p.typ] += len(p.data)
+	const fixed = 12 // a pointer to the owner, type, class, TTL, length
+	h.octets[p.typ] += fixed + len(p.data)
 	switch {
 	case alone >= 0:
 		return "name", fmt.Sprintf("%s is in records[%d], too, and a CNAME stands alone (RFC 1034 section 3.6.2)", presentation(p.owner), alone)

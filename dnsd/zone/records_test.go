@@ -234,6 +234,29 @@ func TestLargeSets(t *testing.T) {
 	}
 }
 
+// The largest set that is taken fits into one message, behind the longest chain.
+func TestLargestSet(t *testing.T) {
+	cfg := config()
+	for i := range maxSet / 16 {
+		cfg.Records = append(cfg.Records, rec(fmt.Sprintf("c8 A 10.0.%d.%d", i/250, i%250)))
+	}
+	for i := range 8 {
+		cfg.Records = append(cfg.Records, rec(fmt.Sprintf("c%d CNAME c%d", i, i+1)))
+	}
+	z, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := ask(t, func(buf []byte, q *wire.Query) ([]byte, bool) { q.Max = wire.MaxMessage; return z.Answer(buf, q) }, "c1.lab.test.", dns.TypeA)
+	if m.Truncated || len(m.Answer) != maxSet/16+7 {
+		t.Errorf("%d answers, truncated %v", len(m.Answer), m.Truncated)
+	}
+	cfg.Records = append(cfg.Records, rec("c8 A 10.9.9.9"))
+	if got := Check(cfg); len(got) != 1 || !strings.Contains(got[0].Error(), "larger than 48 KiB") {
+		t.Errorf("one more: %v", got)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	long := strings.Repeat("x", 4097)
 	for _, c := range []struct {
