@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -63,7 +64,7 @@ func exchange(t testing.TB, network, at, name string, qtype uint16, change func(
 	if change != nil {
 		change(m)
 	}
-	reply, _, err := (&dns.Client{Net: network}).Exchange(m, at)
+	reply, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).Exchange(m, at)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -147,7 +148,7 @@ func TestHundredAskForAnAlias(t *testing.T) {
 	answers := make(chan string, 100)
 	for range cap(answers) {
 		wg.Go(func() {
-			m, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion("out.lab.test.", dns.TypeA), at)
+			m, _, err := (&dns.Client{Timeout: 10 * time.Second}).Exchange(new(dns.Msg).SetQuestion("out.lab.test.", dns.TypeA), at)
 			if err != nil {
 				answers <- err.Error()
 				return
