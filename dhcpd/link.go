@@ -28,6 +28,8 @@ type link struct {
 	ifi     *net.Interface
 	server  netip.Prefix
 	conn    *packet.Conn // IPv4 frames to port 67
+	in      *inbox       // of conn
+	out     *outbox      // of conn
 	arp     *packet.Conn // ARP replies
 	sink    net.PacketConn
 	closed  chan struct{}
@@ -45,6 +47,12 @@ func openLink(cfg Config, ifi *net.Interface, log *slog.Logger) (*link, error) {
 	var err error
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
+	}
+	if l.in, err = newInbox(l.conn); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	if l.out, err = newOutbox(l.conn); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.arp, err = packet.Listen(ifi, packet.Raw, etherARP, &packet.Config{Filter: arpReplyFilter}); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
@@ -72,6 +80,7 @@ func (l *link) configure(sub *v4.Subnet) {
 // start begins to serve, until the link is closed.
 func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { l.serve(ctx) })
+	wg.Go(func() { l.out.run(l.closed) })
 	wg.Go(func() { l.listenARP(ctx) })
 }
 
@@ -91,16 +100,17 @@ func (l *link) close() {
 
 // serve answers until the link is closed.
 func (l *link) serve(ctx context.Context) {
-	buf := make([]byte, 65536)
 	for {
-		n, _, err := l.conn.ReadFrom(buf)
+		n, err := l.in.next(true)
 		if err != nil {
 			if rest(ctx, l.closed, l.log, err) {
 				continue
 			}
 			return
 		}
-		l.handle(buf[:n])
+		for i := range n {
+			l.handle(l.in.frame(i))
+		}
 	}
 }
 
@@ -161,27 +171,22 @@ func (l *link) answer(req *v4.Request, now time.Time) {
 	}
 	frame := l.replyFrame(sub, req, &d)
 	if !d.Bind {
-		l.send(frame)
+		l.out.put(frame)
 		return
 	}
 	d.Lease.Network = l.network
-	l.table.Bind(d.Lease, func(err error) { l.bound(frame, &d, err) })
+	addr, mac := d.Address, req.MAC
+	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
 }
 
 // bound sends the ACK of a lease that is on stable storage. A client that
 // merely extends what it has is not cut off by a full disk.
-func (l *link) bound(frame []byte, d *v4.Decision, err error) {
+func (l *link) bound(frame []byte, addr netip.Addr, mac lease.MAC, err error) {
 	if err != nil && !errors.Is(err, lease.ErrNotExtended) {
-		l.log.Error("lease not given", "addr", d.Address, "mac", d.Lease.MAC, "err", err)
+		l.log.Error("lease not given", "addr", addr, "mac", mac, "err", err)
 		return
 	}
-	l.send(frame)
-}
-
-func (l *link) send(frame []byte) {
-	if _, err := l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
-		l.log.Debug("DHCP reply not sent", "err", err)
-	}
+	l.out.put(frame)
 }
 
 func (l *link) replyFrame(sub *v4.Subnet, req *v4.Request, d *v4.Decision) []byte {

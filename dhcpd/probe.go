@@ -70,7 +70,7 @@ func (l *link) free(addr netip.Addr, p *probe) {
 	l.pool.Vouch(p.req.MAC, addr)
 	sub := l.pool.Subnet()
 	l.mu.Unlock()
-	l.send(l.replyFrame(sub, &p.req, &p.d))
+	l.out.put(l.replyFrame(sub, &p.req, &p.d))
 }
 
 // listenARP hears who claims an address that is about to be offered.
