@@ -36,6 +36,9 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
 			}
+			if !d.events.Watched() {
+				continue
+			}
 			d.events.Publish(&vnetv1.WatchResponse{
 				Type: leaseEvents[e.Kind], Time: timestamppb.Now(), Lease: rpc.LeaseProto(e.Lease),
 			})
