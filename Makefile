@@ -42,8 +42,9 @@ unit: ## what needs neither root nor clients
 race: ## the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
 
-bench: bench-deps ## speed beside dnsmasq, in one run (root)
-	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 20m -run TestCompare ./daemon/bench -v | grep -v "^=== \|^--- \|^PASS"
+BENCH ?= .
+bench: bench-deps ## speed beside the peers, in one run; BENCH=dhcp, dns, network, scale or forwarding for one (root)
+	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 60m -run '(?i)^Test$(BENCH)' ./daemon/bench -v | grep -v '^=== \|^ *--- \|^PASS'
 
 boot-test: build ## the units in real machines: systemd of Debian 12 and 13, in nspawn (root)
 	dist/boot-test.sh

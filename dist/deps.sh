@@ -37,6 +37,9 @@ test)
 	;;
 bench)
 	need dnsperf dnsperf
+	need kea-dhcp4-server kea-dhcp4
+	need kea-admin perfdhcp
+	need unbound unbound
 	;;
 esac
 [ -n "$want" ] || exit 0
