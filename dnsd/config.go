@@ -24,6 +24,10 @@ type Config struct {
 	Shared     bool           // what Domain lacks here is forwarded, as any name
 	Forward    bool           // false: nothing is sent upstream
 	Forwarders []Forwarder    // who is asked for what; what none covers goes to the host's servers
+
+	// RebindProtection refuses what comes from upstream and names private
+	// addresses, unless a forwarder names a domain that the question is in.
+	RebindProtection bool
 }
 
 // A Host is a static name; see [zone.Host].
@@ -33,10 +37,12 @@ type Host = zone.Host
 type Names = zone.Names
 
 // A Forwarder answers for the names at and below a domain; "" is everything,
-// in place of the host's servers. Several for one domain are tried in order.
+// in place of the host's servers. Several for one domain stand in for each
+// other: the first is asked while it answers.
 type Forwarder struct {
 	Domain  string
-	Address netip.AddrPort // port 0 is 53
+	Address netip.AddrPort // port 0 is 53, or 853 with TLS
+	TLS     string         // ask over TLS, whoever has a certificate for this name; "" is without
 }
 
 // validate finds what would not show as a socket's or a zone's error.
@@ -83,8 +89,11 @@ func (c *Config) rules() []forward.Rule {
 		server := f.Address
 		if server.IsValid() && server.Port() == 0 {
 			server = netip.AddrPortFrom(server.Addr(), forward.DefaultPort)
+			if f.TLS != "" {
+				server = netip.AddrPortFrom(server.Addr(), forward.DefaultTLSPort)
+			}
 		}
-		rules = append(rules, forward.Rule{Domain: f.Domain, Server: server})
+		rules = append(rules, forward.Rule{Domain: f.Domain, Server: server, TLS: f.TLS})
 	}
 	return rules
 }

@@ -102,7 +102,7 @@ func (s *Server) service(cfg *Config) (*service, error) {
 	}
 	svc := &service{zone: z}
 	if cfg.Forward {
-		svc.resolver, err = s.pool.Resolver(cfg.rules())
+		svc.resolver, err = s.pool.Resolver(cfg.rules(), forward.Policy{NoPrivate: cfg.RebindProtection})
 	}
 	return svc, err
 }

@@ -76,6 +76,9 @@ func TestValidate(t *testing.T) {
 		"forwarding to oneself": {func(n *Network) {
 			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("192.168.10.1:53")}}
 		}, []string{"queries would loop"}},
+		"forwarding over TLS to nobody": {func(n *Network) {
+			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns example"}}
+		}, []string{"dns.forwarders[0].tls.name: \"dns example\" is not a domain name"}},
 		"nat ports on a routed one":    {func(n *Network) { n.Mode, n.NAT.Ports = Route, PortRange{1, 2} }, []string{"nat: is for mode nat"}},
 		"everything wrong is reported": {func(n *Network) { n.Name, n.Mode, n.Bridge.Name, n.DNS.Domain = "", 0, "", "-" }, []string{"name", "mode", "bridge.name", "dns.domain"}},
 	} {

@@ -42,6 +42,8 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		HostNames: hostNames(hostname),
 		// An isolated network's guests could otherwise tunnel out by DNS.
 		Forward: n.Mode.Forwards(),
+
+		RebindProtection: n.DNS.RebindProtection,
 	}
 	for _, s := range n.Subnets {
 		cfg.Reverse = append(cfg.Reverse, s.Address.Masked())
@@ -55,7 +57,7 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		}
 	}
 	for _, f := range n.DNS.Forwarders {
-		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address})
+		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address, TLS: f.TLS})
 	}
 	return cfg, true
 }

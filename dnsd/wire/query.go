@@ -50,8 +50,12 @@ const (
 	TypeHINFO  uint16 = 13
 	TypeAAAA   uint16 = 28
 	TypeOPT    uint16 = 41
+	TypeDNAME  uint16 = 39
 	TypeDS     uint16 = 43
+	TypeRRSIG  uint16 = 46
+	TypeNSEC   uint16 = 47
 	TypeDNSKEY uint16 = 48
+	TypeNSEC3  uint16 = 50
 	TypeANY    uint16 = 255
 
 	ClassIN uint16 = 1

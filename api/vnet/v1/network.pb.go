@@ -988,9 +988,12 @@ type DNS struct {
 	Enabled *bool `protobuf:"varint,3,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
 	// Whether names of the domain that are unknown here do not exist; if absent,
 	// they do not. If false, they are asked for like any other.
-	LocalOnly     *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LocalOnly *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	// Whether answers from outside that name private addresses are refused (DNS
+	// rebinding); not by default. Domains that a forwarder names are excepted.
+	RebindProtection bool `protobuf:"varint,20,opt,name=rebind_protection,json=rebindProtection,proto3" json:"rebind_protection,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DNS) Reset() {
@@ -1051,13 +1054,24 @@ func (x *DNS) GetLocalOnly() bool {
 	return false
 }
 
+func (x *DNS) GetRebindProtection() bool {
+	if x != nil {
+		return x.RebindProtection
+	}
+	return false
+}
+
 // Forwarder sends a domain to a server.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The domain; everything if empty.
+	// The domain; everything if empty. Several forwarders for one domain stand in
+	// for each other: the first is asked while it answers.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent, 853
+	// with tls.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Asks over TLS (RFC 7858), and never without.
+	Tls           *ForwarderTLS `protobuf:"bytes,10,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1120,60 @@ func (x *Forwarder) GetAddress() string {
 	return ""
 }
 
+func (x *Forwarder) GetTls() *ForwarderTLS {
+	if x != nil {
+		return x.Tls
+	}
+	return nil
+}
+
+// ForwarderTLS is how a forwarder is asked over TLS.
+type ForwarderTLS struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that its certificate must be for, issued by an authority that the
+	// host trusts.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwarderTLS) Reset() {
+	*x = ForwarderTLS{}
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwarderTLS) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwarderTLS) ProtoMessage() {}
+
+func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
+func (*ForwarderTLS) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ForwarderTLS) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // NAT is for mode nat.
 type NAT struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1122,7 +1190,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1202,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1215,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1184,7 +1252,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1264,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1277,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1248,7 +1316,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1328,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1341,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1327,7 +1395,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1407,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1420,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1366,7 +1434,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1446,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1459,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1412,7 +1480,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1492,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1505,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1458,7 +1526,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1538,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1551,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1512,7 +1580,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1592,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1605,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1581,7 +1649,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1661,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1674,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1640,7 +1708,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1720,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1733,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1713,7 +1781,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1793,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1806,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1786,7 +1854,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1866,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1879,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -1855,7 +1923,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1935,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1948,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -1906,7 +1974,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1986,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +1999,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 // StartNetworkRequest names a network.
@@ -1947,7 +2015,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2027,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2040,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2000,7 +2068,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2080,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2093,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2046,7 +2114,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2126,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2139,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2092,7 +2160,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2172,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2185,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2138,7 +2206,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2218,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2231,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2184,7 +2252,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2264,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2277,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2287,7 +2355,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
 	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
-	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\xaf\x01\n" +
+	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\xdc\x01\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2295,13 +2363,18 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"forwarders\x12\x1d\n" +
 	"\aenabled\x18\x03 \x01(\bH\x00R\aenabled\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01B\n" +
+	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01\x12+\n" +
+	"\x11rebind_protection\x18\x14 \x01(\bR\x10rebindProtectionB\n" +
 	"\n" +
 	"\b_enabledB\r\n" +
-	"\v_local_only\"=\n" +
+	"\v_local_only\"f\n" +
 	"\tForwarder\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"x\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
+	"\x03tls\x18\n" +
+	" \x01(\v2\x15.vnet.v1.ForwarderTLSR\x03tls\"\"\n" +
+	"\fForwarderTLS\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"x\n" +
 	"\x03NAT\x12(\n" +
 	"\x05ports\x18\x01 \x01(\v2\x12.vnet.v1.PortRangeR\x05ports\x123\n" +
 	"\taddresses\x18\x02 \x03(\v2\x15.vnet.v1.AddressRangeR\taddresses\x12\x12\n" +
@@ -2410,7 +2483,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -2426,89 +2499,91 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*Reservation)(nil),            // 11: vnet.v1.Reservation
 	(*DNS)(nil),                    // 12: vnet.v1.DNS
 	(*Forwarder)(nil),              // 13: vnet.v1.Forwarder
-	(*NAT)(nil),                    // 14: vnet.v1.NAT
-	(*PortRange)(nil),              // 15: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 16: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 17: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 18: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 19: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 20: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 21: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 22: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 23: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 24: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 25: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 26: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 27: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 28: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 29: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 30: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 31: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 32: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 33: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*Boot)(nil),                   // 35: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 36: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
+	(*ForwarderTLS)(nil),           // 14: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 15: vnet.v1.NAT
+	(*PortRange)(nil),              // 16: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 17: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 18: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 19: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 20: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 21: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 22: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 23: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 24: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 25: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 26: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 27: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 28: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 29: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 30: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 31: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 32: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 33: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 34: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
+	(*Boot)(nil),                   // 36: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 37: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
 	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
 	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
 	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	14, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	16, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	15, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	17, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	34, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	34, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	35, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	35, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
 	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	34, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	35, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	35, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	36, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	36, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	37, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
 	13, // 18: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 19: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 20: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 21: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	37, // 22: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 23: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 24: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 25: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 26: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 27: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 28: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 29: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 30: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	25, // 31: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	34, // 32: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 33: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 34: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 35: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	17, // 36: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	19, // 37: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	21, // 38: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	23, // 39: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	26, // 40: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	28, // 41: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	30, // 42: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	32, // 43: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	18, // 44: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	20, // 45: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	22, // 46: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	24, // 47: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	27, // 48: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	29, // 49: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	31, // 50: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	33, // 51: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	44, // [44:52] is the sub-list for method output_type
-	36, // [36:44] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	14, // 19: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	16, // 20: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	10, // 21: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 22: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	38, // 23: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 24: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 25: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 26: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	35, // 27: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 28: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 29: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	35, // 30: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 31: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	26, // 32: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	35, // 33: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 34: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 35: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 36: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	18, // 37: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	20, // 38: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	22, // 39: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	24, // 40: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	27, // 41: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	29, // 42: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	31, // 43: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	33, // 44: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	19, // 45: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	21, // 46: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	23, // 47: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	25, // 48: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	28, // 49: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	30, // 50: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	32, // 51: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	34, // 52: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	45, // [45:53] is the sub-list for method output_type
+	37, // [37:45] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2527,7 +2602,7 @@ func file_vnet_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
