@@ -50,9 +50,8 @@ func full() netdrv.Network {
 			Domain:    "lab.test",
 			LocalOnly: netdrv.Yes,
 			Forwarders: []netdrv.Forwarder{
-				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
+				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns.example"},
 				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
-				{Address: netip.MustParseAddrPort("10.0.0.54:853"), TLS: "dns.example"},
 			},
 			RebindProtection: true,
 		},

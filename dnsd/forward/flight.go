@@ -96,12 +96,20 @@ func (f *flight) nextLocked(now time.Time, out []*try) []*try {
 		i, round := f.step%len(f.list), f.step/len(f.list)
 		f.step++
 		if u := f.list[i]; !f.spent[i] {
-			f.nextAt = now.Add(u.wait() << round)
+			f.nextAt = now.Add(f.patienceWith(u) << round)
 			return append(out, f.tryLocked(u, overUDP, now))
 		}
 	}
 	f.nextAt = f.began.Add(totalTime)
 	return out
+}
+
+// patienceWith is longer where nobody else can be asked.
+func (f *flight) patienceWith(u *upstream) time.Duration {
+	if len(f.list) == 1 {
+		return firstWait
+	}
+	return u.wait()
 }
 
 func (f *flight) tryLocked(u *upstream, w way, now time.Time) *try {
