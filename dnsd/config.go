@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Network    string         // its name: for the log, and for Remove
 	Interface  string         // the bridge: only what arrives there or on lo is answered. "" is everywhere
+	Clients    []netip.Prefix // who may ask by Interface; none is anybody. IPv6 link-local may always
 	Listen     []netip.Addr   // the gateway addresses
 	Port       uint16         // 0 is 53
 	Domain     string         // the network's own: answered here, never forwarded. "" is none
@@ -54,6 +55,11 @@ func (c *Config) validate() error {
 	for _, a := range c.Listen {
 		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
 			errs = append(errs, fmt.Errorf("listen address %s: must be one address of the host", a))
+		}
+	}
+	for _, p := range c.Clients {
+		if !p.IsValid() {
+			errs = append(errs, fmt.Errorf("clients %s: invalid", p))
 		}
 	}
 	for _, p := range c.Reverse {

@@ -116,7 +116,7 @@ func (s *Server) release(svc *service) {
 // socketsLocked opens what is missing and puts the filter on what is there. If
 // one fails, none stays open.
 func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err error) {
-	from, err := ingressBy(cfg.Interface)
+	from, err := ingressOf(cfg)
 	if err != nil {
 		return nil, err
 	}

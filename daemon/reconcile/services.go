@@ -47,6 +47,7 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 	}
 	for _, s := range n.Subnets {
 		cfg.Reverse = append(cfg.Reverse, s.Address.Masked())
+		cfg.Clients = append(cfg.Clients, s.Address.Masked())
 		if s.DHCP == nil {
 			continue
 		}
@@ -55,6 +56,9 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 				cfg.Hosts = append(cfg.Hosts, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
 			}
 		}
+	}
+	for _, r := range n.Routes { // behind guests
+		cfg.Clients = append(cfg.Clients, r.Destination)
 	}
 	for _, f := range n.DNS.Forwarders {
 		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address, TLS: f.TLS})

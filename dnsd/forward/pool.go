@@ -18,8 +18,14 @@ import (
 const (
 	maxFlights = 1000 // questions to upstreams, all networks together
 	maxWaiting = 4000 // clients' queries that wait for them
-	maxClient  = 300  // of these from one address
+	maxClient  = 300  // of these from one address, when there is room
+	minClient  = 16   // and when there is little
 )
+
+// share is how many queries one client may have under way when there is room
+// for so many flights: the greedier the others, the less there is for each, but
+// something is left for the next.
+func share(room int) int { return min(max(room/3, minClient), maxClient) }
 
 // A Pool is what the resolvers of all networks share. Get one from NewPool.
 type Pool struct {
@@ -208,7 +214,7 @@ func (p *Pool) context() context.Context {
 func (p *Pool) enter(client netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting >= maxWaiting || p.clients[client] >= maxClient {
+	if p.waiting >= maxWaiting || p.clients[client] >= share(maxFlights-int(p.flights.Load())) {
 		return false
 	}
 	p.waiting++
