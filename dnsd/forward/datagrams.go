@@ -184,7 +184,9 @@ func (s *socket) miss() {
 	given := s.misses == maxMisses
 	s.mu.Unlock()
 	if given {
-		s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
+		if s.u.pool.guesses.ok(time.Now()) {
+			s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
+		}
 		s.fail(errLetters)
 	}
 }

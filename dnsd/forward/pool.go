@@ -41,6 +41,8 @@ type Pool struct {
 	owners  atomic.Uint32               // of what is cached, ever
 	ticking atomic.Bool
 	wake    chan struct{} // the clock has to tick
+	rebinds rarely
+	guesses rarely
 	probes  probes
 	locals  locals
 
@@ -175,12 +177,12 @@ func (p *Pool) Run(ctx context.Context, resolvConf string) error {
 	p.mu.Lock()
 	p.base = nil
 	p.mu.Unlock()
-	for _, f := range p.inTheAir() {
-		f.abort()
-	}
-	for _, u := range p.everyUpstream() {
+	for _, u := range p.everyUpstream() { // first: what takes off later fails at once
 		u.datagrams.close()
 		u.streams.close()
+	}
+	for _, f := range p.inTheAir() {
+		f.abort()
 	}
 	p.running.Wait()
 	return err

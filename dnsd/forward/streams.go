@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	dialTime   = 2 * time.Second  // for a connection, TLS included
-	streamIdle = 10 * time.Second // after which a connection without queries is closed
-	fewOn      = 16               // queries on each connection, before another is opened
+	dialTime   = 2 * time.Second        // for a connection, TLS included
+	giveTime   = 100 * time.Millisecond // for the kernel to take a query: it does at once, unless nobody reads
+	streamIdle = 10 * time.Second       // after which a connection without queries is closed
+	fewOn      = 16                     // queries on each connection, before another is opened
 	mostOn     = 128
 	maxStreams = 8 // to one upstream
 )
@@ -109,10 +110,10 @@ func (s *stream) send(t *try) error {
 	return nil
 }
 
-// writeLocked does not wait: a server that reads so slowly that the buffers of
-// the kernel fill up is as good as gone.
+// writeLocked hardly waits: a server that reads so slowly that the buffers of the
+// kernel fill up is as good as gone.
 func (s *stream) writeLocked(msg []byte) {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(dialTime))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(giveTime))
 	if _, err := s.conn.Write(msg); err != nil {
 		_ = s.conn.Close() // ends run
 	}
