@@ -55,11 +55,14 @@ func TestSplitDNSOfResolvedIsRespected(t *testing.T) {
 	run(t, "", "Using system hostname", resolved)
 	const stub = "/run/systemd/resolve/stub-resolv.conf"
 	eventually(t, "resolved writes its file", func() bool { _, err := os.Stat(stub); return err == nil })
-	start(t, stub, lab())
+	_, log := start(t, stub, lab())
 	for name, want := range map[string]string{"www.corp.example": "10.9.0.7", "www.example.org": "192.0.2.7"} {
 		eventually(t, name+" is "+want, func() bool {
 			a := dig(t, "guest", "@192.168.10.1", name)
 			return len(a.lines) == 1 && a.lines[0] == name+". A "+want
 		})
+	}
+	if log.has("changes letters") {
+		t.Error("it does not repeat letters")
 	}
 }

@@ -53,7 +53,7 @@ func (d *datagrams) send(t *try) error {
 		return err
 	}
 	var room [wire.MinPayload]byte
-	pkt := wire.AppendQuery(room[:0], id, t.f.key, t.way == overUDP)
+	pkt := wire.AppendQuery(room[:0], id, t.f.key, !t.way.plain)
 	t.letters.Apply(pkt[wire.HeaderLen : wire.HeaderLen+len(t.f.key)-3])
 	if _, err := s.conn.Write(pkt); err != nil {
 		s.leave(id)
@@ -177,7 +177,7 @@ func (s *socket) find(pkt []byte) (*try, uint16) {
 }
 
 // miss counts what answers nothing. After too much of it the socket's queries
-// go another way: as if the letters had been wrong, over TCP.
+// go over TCP.
 func (s *socket) miss() {
 	s.mu.Lock()
 	s.misses++
@@ -187,7 +187,7 @@ func (s *socket) miss() {
 		if s.u.pool.guesses.ok(time.Now()) {
 			s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
 		}
-		s.fail(errLetters)
+		s.fail(errGuesses)
 	}
 }
 

@@ -53,19 +53,17 @@ type try struct {
 }
 
 // A way is how a query travels.
-type way uint8
-
-const (
-	overUDP way = iota
-	overPlainUDP
-	overTCP  // or TLS
-	afterUDP // overTCP, as the letters of the reply were not ours
-)
+type way struct {
+	tcp   bool // or TLS
+	plain bool // without EDNS
+	doubt bool // as the letters of the reply over UDP were not ours
+}
 
 // What ends a try without an answer.
 var (
 	errLoop    = errors.New("it sends our queries back to us")
 	errLetters = errors.New("reply in other letters")
+	errGuesses = errors.New("many replies that answer nothing")
 	errGone    = errors.New("connection is gone")
 	errBusy    = errors.New("too much under way")
 )
@@ -83,7 +81,7 @@ func (f *flight) start(now time.Time) {
 	for i, u := range f.list[1:] {
 		if u.check(now) {
 			f.spent[i+1] = true
-			out = append(out, f.tryLocked(u, overUDP, now))
+			out = append(out, f.tryLocked(u, way{}, now))
 		}
 	}
 	f.r.mu.Unlock()
@@ -97,7 +95,7 @@ func (f *flight) nextLocked(now time.Time, out []*try) []*try {
 		f.step++
 		if u := f.list[i]; !f.spent[i] {
 			f.nextAt = now.Add(f.patienceWith(u) << round)
-			return append(out, f.tryLocked(u, overUDP, now))
+			return append(out, f.tryLocked(u, way{}, now))
 		}
 	}
 	f.nextAt = f.began.Add(totalTime)
@@ -113,9 +111,7 @@ func (f *flight) patienceWith(u *upstream) time.Duration {
 }
 
 func (f *flight) tryLocked(u *upstream, w way, now time.Time) *try {
-	if u.name != "" && w == overUDP {
-		w = overTCP
-	}
+	w.tcp = w.tcp || u.name != ""
 	t := &try{f: f, u: u, way: w, sent: now, letters: u.letters(now)}
 	f.tries = append(f.tries, t)
 	return t
@@ -125,14 +121,11 @@ func (f *flight) tryLocked(u *upstream, w way, now time.Time) *try {
 // once comes back to settle.
 func send(tries []*try) {
 	for _, t := range tries {
-		var err error
-		switch t.way {
-		case overUDP, overPlainUDP:
-			err = t.u.datagrams.send(t)
-		default:
-			err = t.u.streams.send(t)
+		ask := t.u.datagrams.send
+		if t.way.tcp {
+			ask = t.u.streams.send
 		}
-		if err != nil {
+		if err := ask(t); err != nil {
 			t.settle(nil, err)
 		}
 	}
@@ -162,7 +155,7 @@ func (t *try) settle(m *wire.Message, err error) {
 // account keeps the health of the upstream.
 func (t *try) account(err error, now time.Time) {
 	switch {
-	case err == nil || errors.Is(err, errLetters):
+	case err == nil || errors.Is(err, errLetters) || errors.Is(err, errGuesses):
 		if t.u.answered(now.Sub(t.sent)) {
 			t.u.pool.log.Info("upstream answers again", "upstream", t.u.place)
 		}
@@ -196,25 +189,26 @@ func (f *flight) decideLocked(t *try, m *wire.Message, err error, now time.Time)
 }
 
 // another says by which other way the same upstream is to be asked.
-func (t *try) another(m *wire.Message, err error) (way, bool) {
-	udp := t.way == overUDP || t.way == overPlainUDP
-	switch {
+func (t *try) another(m *wire.Message, err error) (w way, ok bool) {
+	switch w = t.way; {
 	case errors.Is(err, errGone):
-		return t.way, !t.renewed
-	case errors.Is(err, errLetters) && udp:
-		return afterUDP, true // nobody forges that
-	case t.way == afterUDP && (err != nil || !m.In(t.letters)):
+		return w, !t.renewed
+	case errors.Is(err, errLetters), errors.Is(err, errGuesses):
+		w.tcp, w.doubt = true, errors.Is(err, errLetters) // nobody forges that
+	case w.doubt && (err != nil || !m.In(t.letters)):
 		t.u.pool.log.Info("upstream changes letters: it is asked in small ones for an hour", "upstream", t.u.place)
 		t.u.lower.Store(time.Now().Add(lowerTime).Unix())
-		return overUDP, err != nil
+		return way{plain: w.plain}, err != nil
 	case err != nil:
-		return 0, false
-	case udp && m.Truncated():
-		return overTCP, true
-	case t.way == overUDP && !m.EDNS() && (m.Code() == wire.FormatError || m.Code() == wire.NotImplemented):
-		return overPlainUDP, true // RFC 6891 §6.2.2
+		return w, false
+	case m.Truncated() && !w.tcp:
+		w.tcp = true
+	case !w.plain && !m.EDNS() && (m.Code() == wire.FormatError || m.Code() == wire.NotImplemented):
+		w.plain = true // RFC 6891 §6.2.2
+	default:
+		return w, false
 	}
-	return 0, false
+	return w, true
 }
 
 // final reports whether another server need not be asked.

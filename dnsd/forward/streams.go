@@ -99,7 +99,7 @@ func (s *stream) send(t *try) error {
 		id = newID()
 	}
 	s.pending[id] = t
-	msg := wire.AppendQuery(make([]byte, 2, wire.MinPayload), id, t.f.key, true)
+	msg := wire.AppendQuery(make([]byte, 2, wire.MinPayload), id, t.f.key, !t.way.plain)
 	t.letters.Apply(msg[2+wire.HeaderLen : 2+wire.HeaderLen+len(t.f.key)-3])
 	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
 	if s.conn == nil {
