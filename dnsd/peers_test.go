@@ -291,7 +291,8 @@ stub-zone:
 		t.Errorf("with CD\n%s", cd)
 	}
 	for _, other := range [][]string{
-		{"kdig", "+dnssec", "@192.168.10.1", "www.signed.test"}, {"kdig", "+tcp", "+dnssec", "@192.168.10.1", "www.signed.test"},
+		{"kdig", "+dnssec", "@192.168.10.1", "www.signed.test"},
+		{"kdig", "+tcp", "+dnssec", "@192.168.10.1", "www.signed.test"},
 		{"drill", "-D", "@192.168.10.1", "www.signed.test"},
 	} {
 		out, _ := in("guest", other[0], other[1:]...).CombinedOutput()
