@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 )
@@ -47,20 +48,31 @@ func (p *Pool) tick(now time.Time) bool {
 	return left
 }
 
-// inTheAir returns all flights.
+// inTheAir returns all flights. A resolver's lock is taken before the pool's,
+// never within.
 func (p *Pool) inTheAir() []*flight {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	resolvers := slices.Collect(maps.Values(p.resolvers))
+	ending := slices.Clone(p.ending)
+	p.mu.Unlock()
 	var all []*flight
-	for _, r := range p.resolvers {
+	for _, r := range resolvers {
 		all = r.appendFlights(all)
 	}
-	p.ending = slices.DeleteFunc(p.ending, func(r *Resolver) bool {
+	for _, r := range ending {
 		before := len(all)
-		all = r.appendFlights(all)
-		return len(all) == before
-	})
+		if all = r.appendFlights(all); len(all) == before {
+			p.ended(r)
+		}
+	}
 	return all
+}
+
+// ended forgets a resolver whose last flight has landed.
+func (p *Pool) ended(r *Resolver) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = slices.DeleteFunc(p.ending, func(o *Resolver) bool { return o == r })
 }
 
 func (r *Resolver) appendFlights(all []*flight) []*flight {

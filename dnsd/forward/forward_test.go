@@ -218,3 +218,43 @@ func TestProbeKey(t *testing.T) {
 		t.Errorf("%d bytes: %q", n, key)
 	}
 }
+
+// Breaks when the clock holds the pool's lock while it asks for a resolver's:
+// whoever asks takes them the other way round, and both stand still.
+func TestClockAndClientsDoNotWaitForEachOther(t *testing.T) {
+	p := newPool()
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan error, 1)
+	go func() { over <- p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf")) }()
+	r, err := p.Resolver([]Rule{{"", server("127.0.0.1:9"), ""}}, Policy{}) // nobody is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 3000 {
+			r.Ask(query(t, fmt.Sprint("n", i, ".example.org.")), server("127.0.0.9:9"), func([]byte) {})
+		}
+	}()
+	for working := true; working; {
+		p.inTheAir()
+		select {
+		case <-done:
+			working = false
+		case <-time.After(time.Microsecond):
+		}
+		if t.Context().Err() != nil {
+			return
+		}
+	}
+	cancel()
+	select {
+	case err := <-over:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Run does not end")
+	}
+}
