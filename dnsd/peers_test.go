@@ -166,6 +166,9 @@ func TestUnboundOverTLS(t *testing.T) {
 		})
 	}
 	digs.Wait()
+	if t.Failed() {
+		t.Log(ours.String())
+	}
 	out, _ := in("outside", "ss", "-Htn", "state", "established", "sport", "=", ":853").Output()
 	t.Logf("20 questions over\n%s", out)
 	if n := strings.Count(string(out), "\n"); n < 1 || n > 2 {

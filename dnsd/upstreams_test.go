@@ -88,9 +88,12 @@ func TestLettersAreVariedUnlessAServerCannotCope(t *testing.T) {
 	for range 8 {
 		took(t, "a-name-of-many-letters.example.org.")
 	}
+	mu.Lock()
 	if len(names) != 8 {
 		t.Errorf("names in letters %v, want eight different", names)
 	}
+	clear(names)
+	mu.Unlock()
 
 	lower := newUpstream(t, "127.0.0.3:5303")
 	lower.answer(func(m, reply *dns.Msg, network string) {
@@ -99,7 +102,6 @@ func TestLettersAreVariedUnlessAServerCannotCope(t *testing.T) {
 		lower.plain(reply, reply, network)
 	})
 	lower.ttl.Store(0)
-	clear(names)
 	_, log := start(t, resolvConf(t), Config{
 		Network: "other", Interface: "br1", Listen: []netip.Addr{addr("192.168.20.1")}, Forward: true,
 		Forwarders: []Forwarder{{Address: mustAddrPort(lower.addr)}},
@@ -110,6 +112,8 @@ func TestLettersAreVariedUnlessAServerCannotCope(t *testing.T) {
 	if got := lower.queries(); len(got) != 4 || !strings.HasSuffix(got[1], "tcp") || !strings.HasSuffix(got[3], "udp") {
 		t.Errorf("asked %q: want once over TCP, then in small letters over UDP", got)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if names["a-name-of-many-letters.example.org."] != 2 || !log.has("upstream changes letters") {
 		t.Errorf("asked %v", names)
 	}

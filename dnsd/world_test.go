@@ -244,6 +244,12 @@ func (l *logged) has(text string) bool {
 	return strings.Contains(l.buf.String(), text)
 }
 
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 // eventually waits until f is true.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
