@@ -2,6 +2,7 @@ package forward
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -181,11 +182,16 @@ func (f *flight) decideLocked(t *try, m *wire.Message, err error, now time.Time)
 		f.best = m
 	}
 	for i, u := range f.list {
-		f.spent[i] = f.spent[i] || u == t.u
+		f.spent[i] = f.spent[i] || u == t.u && !timedOut(err) // silence is no answer yet
 	}
 	out := f.nextLocked(now, nil)
 	f.done = len(out) == 0 && len(f.tries) == 0
 	return out
+}
+
+func timedOut(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
 }
 
 // another says by which other way the same upstream is to be asked.
