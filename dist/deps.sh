@@ -20,8 +20,11 @@ test)
 	need dbus-daemon dbus-daemon
 	need tcpdump tcpdump
 	need bind9-dnsutils dig
+	need bind9 named
+	need bind9-utils dnssec-signzone
 	need knot-dnsutils kdig
 	need ldnsutils drill
+	need unbound unbound
 	need iputils-ping ping
 	need curl curl
 	need util-linux unshare

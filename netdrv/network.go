@@ -146,6 +146,9 @@ type DNS struct {
 	// forwarded.
 	LocalOnly  Choice
 	Forwarders []Forwarder
+	// RebindProtection refuses private addresses from outside, but for domains
+	// that a forwarder names.
+	RebindProtection bool
 	// Records are names of its own, in the order of the definition.
 	Records []Record
 	// Peers are networks whose names are answered here, too; see MayName.
@@ -161,9 +164,20 @@ type Record struct {
 }
 
 // Forwarder sends a domain, or everything if Domain is empty, to one server.
+// Several for one domain stand in for each other.
 type Forwarder struct {
 	Domain  string
 	Address netip.AddrPort
+	TLS     string // the name in the server's certificate; "" is without TLS
+}
+
+// DefaultPort is where a forwarder listens that names no port: 53, or 853 with
+// TLS (RFC 7858 section 3.1).
+func (f Forwarder) DefaultPort() uint16 {
+	if f.TLS != "" {
+		return 853
+	}
+	return 53
 }
 
 // RA is what router advertisements say on a network with IPv6 subnets

@@ -193,6 +193,9 @@ func validateDNS(fs *Findings, n *Network) {
 		if !f.Address.IsValid() || f.Address.Addr().IsUnspecified() || f.Address.Port() == 0 {
 			fs.Add(path+".address", "is not the address of a server")
 		}
+		if f.TLS != "" && DomainProblem(f.TLS) != "" {
+			fs.Add(path+".tls.name", "%s", DomainProblem(f.TLS))
+		}
 		for _, g := range n.Gateways() {
 			if f.Address == netip.AddrPortFrom(g, 53) {
 				fs.Add(path+".address", "%s is this network's own DNS server: queries would loop", g)

@@ -83,7 +83,10 @@ func TestValidate(t *testing.T) {
 		"peers that are none": {func(n *Network) {
 			n.DNS.Peers = []string{"office", "a b", "lab", "office"}
 		}, []string{`dns.peers[1]: "a b" is not the name of a network`, "dns.peers[2]: lab is this network itself", "dns.peers[3]: office is given already in dns.peers[0]"}},
-		"too many peers":               {func(n *Network) { n.DNS.Peers = make([]string, 65) }, []string{"dns.peers: are 65 networks; at most 64"}},
+		"too many peers": {func(n *Network) { n.DNS.Peers = make([]string, 65) }, []string{"dns.peers: are 65 networks; at most 64"}},
+		"forwarding over TLS to nobody": {func(n *Network) {
+			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns example"}}
+		}, []string{"dns.forwarders[0].tls.name: \"dns example\" is not a domain name"}},
 		"nat ports on a routed one":    {func(n *Network) { n.Mode, n.NAT.Ports = Route, PortRange{1, 2} }, []string{"nat: is for mode nat"}},
 		"everything wrong is reported": {func(n *Network) { n.Name, n.Mode, n.Bridge.Name, n.DNS.Domain = "", 0, "", "-" }, []string{"name", "mode", "bridge.name", "dns.domain"}},
 	} {

@@ -44,8 +44,11 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		Forward: n.Mode.Forwards(),
 		Records: records(n),
 		Reverse: reverse(n),
+
+		RebindProtection: n.DNS.RebindProtection,
 	}
 	for _, s := range n.Subnets {
+		cfg.Clients = append(cfg.Clients, s.Address.Masked())
 		if s.DHCP == nil {
 			continue
 		}
@@ -55,8 +58,11 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 			}
 		}
 	}
+	for _, r := range n.Routes { // behind guests
+		cfg.Clients = append(cfg.Clients, r.Destination)
+	}
 	for _, f := range n.DNS.Forwarders {
-		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address})
+		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address, TLS: f.TLS})
 	}
 	return cfg, true
 }

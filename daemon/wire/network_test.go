@@ -50,11 +50,12 @@ func full() netdrv.Network {
 			Domain:    "lab.test",
 			LocalOnly: netdrv.Yes,
 			Forwarders: []netdrv.Forwarder{
-				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
+				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns.example"},
 				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
 			},
-			Records: []netdrv.Record{{Name: "www", Type: "A", Value: "192.168.10.11", TTL: 5 * time.Minute}},
-			Peers:   []string{"office"},
+			Records:          []netdrv.Record{{Name: "www", Type: "A", Value: "192.168.10.11", TTL: 5 * time.Minute}},
+			Peers:            []string{"office"},
+			RebindProtection: true,
 		},
 		NAT: netdrv.NATOptions{
 			Ports:     netdrv.PortRange{Start: 2000, End: 3000},
@@ -154,7 +155,7 @@ func TestUnreadable(t *testing.T) {
 			{Address: "192.168.10.1"},
 			{Address: "192.168.11.1/24", Dhcp: &vnetv1.DHCP{Ranges: []*vnetv1.AddressRange{{Start: "x", End: "192.168.11.9"}}}},
 		},
-		Dns: &vnetv1.DNS{Forwarders: []*vnetv1.Forwarder{{Address: "dns.example"}}},
+		Dns: &vnetv1.DNS{Forwarders: []*vnetv1.Forwarder{{Address: "dns.example"}, {Address: "10.0.0.53", Tls: &vnetv1.ForwarderTLS{}}}},
 		Nat: &vnetv1.NAT{Ports: &vnetv1.PortRange{Start: 70000, End: 80000}},
 	}
 	n, unread := FromNetwork(p)
@@ -164,6 +165,7 @@ func TestUnreadable(t *testing.T) {
 		`subnets[0].address: "192.168.10.1" has no prefix length: write it as in 192.168.10.1/24`,
 		`subnets[1].dhcp.ranges[0].start: "x" is not an IP address`,
 		`dns.forwarders[0].address: "dns.example" is not ADDRESS or ADDRESS:PORT`,
+		`dns.forwarders[1].tls.name: is missing: the name that the server's certificate is for`,
 		`nat.ports: 70000 to 80000 is not a range of ports`,
 	}
 	for i := range max(len(got), len(want)) {

@@ -120,8 +120,10 @@ func (r *reader) dns(path string, p *vnetv1.DNS) netdrv.DNS {
 		Domain:     strings.TrimSuffix(p.GetDomain(), "."),
 		LocalOnly:  choice(p.LocalOnly),
 		Forwarders: each(path+".forwarders", p.GetForwarders(), r.forwarder),
-		Records:    each(path+".records", p.GetRecords(), r.record),
-		Peers:      p.GetPeers(),
+
+		RebindProtection: p.GetRebindProtection(),
+		Records:          each(path+".records", p.GetRecords(), r.record),
+		Peers:            p.GetPeers(),
 	}
 }
 
@@ -135,13 +137,16 @@ func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
 }
 
 func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
-	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), ".")}
+	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), "."), TLS: strings.TrimSuffix(p.GetTls().GetName(), ".")}
+	if p.GetTls() != nil && f.TLS == "" {
+		r.findings.Add(path+".tls.name", "is missing: the name that the server's certificate is for")
+	}
 	if ap, err := netip.ParseAddrPort(p.GetAddress()); err == nil {
 		f.Address = ap
 		return f
 	}
 	if a, err := netip.ParseAddr(p.GetAddress()); err == nil {
-		f.Address = netip.AddrPortFrom(a.Unmap(), 53)
+		f.Address = netip.AddrPortFrom(a.Unmap(), f.DefaultPort())
 		return f
 	}
 	r.findings.Add(path+".address", "%q is not ADDRESS or ADDRESS:PORT", p.GetAddress())

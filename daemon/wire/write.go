@@ -72,7 +72,10 @@ func toDirect(d netdrv.Direct) *vnetv1.Direct {
 }
 
 func toDNS(d netdrv.DNS) *vnetv1.DNS {
-	p := &vnetv1.DNS{Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly), Peers: d.Peers}
+	p := &vnetv1.DNS{
+		Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly), Peers: d.Peers,
+		RebindProtection: d.RebindProtection,
+	}
 	for _, f := range d.Forwarders {
 		p.Forwarders = append(p.Forwarders, toForwarder(f))
 	}
@@ -96,10 +99,14 @@ func optional(c netdrv.Choice) *bool {
 
 func toForwarder(f netdrv.Forwarder) *vnetv1.Forwarder {
 	address := f.Address.String()
-	if f.Address.Port() == 53 {
+	if f.Address.Port() == f.DefaultPort() {
 		address = f.Address.Addr().String()
 	}
-	return &vnetv1.Forwarder{Domain: f.Domain, Address: address}
+	p := &vnetv1.Forwarder{Domain: f.Domain, Address: address}
+	if f.TLS != "" {
+		p.Tls = &vnetv1.ForwarderTLS{Name: f.TLS}
+	}
+	return p
 }
 
 func toRA(a netdrv.RA) *vnetv1.RA {

@@ -52,8 +52,12 @@ const (
 	TypeAAAA   uint16 = 28
 	TypeSRV    uint16 = 33
 	TypeOPT    uint16 = 41
+	TypeDNAME  uint16 = 39
 	TypeDS     uint16 = 43
+	TypeRRSIG  uint16 = 46
+	TypeNSEC   uint16 = 47
 	TypeDNSKEY uint16 = 48
+	TypeNSEC3  uint16 = 50
 	TypeANY    uint16 = 255
 
 	ClassIN uint16 = 1

@@ -989,6 +989,9 @@ type DNS struct {
 	// Whether names of the domain that are unknown here do not exist; if absent,
 	// they do not. If false, they are asked for like any other.
 	LocalOnly *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	// Whether answers from outside that name private addresses are refused (DNS
+	// rebinding); not by default. Domains that a forwarder names are excepted.
+	RebindProtection bool `protobuf:"varint,20,opt,name=rebind_protection,json=rebindProtection,proto3" json:"rebind_protection,omitempty"`
 	// Names of its own, at most 10000.
 	Records []*Record `protobuf:"bytes,10,rep,name=records,proto3" json:"records,omitempty"`
 	// Networks whose names are answered here, too. In force where this network's
@@ -1053,6 +1056,13 @@ func (x *DNS) GetEnabled() bool {
 func (x *DNS) GetLocalOnly() bool {
 	if x != nil && x.LocalOnly != nil {
 		return *x.LocalOnly
+	}
+	return false
+}
+
+func (x *DNS) GetRebindProtection() bool {
+	if x != nil {
+		return x.RebindProtection
 	}
 	return false
 }
@@ -1150,10 +1160,14 @@ func (x *Record) GetTtl() *durationpb.Duration {
 // Forwarder sends a domain to a server.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The domain; everything if empty.
+	// The domain; everything if empty. Several forwarders for one domain stand in
+	// for each other: the first is asked while it answers.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent, 853
+	// with tls.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Asks over TLS (RFC 7858), and never without.
+	Tls           *ForwarderTLS `protobuf:"bytes,10,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1202,6 +1216,60 @@ func (x *Forwarder) GetAddress() string {
 	return ""
 }
 
+func (x *Forwarder) GetTls() *ForwarderTLS {
+	if x != nil {
+		return x.Tls
+	}
+	return nil
+}
+
+// ForwarderTLS is how a forwarder is asked over TLS.
+type ForwarderTLS struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that its certificate must be for, issued by an authority that the
+	// host trusts.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwarderTLS) Reset() {
+	*x = ForwarderTLS{}
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwarderTLS) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwarderTLS) ProtoMessage() {}
+
+func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
+func (*ForwarderTLS) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ForwarderTLS) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // NAT is for mode nat.
 type NAT struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1218,7 +1286,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1298,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1311,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1280,7 +1348,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1360,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1373,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1344,7 +1412,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1424,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1437,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1423,7 +1491,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1503,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1516,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1462,7 +1530,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1542,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1555,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1508,7 +1576,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1588,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1601,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1554,7 +1622,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1634,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1647,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1608,7 +1676,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1688,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1701,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1677,7 +1745,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1757,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1770,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1736,7 +1804,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1816,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1829,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1809,7 +1877,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1889,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1902,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1882,7 +1950,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +1962,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +1975,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -1951,7 +2019,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2031,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2044,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -2002,7 +2070,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2082,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2095,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 // StartNetworkRequest names a network.
@@ -2043,7 +2111,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2123,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2136,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2096,7 +2164,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2176,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2189,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2142,7 +2210,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2222,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2235,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2188,7 +2256,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2268,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2281,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2234,7 +2302,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2314,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2327,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2280,7 +2348,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2360,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2373,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2383,7 +2451,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
 	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
-	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\xf0\x01\n" +
+	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\x9d\x02\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2391,7 +2459,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"forwarders\x12\x1d\n" +
 	"\aenabled\x18\x03 \x01(\bH\x00R\aenabled\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01\x12)\n" +
+	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01\x12+\n" +
+	"\x11rebind_protection\x18\x14 \x01(\bR\x10rebindProtection\x12)\n" +
 	"\arecords\x18\n" +
 	" \x03(\v2\x0f.vnet.v1.RecordR\arecords\x12\x14\n" +
 	"\x05peers\x18\v \x03(\tR\x05peersB\n" +
@@ -2402,10 +2471,14 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\tR\x05value\x12+\n" +
-	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"=\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"f\n" +
 	"\tForwarder\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"x\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
+	"\x03tls\x18\n" +
+	" \x01(\v2\x15.vnet.v1.ForwarderTLSR\x03tls\"\"\n" +
+	"\fForwarderTLS\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"x\n" +
 	"\x03NAT\x12(\n" +
 	"\x05ports\x18\x01 \x01(\v2\x12.vnet.v1.PortRangeR\x05ports\x123\n" +
 	"\taddresses\x18\x02 \x03(\v2\x15.vnet.v1.AddressRangeR\taddresses\x12\x12\n" +
@@ -2514,7 +2587,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -2531,91 +2604,93 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*DNS)(nil),                    // 12: vnet.v1.DNS
 	(*Record)(nil),                 // 13: vnet.v1.Record
 	(*Forwarder)(nil),              // 14: vnet.v1.Forwarder
-	(*NAT)(nil),                    // 15: vnet.v1.NAT
-	(*PortRange)(nil),              // 16: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 17: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 18: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 19: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 20: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 21: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 22: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 23: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 24: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 25: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 26: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 27: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 28: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 29: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 30: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 31: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 32: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 33: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 34: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 35: google.protobuf.Duration
-	(*Boot)(nil),                   // 36: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 37: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
+	(*ForwarderTLS)(nil),           // 15: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 16: vnet.v1.NAT
+	(*PortRange)(nil),              // 17: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 18: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 19: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 20: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 21: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 22: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 23: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 24: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 25: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 26: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 27: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 28: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 29: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 30: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 31: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 32: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 33: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 34: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 35: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 36: google.protobuf.Duration
+	(*Boot)(nil),                   // 37: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 38: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
 	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
 	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
 	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	15, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	17, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	16, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	18, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	35, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	35, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	36, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	36, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
 	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	35, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	36, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	36, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	37, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	37, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	38, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
 	14, // 18: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
 	13, // 19: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	35, // 20: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	16, // 21: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 22: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 23: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	38, // 24: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 25: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 26: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 27: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	35, // 28: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 29: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 30: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	35, // 31: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 32: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	26, // 33: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	35, // 34: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 35: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 36: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 37: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	18, // 38: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	20, // 39: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	22, // 40: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	24, // 41: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	27, // 42: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	29, // 43: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	31, // 44: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	33, // 45: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	19, // 46: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	21, // 47: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	23, // 48: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	25, // 49: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	28, // 50: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	30, // 51: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	32, // 52: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	34, // 53: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	46, // [46:54] is the sub-list for method output_type
-	38, // [38:46] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	36, // 20: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	15, // 21: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	17, // 22: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	10, // 23: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 24: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	39, // 25: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 26: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 27: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 28: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	36, // 29: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 30: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 31: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	36, // 32: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 33: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	27, // 34: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	36, // 35: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 36: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 37: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 38: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	19, // 39: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	21, // 40: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	23, // 41: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	25, // 42: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	28, // 43: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	30, // 44: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	32, // 45: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	34, // 46: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	20, // 47: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	22, // 48: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	24, // 49: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	26, // 50: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	29, // 51: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	31, // 52: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	33, // 53: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	35, // 54: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	47, // [47:55] is the sub-list for method output_type
+	39, // [39:47] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2634,7 +2709,7 @@ func file_vnet_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
