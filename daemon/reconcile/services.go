@@ -49,10 +49,10 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		if s.DHCP == nil {
 			continue
 		}
-		for _, r := range s.DHCP.Reservations {
-			if r.Hostname != "" {
-				cfg.Hosts = append(cfg.Hosts, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
-			}
+		cfg.Hosts = append(cfg.Hosts, reservedHosts(s.DHCP.Reservations)...)
+		for _, r := range s.DHCP.Relayed {
+			cfg.Reverse = append(cfg.Reverse, r.Subnet)
+			cfg.Hosts = append(cfg.Hosts, reservedHosts(r.Reservations)...)
 		}
 	}
 	for _, f := range n.DNS.Forwarders {
@@ -73,6 +73,15 @@ func reverse(n *netdrv.Network) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range n.Subnets {
 		out = append(out, s.Address.Masked())
+	}
+	return out
+}
+
+func reservedHosts(rs []netdrv.Reservation) (out []dnsd.Host) {
+	for _, r := range rs {
+		if r.Hostname != "" {
+			out = append(out, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
+		}
 	}
 	return out
 }
