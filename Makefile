@@ -54,7 +54,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -rln --include='*_test.go' '^func Fuzz' . | while read -r f; do \
 	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
 	    echo "== $$(dirname "$$f") $$name"; \
-	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$f")" || exit 1; done || exit 1; done
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$f")" || exit 1; done || exit 1; done
 
 lint: ## gofumpt, go vet, staticcheck, buf; pinned in tools/
 	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); test -z "$$out" || { echo "gofumpt would change:" >&2; echo "$$out" >&2; exit 1; }

@@ -52,6 +52,7 @@ type Daemon struct {
 
 	store  *store.Store
 	kernel *kernel.Kernel
+	fdb    *kernel.FDB
 	rules  *nft.Driver
 	leases *lease.Table
 	dhcp   *dhcpd.Server
@@ -84,6 +85,9 @@ func (d *Daemon) build() (err error) {
 	if d.kernel, err = kernel.Open(d.log); err != nil {
 		return err
 	}
+	if d.fdb, err = kernel.OpenFDB(); err != nil {
+		return err
+	}
 	if d.rules, err = nft.Open(d.log); err != nil {
 		return err
 	}
@@ -92,6 +96,8 @@ func (d *Daemon) build() (err error) {
 	}
 	d.dhcp = dhcpd.New(d.leases, d.log)
 	d.boot = files.New(d.log)
+	d.dhcp.SetPorts(guestPorts{d.fdb})
+	d.dhcp.OnFull(d.publishFull)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
@@ -100,7 +106,7 @@ func (d *Daemon) build() (err error) {
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
 	d.rpc = rpc.New(rpc.Parts{
-		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Events: d.events,
+		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
 	}, d.log)
 	return nil
@@ -113,6 +119,9 @@ func (d *Daemon) Close() {
 	}
 	if d.rules != nil {
 		_ = d.rules.Close()
+	}
+	if d.fdb != nil {
+		d.fdb.Close()
 	}
 	if d.kernel != nil {
 		d.kernel.Close()

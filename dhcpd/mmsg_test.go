@@ -27,9 +27,7 @@ func discovery(n uint32) []byte {
 	copy(m[28:], mac[:])
 	copy(m[236:], []byte{0x63, 0x82, 0x53, 0x63})
 	b = append(b, 53, 1, 1, 255)
-	fillHeaders(b, mac, broadcastMAC, netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{255, 255, 255, 255}))
-	binary.BigEndian.PutUint16(b[ethLen+ipLen:], clientPort)
-	binary.BigEndian.PutUint16(b[ethLen+ipLen+2:], serverPort)
+	fillHeaders(b, mac, broadcastMAC, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
 	return b
 }
 
@@ -68,27 +66,27 @@ func unstarted(t *testing.T) (*link, *nettest.Guest) {
 	w.Host.Bridge(t, "br0", "10.9.0.1/16")
 	g := w.Guest(t, "guests")
 	g.Attach(t, "br0")
-	cfg := Config{
-		Network: "lab", Interface: "br0", Server: netip.MustParsePrefix("10.9.0.1/16"),
-		Ranges: []Range{{Start: netip.MustParseAddr("10.9.1.0"), End: netip.MustParseAddr("10.9.250.255")}},
-	}
-	sub, err := v4.Compile(cfg.v4())
+	svc, err := v4.Compile(v4.Config{
+		Server: netip.MustParsePrefix("10.9.0.1/16"),
+		Ranges: []v4.Range{{Start: netip.MustParseAddr("10.9.1.0"), End: netip.MustParseAddr("10.9.250.255")}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	log := slog.New(slog.DiscardHandler)
+	s := New(lease.Memory(log), log)
 	var l *link
 	err = w.Host.Do(func() error {
 		ifi, err := net.InterfaceByName("br0")
 		if err == nil {
-			l, err = openLink(cfg, ifi, slog.New(slog.DiscardHandler))
+			l, err = s.openLink("lab", ifi, svc)
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.table = lease.Memory(l.log)
-	l.pool = v4.NewPool(sub, l.table.Network("lab"), time.Now())
+	l.pool = v4.NewPool(svc, l.table.Network("lab"), time.Now())
 	return l, g
 }
 

@@ -15,6 +15,7 @@ case "${1:-test}" in
 test)
 	need udhcpc udhcpc
 	need isc-dhcp-client dhclient
+	need isc-dhcp-relay dhcrelay
 	need dhcpcd-base dhcpcd
 	need systemd /lib/systemd/systemd-networkd
 	need dbus-daemon dbus-daemon

@@ -49,7 +49,7 @@ func inherit(n Network, old *Network) Network {
 // the gateway. IPv6 subnets have room for SLAAC, and want a word.
 func fillRanges(s *Subnet) {
 	p, d := s.Address, s.DHCP
-	if d == nil || len(d.Ranges) > 0 || len(d.Reservations) > 0 || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 16 {
+	if d == nil || len(d.Ranges) > 0 || len(d.Reservations) > 0 || len(d.Relayed) > 0 || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 16 {
 		return
 	}
 	first, last := p.Masked().Addr().Next(), Broadcast(p).Prev()
@@ -87,10 +87,7 @@ func (n *Network) Clone() *Network {
 	c.Subnets = slices.Clone(n.Subnets)
 	for i, s := range c.Subnets {
 		if s.DHCP != nil {
-			d := *s.DHCP
-			d.Ranges = slices.Clone(d.Ranges)
-			d.Reservations = slices.Clone(d.Reservations)
-			c.Subnets[i].DHCP = &d
+			c.Subnets[i].DHCP = s.DHCP.clone()
 		}
 	}
 	c.DNS.Forwarders = slices.Clone(n.DNS.Forwarders)
@@ -100,6 +97,19 @@ func (n *Network) Clone() *Network {
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)
 	c.HostAccess.Services = slices.Clone(n.HostAccess.Services)
+	return &c
+}
+
+func (d *DHCP) clone() *DHCP {
+	c := *d
+	c.Ranges = slices.Clone(d.Ranges)
+	c.Exclude = slices.Clone(d.Exclude)
+	c.Reservations = slices.Clone(d.Reservations)
+	c.Relayed = slices.Clone(d.Relayed)
+	for i := range c.Relayed {
+		r := &c.Relayed[i]
+		r.Ranges, r.Exclude, r.Reservations = slices.Clone(r.Ranges), slices.Clone(r.Exclude), slices.Clone(r.Reservations)
+	}
 	return &c
 }
 

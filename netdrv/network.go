@@ -1,6 +1,7 @@
 package netdrv
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -111,7 +112,26 @@ type DHCP struct {
 	Stateless bool
 	// Boot is nil where guests are not told what to boot.
 	Boot *Boot
+	// Exclude are addresses of Ranges that are not for guests. See Pools.
+	Exclude []Range
+	// Relayed are subnets behind relay agents.
+	Relayed []RelayedSubnet
 }
+
+// RelayedSubnet is a subnet that guests ask from through a relay agent. The host
+// has no address there.
+type RelayedSubnet struct {
+	Subnet netip.Prefix
+	// Router is what IPv4 guests are told; the zero Addr: none.
+	Router       netip.Addr
+	Ranges       []Range
+	Exclude      []Range
+	LeaseTime    time.Duration // as in DHCP
+	Reservations []Reservation
+}
+
+// Infinite is the LeaseTime of leases that never end.
+const Infinite = time.Duration(math.MaxInt64)
 
 // DefaultLeaseTime is what dnsmasq and therefore libvirt's users have.
 const DefaultLeaseTime = time.Hour
@@ -125,16 +145,21 @@ type Range struct{ Start, End netip.Addr }
 // Contains reports whether a is in the range.
 func (r Range) Contains(a netip.Addr) bool { return r.Start.Compare(a) <= 0 && a.Compare(r.End) <= 0 }
 
-// Reservation binds an address to a guest's MAC, or to its DUID in IPv6.
+// Reservation binds an address to a guest. It is known by one of MAC, ClientID
+// and DUID, or by its Hostname if there is none of them.
 type Reservation struct {
 	MAC MAC
-	// DUID is in octets, not in hexadecimal (RFC 8415 section 11); with it, MAC
-	// is zero.
+	// ClientID is in octets (RFC 2132 section 9.14), IPv4 only.
+	ClientID string
+	// DUID is in octets, not in hexadecimal (RFC 8415 section 11).
 	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
 	BootFile string // what the guest boots, before all of DHCP.Boot's; may be empty
 }
+
+// ByName reports whether the guest is known by what it calls itself.
+func (r *Reservation) ByName() bool { return r.MAC.IsZero() && r.ClientID == "" && r.DUID == "" }
 
 // DNS is what the DNS server of a network knows.
 type DNS struct {

@@ -52,10 +52,10 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		if s.DHCP == nil {
 			continue
 		}
-		for _, r := range s.DHCP.Reservations {
-			if r.Hostname != "" {
-				cfg.Hosts = append(cfg.Hosts, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
-			}
+		cfg.Hosts = append(cfg.Hosts, reservedHosts(s.DHCP.Reservations)...)
+		for _, r := range s.DHCP.Relayed {
+			cfg.Reverse = append(cfg.Reverse, r.Subnet)
+			cfg.Hosts = append(cfg.Hosts, reservedHosts(r.Reservations)...)
 		}
 	}
 	for _, r := range n.Routes { // behind guests
@@ -79,6 +79,15 @@ func reverse(n *netdrv.Network) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range n.Subnets {
 		out = append(out, s.Address.Masked())
+	}
+	return out
+}
+
+func reservedHosts(rs []netdrv.Reservation) (out []dnsd.Host) {
+	for _, r := range rs {
+		if r.Hostname != "" {
+			out = append(out, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
+		}
 	}
 	return out
 }

@@ -22,9 +22,11 @@ func changes(old, n *netdrv.Network) []*vnetv1.FieldChange {
 // indexes; the first that fits counts.
 var effects = []struct{ field, means string }{
 	{"dhcp.leaseTime", "for leases given or renewed from now on"},
-	{"dhcp.ranges", "leases outside of the ranges end when their guests renew"},
 	{"dhcp.boot", "for guests that boot from now on; transfers under way go on"},
 	{"reservations.boot", "for guests that boot from now on"},
+	{"dhcp.ranges", "for new leases; guests keep what they have while they renew it"},
+	{"dhcp.exclude", "for new leases; guests keep what they have while they renew it"},
+	{"dhcp.relayed", "at once; guests behind relays hear of it when they next ask"},
 	{"dhcp.reservations", "in force at once; who holds the address is told at its next renewal"},
 	{"dhcp", "at once; guests hear of it when they next ask"},
 	{"slaac", "advertised at once; guests keep addresses that they made until those run out"},

@@ -28,6 +28,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -42,6 +43,7 @@ type Parts struct {
 	Engine     *reconcile.Engine
 	Kernel     reconcile.Kernel
 	Leases     *lease.Table
+	DHCP       *dhcpd.Server
 	Events     *event.Bus
 	AdminGroup string
 	// Pools are where subnets are picked from.

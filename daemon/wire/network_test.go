@@ -27,7 +27,7 @@ func full() netdrv.Network {
 				LeaseTime: 2 * time.Hour,
 				Reservations: []netdrv.Reservation{
 					{
-						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02",
+						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02", ClientID: "\x01\x02",
 						Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web",
 						BootFile: "web.ipxe",
 					},
@@ -42,6 +42,17 @@ func full() netdrv.Network {
 						{File: "pxelinux.0"},
 					},
 				},
+				Exclude: []netdrv.Range{{Start: netip.MustParseAddr("192.168.10.5"), End: netip.MustParseAddr("192.168.10.5")}},
+				Relayed: []netdrv.RelayedSubnet{{
+					Subnet: netip.MustParsePrefix("10.30.0.0/24"), Router: netip.MustParseAddr("10.30.0.1"),
+					Ranges:    []netdrv.Range{{Start: netip.MustParseAddr("10.30.0.2"), End: netip.MustParseAddr("10.30.0.9")}},
+					Exclude:   []netdrv.Range{{Start: netip.MustParseAddr("10.30.0.5"), End: netip.MustParseAddr("10.30.0.6")}},
+					LeaseTime: netdrv.Infinite,
+					Reservations: []netdrv.Reservation{{
+						MAC: netdrv.MAC{2, 0, 0, 0, 10, 12}, DUID: "\x00\x03\x00\x01\x03", ClientID: "text",
+						Address: netip.MustParseAddr("10.30.0.11"), Hostname: "far", BootFile: "far.ipxe",
+					}},
+				}},
 			},
 			SLAAC: netdrv.No,
 		}},
@@ -92,6 +103,24 @@ func TestRoundTrip(t *testing.T) {
 		n, fs := FromNetwork(p)
 		if fs != nil || ToNetwork(&n).Mode != p.Mode {
 			t.Errorf("mode %s does not come back: %v, %v", p.Mode, n.Mode, fs)
+		}
+	}
+}
+
+// A client identifier is text or octets, and comes back as the octets it was.
+func TestClientID(t *testing.T) {
+	for text, octets := range map[string]string{
+		"web": "web", "01:52:54:00:AA:bb:01": "\x01\x52\x54\x00\xaa\xbb\x01", "ab": "ab", "0:1": "0:1", "": "", "a1:zz": "a1:zz",
+	} {
+		if got := readClientID(text); got != octets {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	for octets, text := range map[string]string{
+		"web": "web", "\x00web": "00:77:65:62", "a1:b2": "61:31:3a:62:32", "\xff\x01": "ff:01", "Grüße": "47:72:c3:bc:c3:9f:65",
+	} {
+		if got := writeClientID(octets); got != text || readClientID(got) != octets {
+			t.Errorf("%q: %q, and back %q", octets, got, readClientID(got))
 		}
 	}
 }

@@ -63,7 +63,27 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
 		Stateless:    p.GetStateless(),
 		Boot:         r.boot(path+".boot", p.GetBoot()),
+		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
+		Relayed:      each(path+".relayed", p.GetRelayed(), r.relayed),
 	}
+}
+
+func (r *reader) relayed(path string, p *vnetv1.RelayedSubnet) netdrv.RelayedSubnet {
+	return netdrv.RelayedSubnet{
+		Subnet:       r.prefix(path+".subnet", p.GetSubnet()),
+		Router:       r.optionalAddr(path+".router", p.GetRouter()),
+		Ranges:       each(path+".ranges", p.GetRanges(), r.addresses),
+		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
+		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
+		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
+	}
+}
+
+func (r *reader) optionalAddr(path, s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return r.addr(path, s)
 }
 
 func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
@@ -73,6 +93,7 @@ func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
 func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservation {
 	return netdrv.Reservation{
 		MAC:      r.optionalMAC(path+".mac", p.GetMac()),
+		ClientID: readClientID(p.GetClientId()),
 		DUID:     r.duid(path+".duid", p.GetDuid()),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),

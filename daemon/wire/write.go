@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -121,8 +122,11 @@ func toRA(a netdrv.RA) *vnetv1.RA {
 }
 
 func toDuration(d time.Duration) *durationpb.Duration {
-	if d == 0 {
+	switch d {
+	case 0:
 		return nil
+	case netdrv.Infinite:
+		return &durationpb.Duration{Seconds: definition.InfiniteSeconds}
 	}
 	return durationpb.New(d)
 }
@@ -164,18 +168,39 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 		return p
 	}
 	p.Dhcp = &vnetv1.DHCP{LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless, Boot: toBoot(s.DHCP.Boot)}
-	for _, r := range s.DHCP.Ranges {
-		p.Dhcp.Ranges = append(p.Dhcp.Ranges, toRange(r))
+	p.Dhcp.Ranges, p.Dhcp.Exclude = all(s.DHCP.Ranges, toRange), all(s.DHCP.Exclude, toRange)
+	p.Dhcp.Reservations = all(s.DHCP.Reservations, toReservation)
+	p.Dhcp.Relayed = all(s.DHCP.Relayed, toRelayed)
+	return p
+}
+
+// all writes the elements of a list.
+func all[T, P any](list []T, write func(T) P) []P {
+	var out []P
+	for _, x := range list {
+		out = append(out, write(x))
 	}
-	for _, r := range s.DHCP.Reservations {
-		p.Dhcp.Reservations = append(p.Dhcp.Reservations, toReservation(r))
+	return out
+}
+
+func toRelayed(r netdrv.RelayedSubnet) *vnetv1.RelayedSubnet {
+	p := &vnetv1.RelayedSubnet{
+		Subnet: r.Subnet.String(), LeaseTime: toDuration(r.LeaseTime),
+		Ranges: all(r.Ranges, toRange), Exclude: all(r.Exclude, toRange),
+		Reservations: all(r.Reservations, toReservation),
+	}
+	if r.Router.IsValid() {
+		p.Router = r.Router.String()
 	}
 	return p
 }
 
 func toReservation(r netdrv.Reservation) *vnetv1.Reservation {
-	p := &vnetv1.Reservation{Address: r.Address.String(), Hostname: r.Hostname, Duid: hex.EncodeToString([]byte(r.DUID))}
-	p.Boot = some(&vnetv1.GuestBoot{File: r.BootFile})
+	p := &vnetv1.Reservation{
+		Address: r.Address.String(), Hostname: r.Hostname,
+		Duid: hex.EncodeToString([]byte(r.DUID)), ClientId: writeClientID(r.ClientID),
+		Boot: some(&vnetv1.GuestBoot{File: r.BootFile}),
+	}
 	if !r.MAC.IsZero() {
 		p.Mac = r.MAC.String()
 	}

@@ -42,12 +42,16 @@ func (r *Request) bootClient() boot.Client {
 // bootstrap says what to boot: in the header, where all ROMs look, and in the
 // options that the client asks for. Where the name is too long for the header
 // it is an option in any case.
-func (s *Subnet) bootstrap(w *writer, req *Request) {
+func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) {
 	if s.boot == nil {
 		return
 	}
+	own := ""
+	if d.Reserved != nil {
+		own = d.Reserved.BootFile
+	}
 	client := req.bootClient()
-	f := s.boot.Choose(s.byMAC[req.MAC].BootFile, &client)
+	f := s.boot.Choose(own, &client)
 	if f == nil {
 		return
 	}

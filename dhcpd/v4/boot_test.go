@@ -48,7 +48,7 @@ func TestBootReply(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := w.answer(&req)
-		out := w.pool.sub.AppendReply(nil, &req, &d)
+		out := d.Subnet.AppendReply(nil, &req, &d)
 		m, err := dhcpv4.FromBytes(out)
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestNoBootReply(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := w.answer(&req)
-		m, err := dhcpv4.FromBytes(w.pool.sub.AppendReply(nil, &req, &d))
+		m, err := dhcpv4.FromBytes(d.Subnet.AppendReply(nil, &req, &d))
 		if err != nil || !m.ServerIPAddr.IsUnspecified() || m.BootFileName != "" || m.Options[67] != nil {
 			t.Errorf("%s: %v, %s", name, err, m.Summary())
 		}
@@ -84,7 +84,7 @@ func TestBootConfigIsChecked(t *testing.T) {
 	cfg := bootConfig()
 	cfg.Boot = &boot.Config{Server: ip("fd00::1"), Files: []boot.File{{Name: ""}, {Name: strings.Repeat("x", 256)}}}
 	_, err := Compile(cfg)
-	want := "boot.server: \"fd00::1\" is not an IPv4 address\nboot.files[0]: a name of 0 octets\nboot.files[1]: a name of 256 octets"
+	want := "subnets[0].boot.server: \"fd00::1\" is not an IPv4 address\nsubnets[0].boot.files[0]: a name of 0 octets\nsubnets[0].boot.files[1]: a name of 256 octets"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}

@@ -24,11 +24,14 @@ const (
 // A Range is the addresses from Start to End, both included.
 type Range struct{ Start, End netip.Addr }
 
-// A Reservation gives a client always the same address and hostname. The
-// address may be outside of the ranges; without one, only the hostname is
-// fixed. Hostname may be "".
+// A Reservation gives a client always the same address and hostname. The client
+// is known by its MAC, its ClientID or its DUID, or, with none of them, by what
+// it calls itself: Hostname. The address may be outside of the ranges; without
+// one, only the hostname is fixed. Hostname may be "" if another key is there.
 type Reservation struct {
 	MAC      lease.MAC
+	ClientID string // the octets of option 61; with or without a type of 0 before them
+	DUID     string // the octets; that in a client identifier of RFC 4361
 	Address  netip.Addr
 	Hostname string
 	BootFile string // before all of Config.Boot's
@@ -37,6 +40,7 @@ type Reservation struct {
 // A Config is what is served in one subnet.
 type Config struct {
 	Server       netip.Prefix // our address, and the subnet
+	Relayed      netip.Prefix // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range
 	LeaseTime    time.Duration // 0: an hour
 	Reservations []Reservation
@@ -51,30 +55,35 @@ type Config struct {
 type Subnet struct {
 	server    netip.Addr
 	prefix    netip.Prefix
+	relayed   bool
 	broadcast netip.Addr // zero in a /31 or /32
 	leaseTime time.Duration
 	spans     spans
-	byMAC     map[lease.MAC]Reservation
-	byAddr    map[netip.Addr]lease.MAC
-	byName    map[string]lease.MAC
+	number    int               // of the subnet in its service
 	rendered  [optT2 + 1][]byte // whole options, code and length included
 	boot      *boot.Config
 }
 
-// Compile checks a Config and makes it ready. The error has a line for each
-// finding, with the path of what is wrong.
-func Compile(cfg Config) (*Subnet, error) {
+// Server returns our address, which replies come from.
+func (s *Subnet) Server() netip.Addr { return s.server }
+
+// Prefix returns the subnet's prefix.
+func (s *Subnet) Prefix() netip.Prefix { return s.prefix }
+
+// Size returns how many addresses the ranges have.
+func (s *Subnet) Size() int { return s.spans.size }
+
+// newSubnet makes a subnet ready, but for its reservations.
+func newSubnet(cfg *Config) (*Subnet, error) {
 	if !cfg.Server.Addr().Is4() {
 		return nil, fmt.Errorf("server: %q is not an IPv4 address with a prefix", cfg.Server)
 	}
-	s := &Subnet{
-		server:    cfg.Server.Addr(),
-		prefix:    cfg.Server.Masked(),
-		leaseTime: cfg.LeaseTime,
-		byMAC:     map[lease.MAC]Reservation{},
-		byAddr:    map[netip.Addr]lease.MAC{},
-		byName:    map[string]lease.MAC{},
-		boot:      cfg.Boot,
+	s := &Subnet{server: cfg.Server.Addr(), prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime, boot: cfg.Boot}
+	if cfg.Relayed.IsValid() {
+		s.relayed, s.prefix = true, cfg.Relayed.Masked()
+	}
+	if !s.prefix.Addr().Is4() {
+		return nil, fmt.Errorf("relayed: %q is not an IPv4 prefix", cfg.Relayed)
 	}
 	if s.leaseTime == 0 {
 		s.leaseTime = defaultLeaseTime
@@ -82,14 +91,11 @@ func Compile(cfg Config) (*Subnet, error) {
 	if s.prefix.Bits() < 31 {
 		s.broadcast = lastAddr(s.prefix)
 	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.render(&cfg), checkBoot(&cfg))
+	err := errors.Join(s.setRanges(cfg.Ranges), s.render(cfg), checkBoot(cfg))
 	if cfg.LeaseTime < 0 {
 		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, err
 }
 
 func (s *Subnet) setRanges(ranges []Range) error {
@@ -112,44 +118,6 @@ func (s *Subnet) setRanges(ranges []Range) error {
 		errs = append(errs, fmt.Errorf("ranges: more than %d addresses", maxSpan))
 	}
 	return errors.Join(errs...)
-}
-
-func (s *Subnet) setReservations(all []Reservation) error {
-	var errs []error
-	for i, r := range all {
-		if err := s.reserve(r); err != nil {
-			errs = append(errs, fmt.Errorf("reservations[%d]: %w", i, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Subnet) reserve(r Reservation) error {
-	if _, twice := s.byMAC[r.MAC]; twice {
-		return fmt.Errorf("%s is reserved for twice", r.MAC)
-	}
-	if r.Address.IsValid() {
-		if !s.usable(r.Address) {
-			return fmt.Errorf("%s is not an address for a client of %s", r.Address, s.prefix)
-		}
-		if _, twice := s.byAddr[r.Address]; twice {
-			return fmt.Errorf("%s is reserved twice", r.Address)
-		}
-		s.byAddr[r.Address] = r.MAC
-	}
-	if r.Hostname != "" {
-		name := Hostname([]byte(r.Hostname))
-		if name == "" {
-			return fmt.Errorf("hostname %q is not a label of letters, digits and inner hyphens", r.Hostname)
-		}
-		if _, twice := s.byName[name]; twice {
-			return fmt.Errorf("hostname %q is reserved twice", name)
-		}
-		r.Hostname = name
-		s.byName[name] = r.MAC
-	}
-	s.byMAC[r.MAC] = r
-	return nil
 }
 
 // usable says whether a client may have the address at all.

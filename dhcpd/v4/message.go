@@ -8,6 +8,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -50,6 +51,7 @@ const (
 	optBootFile     = 67
 	optUserClass    = 77 // RFC 3004
 	optFQDN         = 81 // RFC 4702
+	optRelayInfo    = 82 // RFC 3046
 	optClientArch   = 93 // RFC 4578, as the next
 	optMachineID    = 97
 	optEnd          = 255
@@ -75,7 +77,9 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool // it was sent to our address; Parse cannot know
+	Unicast bool      // it was sent to our address; Parse cannot know, as the next
+	From    lease.MAC // who sent the frame; zero if unknown
+	Port    fair.Port // from where; fair.Unasked if nobody can tell
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54
@@ -85,10 +89,28 @@ type Request struct {
 	Parameters  []byte // option 55; nil if missing
 	MaxSize     int    // option 57
 
-	VendorClass []byte // option 60
-	UserClass   []byte // option 77
-	ClientArch  []byte // option 93
-	MachineID   []byte // option 97
+	VendorClass    []byte     // option 60
+	UserClass      []byte     // option 77
+	ClientArch     []byte     // option 93
+	MachineID      []byte     // option 97
+	RelayInfo      []byte     // option 82; nil if missing
+	Link           netip.Addr // its sub-option 5: the subnet to answer from (RFC 3527)
+	ServerOverride netip.Addr // its sub-option 11: who the relay says that we are (RFC 5107)
+}
+
+// Relayed says whether a relay agent sent the message on.
+func (r *Request) Relayed() bool { return r.GIAddr.IsValid() && !r.GIAddr.IsUnspecified() }
+
+// Ends says whether the message is to end a lease.
+func (r *Request) Ends() bool {
+	return r.Type == dhcpv4.MessageTypeRelease || r.Type == dhcpv4.MessageTypeDecline
+}
+
+// forged says whether the message came from somebody else than the client that
+// it says. A guest may ask in others' names, and gets nothing but addresses by
+// it; ending what others have is another matter.
+func (r *Request) forged() bool {
+	return !r.Relayed() && !r.Unicast && r.From != (lease.MAC{}) && r.From != r.MAC
 }
 
 // Broadcast says whether the client cannot take unicast yet.
@@ -121,7 +143,7 @@ func Parse(b []byte) (Request, error) {
 // wanted are the options that a server reads, in the order of options.
 var wanted = [...]byte{
 	optMessageType, optRequestedIP, optServerID, optParameters, optClientID,
-	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload,
+	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload, optRelayInfo,
 	optVendorClass, optUserClass, optClientArch, optMachineID,
 }
 
@@ -209,6 +231,7 @@ func (r *Request) interpret(o *options) error {
 	if r.Hostname == nil {
 		r.Hostname = fqdnName(o.get(optFQDN))
 	}
+	r.takeRelayInfo(o.get(optRelayInfo))
 	if size := o.get(optMaxSize); len(size) == 2 {
 		r.MaxSize = int(binary.BigEndian.Uint16(size))
 	}

@@ -18,6 +18,8 @@ var (
 // broadcast, to the client's MAC.
 func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 	switch {
+	case req.Relayed():
+		return req.GIAddr, false
 	case d.Reply == dhcpv4.MessageTypeNak:
 		return limitedBroadcast, true
 	case !req.CIAddr.IsUnspecified():
@@ -33,22 +35,26 @@ func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 // it has none); options that do not fit are left out, the least needed first.
 func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	size := max(req.MaxSize, minMaxSize) - ipAndUDPHeaders
-	w := writer{b: b, start: len(b), limit: len(b) + size - 1} // one for the end
+	w := writer{b: b, start: len(b), limit: len(b) + size - 1 - len(req.RelayInfo) - 2} // one for the end
 	w.header(req, d)
 	w.option(optMessageType, []byte{byte(d.Reply)})
-	w.whole(s.rendered[optServerID])
+	if req.ServerOverride.IsValid() {
+		w.option(optServerID, req.ServerOverride.AsSlice())
+	} else {
+		w.whole(s.rendered[optServerID])
+	}
 	// RFC 6842: back to the client, so that it can tell the reply is its own.
 	if len(req.ClientID) > 0 && len(req.ClientID) <= 255 {
 		w.option(optClientID, req.ClientID)
 	}
 	if d.Reply == dhcpv4.MessageTypeNak {
 		w.option(optMessage, []byte(d.Why.String()))
-		return w.end()
+		return w.end(req.RelayInfo)
 	}
 	w.times(d)
-	s.bootstrap(&w, req)
+	s.bootstrap(&w, req, d)
 	s.requested(&w, req, d)
-	return w.end()
+	return w.end(req.RelayInfo)
 }
 
 // requested adds the options that the client asked for, in its order, the
@@ -95,6 +101,9 @@ func (w *writer) header(req *Request, d *Decision) {
 	binary.BigEndian.PutUint16(h[offFlags:], req.Flags)
 	if d.Reply == dhcpv4.MessageTypeAck {
 		put(h[offCIAddr:], req.CIAddr)
+	}
+	if d.Reply == dhcpv4.MessageTypeNak && req.Relayed() {
+		h[offFlags] |= byte(flagBroadcast >> 8) // RFC 2131 §4.3.2
 	}
 	put(h[offYIAddr:], d.yourAddress())
 	put(h[offGIAddr:], req.GIAddr)
@@ -147,7 +156,12 @@ func (w *writer) whole(o []byte) {
 	}
 }
 
-func (w *writer) end() []byte {
+// end adds what the relay wants back (RFC 3046 §2.2: as it was, and last), for
+// which there is room.
+func (w *writer) end(relayInfo []byte) []byte {
+	if len(relayInfo) > 0 {
+		w.b = append(append(w.b, optRelayInfo, byte(len(relayInfo))), relayInfo...)
+	}
 	w.b = append(w.b, optEnd)
 	for len(w.b)-w.start < minMessage {
 		w.b = append(w.b, optPad)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
 )
 
 // httpClient is what a client that boots by HTTP wants to hear in option 16
@@ -54,7 +55,8 @@ func (s *Service) appendBoot(b []byte, req *Request) []byte {
 
 // bootFile is the client's own, or "".
 func (s *Service) bootFile(req *Request) string {
-	for r := range s.reservations(lease.Client{MAC: req.MAC(), DUID: string(req.ClientID)}) {
+	c := client{Client: lease.Client{MAC: req.MAC(), DUID: string(req.ClientID)}, name: v4.Hostname(req.Hostname)}
+	for r := range s.reservations(&c) {
 		if r.BootFile != "" {
 			return r.BootFile
 		}

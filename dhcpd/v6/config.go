@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ type Config struct {
 // A Subnet is one prefix of the link.
 type Subnet struct {
 	Server       netip.Prefix  // our address, and the subnet
+	Relayed      netip.Prefix  // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range       // for clients without a reservation
 	LeaseTime    time.Duration // 0: an hour
 	Reservations []Reservation
@@ -49,9 +51,9 @@ type Subnet struct {
 type Range struct{ Start, End netip.Addr }
 
 // A Reservation gives a client always the same address and hostname. The client
-// is known by its DUID or its MAC; if both are given, by either. The address may
-// be outside of the ranges; without one, only the hostname is fixed. Hostname
-// may be "".
+// is known by its MAC or its DUID; if both are given, by either; if neither is,
+// by what it calls itself. The address may be outside of the ranges; without
+// one, only the hostname is fixed. Hostname may be "" if another key is there.
 type Reservation struct {
 	MAC      lease.MAC
 	DUID     string // the octets
@@ -69,9 +71,11 @@ type Service struct {
 	stateless bool
 	domain    string
 	subnets   []subnet
-	size      uint64 // addresses in all ranges, or MaxUint64 if more
+	onLink    []*subnet // those that are not behind a relay
+	size      uint64    // addresses in all ranges, or MaxUint64 if more
 	byMAC     map[lease.MAC][]*Reservation
 	byDUID    map[string][]*Reservation
+	byOwn     map[string][]*Reservation // by what the client calls itself
 	byAddr    map[netip.Addr]*Reservation
 	byName    map[string]*Reservation
 	dns       []byte // whole options, or nil
@@ -82,6 +86,7 @@ type Service struct {
 type subnet struct {
 	server    netip.Addr
 	prefix    netip.Prefix
+	relayed   bool
 	leaseTime time.Duration
 	spans     []span
 }
@@ -92,7 +97,7 @@ func Compile(cfg Config) (*Service, error) {
 	s := &Service{
 		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain, boot: cfg.Boot,
 		byMAC: map[lease.MAC][]*Reservation{}, byDUID: map[string][]*Reservation{},
-		byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
+		byOwn: map[string][]*Reservation{}, byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
 	}
 	var errs []error
 	if !validDUID(cfg.DUID) {
@@ -107,6 +112,11 @@ func Compile(cfg Config) (*Service, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; !sub.relayed {
+			s.onLink = append(s.onLink, sub)
+		}
+	}
 	return s, nil
 }
 
@@ -118,6 +128,12 @@ func (s *Service) addSubnet(cfg Subnet) (errs []error) {
 		return []error{fmt.Errorf(".server: %q is not an IPv6 address with a prefix", cfg.Server)}
 	}
 	sub := subnet{server: a, prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime}
+	if cfg.Relayed.IsValid() {
+		sub.relayed, sub.prefix = true, cfg.Relayed.Masked()
+	}
+	if !sub.prefix.Addr().Is6() {
+		return []error{fmt.Errorf(".relayed: %q is not an IPv6 prefix", cfg.Relayed)}
+	}
 	if sub.leaseTime == 0 {
 		sub.leaseTime = defaultLeaseTime
 	}
@@ -143,8 +159,8 @@ func (s *Service) addSubnet(cfg Subnet) (errs []error) {
 }
 
 func (s *Service) reserve(sub *subnet, r Reservation) error {
-	if r.MAC == (lease.MAC{}) && r.DUID == "" {
-		return errors.New("neither a MAC nor a DUID")
+	if r.byOwnName() && r.Hostname == "" {
+		return errors.New("neither a MAC, nor a DUID, nor a hostname")
 	}
 	if r.DUID != "" && !validDUID(r.DUID) {
 		return fmt.Errorf("duid: %d octets, want 3 to %d", len(r.DUID), maxDUID)
@@ -167,8 +183,14 @@ func (s *Service) reserve(sub *subnet, r Reservation) error {
 	if r.MAC != (lease.MAC{}) {
 		s.byMAC[r.MAC] = append(s.byMAC[r.MAC], &r)
 	}
+	if r.byOwnName() {
+		s.byOwn[r.Hostname] = append(s.byOwn[r.Hostname], &r)
+	}
 	return nil
 }
+
+// byOwnName says whether the client is known by what it calls itself.
+func (r *Reservation) byOwnName() bool { return r.MAC == (lease.MAC{}) && r.DUID == "" }
 
 func (s *Service) reserveName(r *Reservation) error {
 	if r.Hostname == "" {
@@ -187,10 +209,10 @@ func (s *Service) reserveName(r *Reservation) error {
 	return nil
 }
 
-// reservations are those of a client, by DUID before MAC.
-func (s *Service) reservations(c lease.Client) iter.Seq[*Reservation] {
+// reservations are those of a client, the surest first.
+func (s *Service) reservations(c *client) iter.Seq[*Reservation] {
 	return func(yield func(*Reservation) bool) {
-		for _, all := range [][]*Reservation{s.byDUID[c.DUID], s.byMAC[c.MAC]} {
+		for _, all := range [][]*Reservation{s.byMAC[c.MAC], s.byDUID[c.DUID], s.byOwn[c.name]} {
 			for _, r := range all {
 				if !yield(r) {
 					return
@@ -201,12 +223,42 @@ func (s *Service) reservations(c lease.Client) iter.Seq[*Reservation] {
 }
 
 // isFor says whether a reservation is the client's.
-func (r *Reservation) isFor(c lease.Client) bool {
-	return r.DUID != "" && r.DUID == c.DUID || r.MAC != (lease.MAC{}) && r.MAC == c.MAC
+func (r *Reservation) isFor(c *client) bool {
+	return r.DUID != "" && r.DUID == c.DUID || r.MAC != (lease.MAC{}) && r.MAC == c.MAC ||
+		r.byOwnName() && r.Hostname == c.name
 }
 
-// subnet returns the subnet that an address is in, or nil: it is not on the
-// link.
+// RelayServers returns our addresses that relays may send to. A nil Service has
+// none.
+func (s *Service) RelayServers() []netip.Addr {
+	var all []netip.Addr
+	if s == nil {
+		return nil
+	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; sub.relayed && !slices.Contains(all, sub.server) {
+			all = append(all, sub.server)
+		}
+	}
+	return all
+}
+
+// reach returns the subnets that a message may be answered from: those of the
+// link, or the one that its relays name.
+func (s *Service) reach(req *Request) []*subnet {
+	link := req.link()
+	if !link.IsValid() {
+		return s.onLink
+	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; sub.relayed && sub.prefix.Contains(link) {
+			return []*subnet{sub}
+		}
+	}
+	return nil
+}
+
+// subnet returns the subnet that an address is in, or nil.
 func (s *Service) subnet(a netip.Addr) *subnet {
 	for i := range s.subnets {
 		if s.subnets[i].prefix.Contains(a) {

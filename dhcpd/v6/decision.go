@@ -53,6 +53,8 @@ const (
 	Declined   Reason = "declined"
 	NotHolder  Reason = "not the holder"
 	Exhausted  Reason = "no address left"
+	NoRanges   Reason = "no reservation"
+	Greedy     Reason = "too many addresses at one port"
 	Stateless  Reason = "no addresses are given here"
 	Nothing    Reason = "no address was asked for"
 
@@ -61,6 +63,7 @@ const (
 	Invalid     Reason = "an identifier is missing, or there and must not be"
 	ByUnicast   Reason = "must not come by unicast"
 	NoAddresses Reason = "no addresses to confirm"
+	NoSubnet    Reason = "no subnet for this relay"
 )
 
 func status(c iana.StatusCode) *iana.StatusCode { return &c }

@@ -21,6 +21,7 @@ const (
 
 // AppendReply adds the message that d.Reply says.
 func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
+	start := len(b)
 	b = append(b, byte(d.Reply), req.XID[0], req.XID[1], req.XID[2])
 	if req.ClientID != nil {
 		b = appendOption(b, optClientID, req.ClientID)
@@ -42,7 +43,7 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	if d.configures() {
 		b = s.appendConfig(b, req, d)
 	}
-	return b
+	return req.wrap(b, start)
 }
 
 // configures says whether an answer carries more than the state of leases.

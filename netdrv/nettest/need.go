@@ -12,6 +12,7 @@ import (
 // packages says where Debian keeps a program, when not under its own name.
 var packages = map[string]string{
 	"dhclient":           "isc-dhcp-client",
+	"dhcrelay":           "isc-dhcp-relay",
 	"dhcpcd":             "dhcpcd-base",
 	"systemd-networkd":   "systemd",
 	"networkctl":         "systemd",

@@ -763,14 +763,20 @@ type DHCP struct {
 	// Pools for guests without a reservation. In IPv4, with no reservations
 	// either, the whole subnet.
 	Ranges []*AddressRange `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
-	// At least 2m; 1h if absent.
+	// At least 2m, or infinite, which is the longest Duration that there is; 1h if
+	// absent.
 	LeaseTime *durationpb.Duration `protobuf:"bytes,2,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
 	// Fixed bindings; inside the subnet, inside a range or not.
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
 	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
 	Stateless bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
 	// How guests boot from the network; not at all if absent.
-	Boot          *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	Boot *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	// Addresses within ranges that are not for guests.
+	Exclude []*AddressRange `protobuf:"bytes,21,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Subnets behind relay agents on this network, which this subnet's address
+	// answers (RFC 2131 giaddr, RFC 8415 section 19).
+	Relayed       []*RelayedSubnet `protobuf:"bytes,22,rep,name=relayed,proto3" json:"relayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +846,113 @@ func (x *DHCP) GetBoot() *Boot {
 	return nil
 }
 
+func (x *DHCP) GetExclude() []*AddressRange {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *DHCP) GetRelayed() []*RelayedSubnet {
+	if x != nil {
+		return x.Relayed
+	}
+	return nil
+}
+
+// RelayedSubnet is a subnet on which the host has no address: a relay agent
+// there passes the guests' requests on.
+type RelayedSubnet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 10.30.0.0/24; the relay's address in it, or what the relay says of the link
+	// (RFC 3527), selects it.
+	Subnet string `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`
+	// IPv4: the guests' router; none is told if empty.
+	Router string `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
+	// As in DHCP.
+	Ranges []*AddressRange `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// As in DHCP.
+	Exclude []*AddressRange `protobuf:"bytes,4,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// As in DHCP.
+	LeaseTime *durationpb.Duration `protobuf:"bytes,5,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
+	// As in DHCP.
+	Reservations  []*Reservation `protobuf:"bytes,6,rep,name=reservations,proto3" json:"reservations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayedSubnet) Reset() {
+	*x = RelayedSubnet{}
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayedSubnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayedSubnet) ProtoMessage() {}
+
+func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayedSubnet.ProtoReflect.Descriptor instead.
+func (*RelayedSubnet) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RelayedSubnet) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+func (x *RelayedSubnet) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RelayedSubnet) GetRanges() []*AddressRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetExclude() []*AddressRange {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetLeaseTime() *durationpb.Duration {
+	if x != nil {
+		return x.LeaseTime
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetReservations() []*Reservation {
+	if x != nil {
+		return x.Reservations
+	}
+	return nil
+}
+
 // AddressRange is a pool, both ends included.
 type AddressRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -853,7 +966,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +978,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +991,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -895,7 +1008,8 @@ func (x *AddressRange) GetEnd() string {
 	return ""
 }
 
-// Reservation binds an address to a guest.
+// Reservation binds an address to a guest, which is known by one of mac,
+// client_id and duid, or by its hostname if there is none of them.
 type Reservation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The guest's Ethernet address.
@@ -904,17 +1018,21 @@ type Reservation struct {
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// What it is called, in DHCP and DNS; the guest's own word if empty.
 	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// The client's DUID in hexadecimal, for IPv6; in place of the MAC.
+	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is looked
+	// for in the client identifier (RFC 4361).
 	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
 	// What this guest boots, whatever it is; needs dhcp.boot.
-	Boot          *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	Boot *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	// IPv4: what the client sends as its identifier (RFC 2132 section 9.14), in
+	// place of the MAC: octets in hexadecimal with colons between, or text.
+	ClientId      string `protobuf:"bytes,20,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1044,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1057,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reservation) GetMac() string {
@@ -977,6 +1095,13 @@ func (x *Reservation) GetBoot() *GuestBoot {
 	return nil
 }
 
+func (x *Reservation) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
 // DNS is what the DNS server of a network knows.
 type DNS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1004,7 +1129,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1141,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1154,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DNS) GetDomain() string {
@@ -1101,7 +1226,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1238,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1251,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Record) GetName() string {
@@ -1174,7 +1299,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1311,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1324,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1235,7 +1360,7 @@ type ForwarderTLS struct {
 
 func (x *ForwarderTLS) Reset() {
 	*x = ForwarderTLS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1372,7 @@ func (x *ForwarderTLS) String() string {
 func (*ForwarderTLS) ProtoMessage() {}
 
 func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1385,7 @@ func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
 func (*ForwarderTLS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ForwarderTLS) GetName() string {
@@ -1286,7 +1411,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1423,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1436,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1348,7 +1473,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1485,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1498,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1412,7 +1537,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1549,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1562,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1491,7 +1616,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1628,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1641,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1530,7 +1655,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1667,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1680,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1576,7 +1701,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1713,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1726,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1622,7 +1747,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1759,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1772,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1676,7 +1801,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1813,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1826,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1745,7 +1870,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1882,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1895,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1804,7 +1929,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1941,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1954,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1877,7 +2002,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2014,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2027,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1950,7 +2075,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2087,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2100,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2019,7 +2144,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2156,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2169,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -2070,7 +2195,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2207,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2220,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 // StartNetworkRequest names a network.
@@ -2111,7 +2236,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2248,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2261,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2164,7 +2289,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2301,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2314,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2210,7 +2335,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2347,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2360,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2256,7 +2381,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2393,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2406,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2302,7 +2427,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2439,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2452,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2348,7 +2473,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2485,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2498,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2435,23 +2560,34 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
 	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
 	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
-	"\x06_slaac\"\xea\x01\n" +
+	"\x06_slaac\"\xcd\x02\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
 	"lease_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
 	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\x12\x1c\n" +
 	"\tstateless\x18\x04 \x01(\bR\tstateless\x12!\n" +
-	"\x04boot\x18\x1e \x01(\v2\r.vnet.v1.BootR\x04boot\"6\n" +
+	"\x04boot\x18\x1e \x01(\v2\r.vnet.v1.BootR\x04boot\x12/\n" +
+	"\aexclude\x18\x15 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x120\n" +
+	"\arelayed\x18\x16 \x03(\v2\x16.vnet.v1.RelayedSubnetR\arelayed\"\x93\x02\n" +
+	"\rRelayedSubnet\x12\x16\n" +
+	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\tR\x06router\x12-\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x12/\n" +
+	"\aexclude\x18\x04 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x128\n" +
+	"\n" +
+	"lease_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
+	"\freservations\x18\x06 \x03(\v2\x14.vnet.v1.ReservationR\freservations\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"\x91\x01\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"\xae\x01\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
 	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
-	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\"\x9d\x02\n" +
+	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\x12\x1b\n" +
+	"\tclient_id\x18\x14 \x01(\tR\bclientId\"\x9d\x02\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2587,7 +2723,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -2599,98 +2735,105 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*RA)(nil),                     // 7: vnet.v1.RA
 	(*Subnet)(nil),                 // 8: vnet.v1.Subnet
 	(*DHCP)(nil),                   // 9: vnet.v1.DHCP
-	(*AddressRange)(nil),           // 10: vnet.v1.AddressRange
-	(*Reservation)(nil),            // 11: vnet.v1.Reservation
-	(*DNS)(nil),                    // 12: vnet.v1.DNS
-	(*Record)(nil),                 // 13: vnet.v1.Record
-	(*Forwarder)(nil),              // 14: vnet.v1.Forwarder
-	(*ForwarderTLS)(nil),           // 15: vnet.v1.ForwarderTLS
-	(*NAT)(nil),                    // 16: vnet.v1.NAT
-	(*PortRange)(nil),              // 17: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 18: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 19: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 20: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 21: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 22: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 23: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 24: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 25: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 26: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 27: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 28: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 29: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 30: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 31: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 32: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 33: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 34: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 35: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 36: google.protobuf.Duration
-	(*Boot)(nil),                   // 37: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 38: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
+	(*RelayedSubnet)(nil),          // 10: vnet.v1.RelayedSubnet
+	(*AddressRange)(nil),           // 11: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 12: vnet.v1.Reservation
+	(*DNS)(nil),                    // 13: vnet.v1.DNS
+	(*Record)(nil),                 // 14: vnet.v1.Record
+	(*Forwarder)(nil),              // 15: vnet.v1.Forwarder
+	(*ForwarderTLS)(nil),           // 16: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 17: vnet.v1.NAT
+	(*PortRange)(nil),              // 18: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 19: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 20: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 21: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 22: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 23: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 24: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 25: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 26: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 27: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 28: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 29: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 30: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 31: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 32: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 33: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
+	(*Boot)(nil),                   // 38: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 39: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 40: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
 	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
 	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	16, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	18, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	13, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	17, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	19, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	36, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	36, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	37, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	37, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	36, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	37, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	38, // 17: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	14, // 18: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	13, // 19: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	36, // 20: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	15, // 21: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	17, // 22: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 23: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 24: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	39, // 25: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 26: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 27: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 28: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	36, // 29: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 30: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 31: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	36, // 32: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 33: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	27, // 34: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	36, // 35: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 36: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 37: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 38: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	19, // 39: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	21, // 40: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	23, // 41: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	25, // 42: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	28, // 43: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	30, // 44: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	32, // 45: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	34, // 46: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	20, // 47: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	22, // 48: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	24, // 49: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	26, // 50: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	29, // 51: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	31, // 52: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	33, // 53: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	35, // 54: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	11, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	37, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	12, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	38, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	11, // 17: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	10, // 18: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	11, // 19: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	11, // 20: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	37, // 21: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	12, // 22: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	39, // 23: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	15, // 24: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	14, // 25: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	37, // 26: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	16, // 27: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	18, // 28: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	11, // 29: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 30: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	40, // 31: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 32: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 33: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 34: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	37, // 35: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 36: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 37: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	37, // 38: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 39: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	28, // 40: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	37, // 41: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 42: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 43: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	20, // 45: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	22, // 46: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	24, // 47: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	26, // 48: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	29, // 49: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	31, // 50: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	33, // 51: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	35, // 52: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	21, // 53: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	23, // 54: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	25, // 55: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	27, // 56: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	30, // 57: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	32, // 58: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	34, // 59: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	36, // 60: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	53, // [53:61] is the sub-list for method output_type
+	45, // [45:53] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2702,14 +2845,14 @@ func file_vnet_v1_network_proto_init() {
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[9].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
