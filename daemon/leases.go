@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/netip"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/kernel"
 )
 
@@ -38,6 +40,9 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
 			}
+			if e.Kind != lease.Renewed || e.Missed > 0 {
+				d.engine.GuestNews()
+			}
 			if !d.events.Watched() {
 				continue
 			}
@@ -65,6 +70,15 @@ func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Por
 type leaseNames struct{ *lease.Table }
 
 func (l leaseNames) Names(network string) dnsd.Names { return l.Network(network) }
+
+// Addresses shows it to the firewall.
+func (l leaseNames) Addresses(network string) map[netdrv.MAC][]netip.Addr {
+	out := map[netdrv.MAC][]netip.Addr{}
+	for _, lease := range l.Leases(network) {
+		out[netdrv.MAC(lease.MAC)] = append(out[netdrv.MAC(lease.MAC)], lease.Address)
+	}
+	return out
+}
 
 // forgetStrayLeases drops the leases of networks that were deleted while the
 // daemon was being killed.

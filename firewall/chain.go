@@ -28,6 +28,14 @@ const (
 	// PostroutingNAT sees the first packet of a connection as it goes out, at
 	// the priority of source NAT.
 	PostroutingNAT
+	// BridgePrerouting sees frames as they come in by a port of a bridge, before the
+	// bridge learns anything from them. This and what follows are for bridge tables.
+	BridgePrerouting
+	// BridgeForward sees frames that go from port to port, once for each port that
+	// they go to.
+	BridgeForward
+	// BridgeInput sees frames from a port to the host.
+	BridgeInput
 )
 
 // String returns the line that nft lists for the base, or "".
@@ -39,6 +47,12 @@ func (b Base) String() string {
 		return "type filter hook input priority filter; policy accept;"
 	case PostroutingNAT:
 		return "type nat hook postrouting priority srcnat; policy accept;"
+	case BridgePrerouting:
+		return "type filter hook prerouting priority filter; policy accept;"
+	case BridgeForward:
+		return "type filter hook forward priority filter; policy accept;"
+	case BridgeInput:
+		return "type filter hook input priority filter; policy accept;"
 	}
 	return ""
 }

@@ -10,21 +10,38 @@ import (
 // and valid, and no two may share a bridge; their order does not matter. Without
 // a network that needs rules there is no table: the presence of a single ct
 // expression makes the kernel track every connection of the host.
-func Compile(networks []netdrv.Network) Ruleset {
+//
+// The ports are those of guests on the networks' bridges. What is asked of them is
+// in a table of its own, which is there if a network asks anything.
+func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
-	if len(ns.guarded) == 0 {
-		return Ruleset{}
-	}
-	t := Table{
+	inet := Table{
 		Family: INet, Name: TableName,
 		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns)),
 		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns)),
 	}
-	t = t.inUse()
-	for i := range t.Sets {
-		t.Sets[i] = t.Sets[i].sorted()
+	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
+}
+
+// WithPorts returns r, which Compile made of the same networks, with other ports.
+// It costs what there is of ports, and nothing for networks that ask nothing of
+// theirs.
+func (r Ruleset) WithPorts(networks []netdrv.Network, ports ...Port) Ruleset {
+	var out Ruleset
+	for _, t := range r.Tables {
+		if t.Family != Bridge {
+			out.Tables = append(out.Tables, t)
+		}
 	}
-	return Ruleset{Tables: []Table{t}}
+	return out.with(bridgeTable(classify(networks), ports))
+}
+
+// with adds a table if a packet can come to it.
+func (r Ruleset) with(t Table) Ruleset {
+	if t = t.inUse(); len(t.Chains) > 0 {
+		r.Tables = append(r.Tables, t)
+	}
+	return r
 }
 
 // classified holds the networks by what the rules ask of them.
@@ -98,6 +115,9 @@ func (t Table) inUse() Table {
 	}
 	t.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c Chain) bool { return !u.chains[c.Name] })
 	t.Sets = slices.DeleteFunc(slices.Clone(t.Sets), func(s Set) bool { return !u.sets[s.Name] })
+	for i := range t.Sets {
+		t.Sets[i] = t.Sets[i].sorted()
+	}
 	return t
 }
 
@@ -111,14 +131,26 @@ type use struct {
 func (u use) decides(c Chain) bool {
 	for _, r := range c.Rules {
 		for _, e := range r.Exprs {
-			if m, ok := e.(ByMap); ok {
-				if s, _ := find(u.table.Sets, m.Map, setName); len(s.Elements) > 0 {
-					return true
-				}
+			if s, _ := find(u.table.Sets, asked(e), setName); len(s.Elements) > 0 {
+				return true
 			}
 		}
 	}
 	return false
+}
+
+// asked is the set or map in which an expression has to find something; "" for
+// others.
+func asked(e Expr) string {
+	switch e := e.(type) {
+	case ByMap:
+		return e.Map
+	case InSet:
+		if !e.Not {
+			return e.Set
+		}
+	}
+	return ""
 }
 
 func (u use) chain(name string) {

@@ -31,6 +31,12 @@ const (
 	UDPDPort                    // the destination port, of UDP
 	ICMPKind                    // the type of an ICMP message, in IPv4
 	ICMPv6Kind                  // the type of an ICMP message, in IPv6
+	UDPSPort                    // the source port, of UDP
+	EtherSAddr                  // the Ethernet source; this and what follows in bridge tables only
+	EtherDAddr                  // the Ethernet destination
+	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
+	ARPSPA                      // and the protocol address
+	NDTarget                    // whom a neighbour solicitation or advertisement is about (RFC 4861 section 4.3)
 )
 
 // String returns nft's words for the field.
@@ -39,7 +45,8 @@ func (f Field) String() string {
 		"invalid", "iifname", "oifname",
 		"ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr",
 		"meta l4proto", "th dport", "udp dport", "icmp type", "icmpv6 type",
-	}[min(f, ICMPv6Kind)]
+		"udp sport", "ether saddr", "ether daddr", "arp saddr ether", "arp saddr ip", "@th,64,128",
+	}[min(f, NDTarget)]
 }
 
 func joinFields(fs []Field) string {
@@ -76,6 +83,8 @@ type (
 	}
 	// IPv4 matches IPv4 packets.
 	IPv4 struct{}
+	// EtherType matches what a frame carries; in bridge tables only.
+	EtherType uint16
 	// L4Proto matches the protocol above IP.
 	L4Proto uint8
 	// TCPSyn matches the first packet of a TCP connection.
@@ -117,6 +126,13 @@ const (
 	UDP  L4Proto = 17
 )
 
+// What frames carry.
+const (
+	EtherIPv4 EtherType = 0x0800
+	EtherARP  EtherType = 0x0806
+	EtherIPv6 EtherType = 0x86dd
+)
+
 // States of a connection, to be or-ed; the values are the kernel's.
 const (
 	Invalid     CTState = 1 << 0
@@ -146,6 +162,7 @@ func (ByMap) expr()        {}
 func (InPrefix) expr()     {}
 func (Is) expr()           {}
 func (IPv4) expr()         {}
+func (EtherType) expr()    {}
 func (L4Proto) expr()      {}
 func (TCPSyn) expr()       {}
 func (TCPHandshake) expr() {}
@@ -175,6 +192,10 @@ func (Counter) String() string      { return "counter" }
 func (e Is) String() string {
 	types := map[Field]Type{ICMPKind: icmpType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}
 	return e.Field.String() + " " + numberText(types[e.Field], e.Number)
+}
+
+func (e EtherType) String() string {
+	return "meta protocol " + map[EtherType]string{EtherIPv4: "ip", EtherARP: "arp", EtherIPv6: "ip6"}[e]
 }
 
 func (e L4Proto) String() string { return L4Protocol.String() + " " + numberText(InetProto, uint16(e)) }

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"bytes"
 	"cmp"
 	"math/bits"
 	"net/netip"
@@ -21,13 +22,14 @@ const (
 	InetProto                   // inet_proto
 	InetService                 // inet_service
 	ICMPv6Type                  // icmpv6_type
+	EtherAddr                   // ether_addr
 )
 
 // String returns nft's word for the type.
 func (t Type) String() string {
 	return [...]string{
-		"invalid", "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmpv6_type",
-	}[min(t, ICMPv6Type)]
+		"invalid", "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmpv6_type", "ether_addr",
+	}[min(t, EtherAddr)]
 }
 
 // Set is a set, or a map from keys to verdicts.
@@ -55,12 +57,13 @@ type Element struct {
 	Comment string  // for people; at most 127 bytes
 }
 
-// Value is one field of a key: a link's name, a prefix, or a range of numbers. A
+// Value is one field of a key: a link's name, a prefix, a MAC, or a range of numbers. A
 // single address is a prefix of full length, a single number a range of one.
 type Value struct {
 	Name    string
 	Prefix  netip.Prefix
 	Numbers netdrv.PortRange
+	MAC     netdrv.MAC
 }
 
 func address(a netip.Addr) Value { return Value{Prefix: netip.PrefixFrom(a, a.BitLen())} }
@@ -74,6 +77,8 @@ func (v Value) text(t Type) string {
 		return `"` + v.Name + `"`
 	case IPv4Addr, IPv6Addr:
 		return prefixText(v.Prefix)
+	case EtherAddr:
+		return v.MAC.String()
 	}
 	if v.Numbers.Start == v.Numbers.End {
 		return numberText(t, v.Numbers.Start)
@@ -89,12 +94,12 @@ func prefixText(p netip.Prefix) string {
 }
 
 // Compare orders elements by key as nft lists them. Intervals it lists as they
-// were made: here the first field counts most. Else it sorts: the last field counts
-// most, and fields are numbers in the byte order of the host, which here is taken
-// to be little-endian.
+// were made: here the first field counts most. Else it sorts: of several fields the
+// last one counts most, and they are numbers in the byte order of the host, which
+// here is taken to be little-endian.
 func (s *Set) Compare(a, b *Element) int {
 	for i := range s.Key {
-		if s.Interval {
+		if s.Interval || len(s.Key) == 1 {
 			if c := compareValues(a.Key[i], b.Key[i]); c != 0 {
 				return c
 			}
@@ -111,14 +116,23 @@ func (s *Set) Compare(a, b *Element) int {
 func compareValues(a, b Value) int {
 	return cmp.Or(compareNames(a.Name, b.Name),
 		a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
-		cmp.Compare(a.Numbers.Start, b.Numbers.Start), cmp.Compare(a.Numbers.End, b.Numbers.End))
+		cmp.Compare(a.Numbers.Start, b.Numbers.Start), cmp.Compare(a.Numbers.End, b.Numbers.End),
+		bytes.Compare(a.MAC[:], b.MAC[:]))
 }
 
 func compareLittleEndian(a, b Value) int {
-	if c := compareNames(a.Name, b.Name); c != 0 || a.Prefix == b.Prefix {
+	if c := compareNames(a.Name, b.Name); c != 0 || a.Prefix == b.Prefix && a.MAC == b.MAC {
 		return cmp.Or(c, cmp.Compare(bits.ReverseBytes16(a.Numbers.Start), bits.ReverseBytes16(b.Numbers.Start)))
 	}
+	if a.MAC != b.MAC {
+		return compareBackwards(a.MAC[:], b.MAC[:])
+	}
 	x, y := a.Prefix.Addr().As16(), b.Prefix.Addr().As16()
+	return compareBackwards(x[:], y[:])
+}
+
+// compareBackwards compares numbers of one length whose last byte counts most.
+func compareBackwards(x, y []byte) int {
 	for i := len(x) - 1; i >= 0; i-- {
 		if c := cmp.Compare(x[i], y[i]); c != 0 {
 			return c

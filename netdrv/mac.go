@@ -26,6 +26,9 @@ func (m MAC) String() string {
 	return net.HardwareAddr(m[:]).String()
 }
 
+// linkLocal is where link-local addresses are (RFC 4291 section 2.5.6).
+var linkLocal = netip.MustParsePrefix("fe80::/64")
+
 // IsZero reports whether m is not set.
 func (m MAC) IsZero() bool { return m == MAC{} }
 
@@ -35,6 +38,13 @@ func (m MAC) IsMulticast() bool { return m[0]&1 != 0 }
 // LinkLocal returns the fe80::/64 address made of m by modified EUI-64
 // (RFC 4291 appendix A).
 func (m MAC) LinkLocal() netip.Prefix {
-	a := [16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}
-	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+	return netip.PrefixFrom(m.In(linkLocal), linkLocal.Bits())
+}
+
+// In returns the address of a /64 that is made of m by modified EUI-64 (RFC 4291
+// appendix A).
+func (m MAC) In(prefix netip.Prefix) netip.Addr {
+	a := prefix.Masked().Addr().As16()
+	copy(a[8:], []byte{m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+	return netip.AddrFrom16(a)
 }

@@ -11,9 +11,9 @@ import (
 // somebody put into another bridge is not. have holds what was looked at, and all
 // says whether that was all there is.
 func Learn(recorded []Member, have State, networks []Network, all bool) []Member {
-	was, declared := map[int]string{}, map[string]bool{}
+	was, declared := map[int]Member{}, map[string]bool{}
 	for _, m := range recorded {
-		was[m.Index] = m.Network
+		was[m.Index] = m
 	}
 	for i := range networks {
 		declared[networks[i].Name] = true
@@ -26,9 +26,11 @@ func Learn(recorded []Member, have State, networks []Network, all bool) []Member
 			continue
 		}
 		seen[m.Index] = true
+		old := was[m.Index]
 		if m.Network = owner[m.Bridge]; m.Bridge == "" {
-			m.Network = was[m.Index]
+			m.Network = old.Network
 		}
+		m.MAC = old.MAC
 		if declared[m.Network] {
 			out = append(out, m)
 		}

@@ -84,6 +84,12 @@ type Member struct {
 	Kind    string // tap or veth
 	// Bridge is the link's master; empty if it has none.
 	Bridge string
+	// MAC is the guest's, the first that was seen behind the link; zero until then.
+	// It stays for as long as the link does.
+	MAC MAC
+	// Isolated: the bridge passes nothing between this port and others that are
+	// isolated.
+	Isolated bool
 }
 
 // Host is what the kernel holds that is not ours, as far as it matters to us.

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -57,6 +58,10 @@ type Kernel interface {
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
 	Watch() (run func(ctx context.Context, wake func()) error, err error)
+	// Heard lists which MACs bridges have seen behind their ports.
+	Heard(ctx context.Context) ([]netdrv.Heard, error)
+	// WatchHeard is Watch for that.
+	WatchHeard() (run func(ctx context.Context, wake func()) error, err error)
 }
 
 // A Firewall replaces all rules at once; firewall/nft has the real one.
@@ -84,9 +89,12 @@ type (
 	}
 )
 
-// Leases are looked up by the DNS server, and forgotten with their network.
+// Leases are looked up by the DNS server, bind guests to their addresses, and are
+// forgotten with their network.
 type Leases interface {
 	Names(network string) dnsd.Names
+	// Addresses are those of the leases in force, by who has them.
+	Addresses(network string) map[netdrv.MAC][]netip.Addr
 	Forget(network string) error
 }
 
@@ -110,6 +118,11 @@ type Engine struct {
 
 	wake chan struct{} // of one: something is pending
 	turn sync.Mutex    // held during a round
+	news chan struct{} // of one: something was heard of guests
+
+	rules   sync.Mutex // held while rules change
+	ruled   []netdrv.Network
+	ruleset firewall.Ruleset // of those networks, as of the last round
 
 	mu       sync.Mutex
 	pending  work
@@ -138,7 +151,7 @@ type work struct {
 // New returns an engine that has not looked yet.
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
-		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
+		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
 		problems: map[string]error{}, seen: neverSeen,
@@ -151,8 +164,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
+	heard, err := e.Kernel.WatchHeard()
+	if err != nil {
+		return fmt.Errorf("watch bridges: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watch(ctx, e.Notice) })
+	g.Go(func() error { return heard(ctx, e.GuestNews) })
+	g.Go(func() error { e.followGuests(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
 	g.Go(func() error { e.loop(ctx); return nil })
 	return g.Wait()

@@ -39,18 +39,24 @@ func (r *round) tell(was, now []netdrv.Member) {
 	attached := map[netdrv.Member]bool{}
 	for _, m := range was {
 		if m.Bridge != "" {
-			attached[m] = true
+			attached[place(m)] = true
 		}
 	}
 	for _, m := range now {
-		if m.Bridge != "" && !attached[m] {
+		if m.Bridge != "" && !attached[place(m)] {
 			r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED, m)
 		}
-		delete(attached, m)
+		delete(attached, place(m))
 	}
 	for m := range attached {
 		r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_DETACHED, m)
 	}
+}
+
+// place is a member without what is known of its guest.
+func place(m netdrv.Member) netdrv.Member {
+	m.MAC, m.Isolated = netdrv.MAC{}, false
+	return m
 }
 
 func (r *round) publishPort(t vnetv1.EventType, m netdrv.Member) {

@@ -16,7 +16,7 @@ func (e *Engine) Ports() []*vnetv1.Port {
 	var out []*vnetv1.Port
 	for _, m := range e.members {
 		out = append(out, &vnetv1.Port{
-			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Attached: m.Bridge != "",
+			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Mac: m.MAC.String(), Attached: m.Bridge != "",
 		})
 	}
 	for _, l := range e.macvtaps {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/store"
-	"github.com/vnetd/vnetd/firewall"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -93,7 +92,7 @@ func (r *round) run(ctx context.Context) error {
 	r.warnLeases(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)
-	if err := r.Firewall.Apply(ctx, firewall.Compile(live(r.entries))); err != nil {
+	if err := r.enforce(ctx, live(r.entries)); err != nil {
 		// Fail closed: no bridge comes up without its rules.
 		return fmt.Errorf("firewall: %w", err)
 	}

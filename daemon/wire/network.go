@@ -25,6 +25,7 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 		Subnets:   each("subnets", p.GetSubnets(), r.subnet),
 		DNS:       r.dns("dns", p.GetDns()),
 		RA:        r.ra("ra", p.GetRa()),
+		Filter:    r.filter("filter", p.GetFilter()),
 		NAT:       r.nat("nat", p.GetNat()),
 		Routes:    each("routes", p.GetRoutes(), r.route),
 		Autostart: p.GetAutostart(),

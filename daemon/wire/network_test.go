@@ -81,6 +81,7 @@ func full() netdrv.Network {
 		Routes: []netdrv.StaticRoute{
 			{Destination: netip.MustParsePrefix("10.99.0.0/16"), Via: netip.MustParseAddr("192.168.10.5"), Metric: 7},
 		},
+		Filter: netdrv.Filter{Preset: netdrv.CleanTraffic, Isolated: true},
 		HostAccess: netdrv.HostAccess{
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
 		},

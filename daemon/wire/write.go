@@ -28,6 +28,7 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 		Nat:          toNAT(n.NAT),
 		Uplinks:      n.Uplinks,
 		HostServices: toHostServices(n),
+		Filter:       toFilter(n.Filter),
 	}
 	for _, s := range n.Subnets {
 		p.Subnets = append(p.Subnets, toSubnet(s))

@@ -51,15 +51,16 @@ func delTable(t firewall.Table) message {
 
 // encoder collects the messages that google/nftables would send.
 type encoder struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-	setID uint32
-	out   []message
-	err   error
+	conn   *nftables.Conn
+	table  *nftables.Table
+	family firewall.Family
+	setID  uint32
+	out    []message
+	err    error
 }
 
 func newEncoder(t firewall.Table) *encoder {
-	e := &encoder{table: &nftables.Table{Name: t.Name, Family: family(t.Family)}}
+	e := &encoder{table: &nftables.Table{Name: t.Name, Family: family(t.Family)}, family: t.Family}
 	// New fails only for a lasting connection.
 	e.conn, _ = nftables.New(nftables.WithTestDial(e.capture))
 	return e
@@ -136,6 +137,7 @@ var keyTypes = map[firewall.Type]nftables.SetDatatype{
 	firewall.InetProto:   nftables.TypeInetProto,
 	firewall.InetService: nftables.TypeInetService,
 	firewall.ICMPv6Type:  nftables.TypeICMP6Type,
+	firewall.EtherAddr:   nftables.TypeEtherAddr,
 }
 
 func (e *encoder) set(s firewall.Set) *nftables.Set {
@@ -227,6 +229,8 @@ func bounds(t firewall.Type, v firewall.Value) (first, last []byte) {
 		return b, b
 	case firewall.IPv4Addr, firewall.IPv6Addr:
 		return prefixBounds(v.Prefix)
+	case firewall.EtherAddr:
+		return v.MAC[:], v.MAC[:]
 	case firewall.InetService:
 		return binary.BigEndian.AppendUint16(nil, v.Numbers.Start), binary.BigEndian.AppendUint16(nil, v.Numbers.End)
 	}
@@ -242,19 +246,31 @@ func prefixBounds(p netip.Prefix) (first, last []byte) {
 	return first, last
 }
 
+// hook is where in the kernel a base chain sits.
+type hook struct {
+	typ      nftables.ChainType
+	num      *nftables.ChainHook
+	priority *nftables.ChainPriority
+}
+
+// bridgeFilter is NF_BR_PRI_FILTER_BRIDGED, which nft calls "filter" in bridge
+// tables.
+const bridgeFilter nftables.ChainPriority = -200
+
+var hooks = map[firewall.Base]hook{
+	firewall.ForwardFilter:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
+	firewall.InputFilter:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
+	firewall.PostroutingNAT:   {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+	firewall.BridgePrerouting: {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeForward:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeInput:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
+}
+
 func (e *encoder) addChain(c firewall.Chain) {
 	policy := nftables.ChainPolicyAccept
 	out := &nftables.Chain{Table: e.table, Name: c.Name}
-	switch c.Base {
-	case firewall.ForwardFilter:
-		out.Type, out.Policy = nftables.ChainTypeFilter, &policy
-		out.Hooknum, out.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
-	case firewall.InputFilter:
-		out.Type, out.Policy = nftables.ChainTypeFilter, &policy
-		out.Hooknum, out.Priority = nftables.ChainHookInput, nftables.ChainPriorityFilter
-	case firewall.PostroutingNAT:
-		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
-		out.Hooknum, out.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
+	if h, ok := hooks[c.Base]; ok {
+		out.Type, out.Policy, out.Hooknum, out.Priority = h.typ, &policy, h.num, h.priority
 	}
 	e.conn.AddChain(out)
 }
@@ -275,7 +291,7 @@ func (e *encoder) addRules(c firewall.Chain) {
 func (e *encoder) rule(chain string, r firewall.Rule) ([]byte, error) {
 	var list []byte
 	for _, x := range r.Exprs {
-		exprs, err := encodeExpr(x)
+		exprs, err := encodeExpr(e.family, x)
 		if err != nil {
 			return nil, err
 		}

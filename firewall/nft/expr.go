@@ -13,19 +13,22 @@ import (
 // tcpFlagsOffset is where a TCP header has its flags.
 const tcpFlagsOffset = 13
 
-// encodeExpr returns what the kernel evaluates for one expression of a rule.
-func encodeExpr(x firewall.Expr) ([]expr.Any, error) {
+// encodeExpr returns what the kernel evaluates for one expression of a rule in a
+// table of the family.
+func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 	switch x := x.(type) {
 	case firewall.InSet:
-		return append(load(x.Fields), &expr.Lookup{SourceRegister: 1, SetName: x.Set, Invert: x.Not}), nil
+		return append(load(in, x.Fields), &expr.Lookup{SourceRegister: 1, SetName: x.Set, Invert: x.Not}), nil
 	case firewall.ByMap:
-		return append(load(x.Fields), &expr.Lookup{SourceRegister: 1, SetName: x.Map, IsDestRegSet: true}), nil
+		return append(load(in, x.Fields), &expr.Lookup{SourceRegister: 1, SetName: x.Map, IsDestRegSet: true}), nil
 	case firewall.InPrefix:
-		return inPrefix(x), nil
+		return inPrefix(in, x), nil
 	case firewall.Is:
-		return is(x), nil
+		return is(in, x), nil
 	case firewall.IPv4:
 		return nfproto(unix.NFPROTO_IPV4), nil
+	case firewall.EtherType:
+		return etherType(uint16(x)), nil
 	case firewall.L4Proto:
 		return l4proto(byte(x)), nil
 	case firewall.TCPSyn:
@@ -60,7 +63,11 @@ type field struct {
 	protocol    byte
 }
 
-const network, transport = expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
+const (
+	ethernet  = expr.PayloadBaseLLHeader
+	network   = expr.PayloadBaseNetworkHeader
+	transport = expr.PayloadBaseTransportHeader
+)
 
 var fields = map[firewall.Field]field{
 	firewall.IIFName:    {meta: expr.MetaKeyIIFNAME, len: unix.IFNAMSIZ},
@@ -74,12 +81,27 @@ var fields = map[firewall.Field]field{
 	firewall.UDPDPort:   {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_UDP},
 	firewall.ICMPKind:   {base: transport, len: 1, family: unix.NFPROTO_IPV4, protocol: unix.IPPROTO_ICMP},
 	firewall.ICMPv6Kind: {base: transport, len: 1, family: unix.NFPROTO_IPV6, protocol: unix.IPPROTO_ICMPV6},
+	firewall.UDPSPort:   {base: transport, len: 2, protocol: unix.IPPROTO_UDP},
+	firewall.EtherSAddr: {base: ethernet, offset: 6, len: 6},
+	firewall.EtherDAddr: {base: ethernet, len: 6},
+	firewall.ARPSHA:     {base: network, offset: 8, len: 6, family: unix.NFPROTO_ARP},
+	firewall.ARPSPA:     {base: network, offset: 14, len: 4, family: unix.NFPROTO_ARP},
+	firewall.NDTarget:   {base: transport, offset: 8, len: 16, family: unix.NFPROTO_IPV6, protocol: unix.IPPROTO_ICMPV6},
 }
 
-// needed matches packets that have the field.
-func (f field) needed() []expr.Any {
+// carried says by which Ethernet type frames carry packets of a family.
+var carried = map[byte]firewall.EtherType{
+	unix.NFPROTO_IPV4: firewall.EtherIPv4, unix.NFPROTO_IPV6: firewall.EtherIPv6, unix.NFPROTO_ARP: firewall.EtherARP,
+}
+
+// needed matches packets that have the field. To a bridge table, every frame is of
+// family bridge.
+func (f field) needed(in firewall.Family) []expr.Any {
 	var out []expr.Any
-	if f.family != 0 {
+	switch {
+	case f.family != 0 && in == firewall.Bridge:
+		out = etherType(uint16(carried[f.family]))
+	case f.family != 0:
 		out = nfproto(f.family)
 	}
 	if f.protocol != 0 {
@@ -97,10 +119,10 @@ func (f field) load(register uint32) expr.Any {
 
 // load puts the fields side by side into the registers from 1 on, each at the
 // next multiple of four bytes, as the key of a concatenation lies in a set.
-func load(fs []firewall.Field) []expr.Any {
+func load(in firewall.Family, fs []firewall.Field) []expr.Any {
 	var out []expr.Any
 	for _, f := range fs {
-		if out = fields[f].needed(); out != nil {
+		if out = fields[f].needed(in); out != nil {
 			break
 		}
 	}
@@ -128,6 +150,11 @@ func nfproto(family byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, equal(family)}
 }
 
+// etherType is that behind a VLAN's tag, if the frame has one.
+func etherType(t uint16) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}, equal(binary.BigEndian.AppendUint16(nil, t)...)}
+}
+
 func l4proto(proto byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal(proto)}
 }
@@ -137,23 +164,23 @@ func mask(m []byte) expr.Any {
 }
 
 // inPrefix loads whole bytes only as many as the prefix has.
-func inPrefix(x firewall.InPrefix) []expr.Any {
+func inPrefix(in firewall.Family, x firewall.InPrefix) []expr.Any {
 	f, first, bits := fields[x.Field], x.Prefix.Masked().Addr().AsSlice(), x.Prefix.Bits()
 	if bits%8 == 0 {
 		f.len = uint32(bits / 8)
-		return append(f.needed(), f.load(1), equal(first[:f.len]...))
+		return append(f.needed(in), f.load(1), equal(first[:f.len]...))
 	}
 	m := make([]byte, len(first))
 	for bit := range bits {
 		m[bit/8] |= 0x80 >> (bit % 8)
 	}
-	return append(f.needed(), f.load(1), mask(m), equal(first...))
+	return append(f.needed(in), f.load(1), mask(m), equal(first...))
 }
 
 // is compares a number of one or two bytes.
-func is(x firewall.Is) []expr.Any {
+func is(in firewall.Family, x firewall.Is) []expr.Any {
 	b := binary.BigEndian.AppendUint16(nil, x.Number)
-	return append(load([]firewall.Field{x.Field}), equal(b[2-min(fields[x.Field].len, 2):]...))
+	return append(load(in, []firewall.Field{x.Field}), equal(b[2-min(fields[x.Field].len, 2):]...))
 }
 
 const (

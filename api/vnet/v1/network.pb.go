@@ -259,7 +259,10 @@ type Network struct {
 	// isolated, all in the others. Not for mode open, which has no rules.
 	HostServices []string `protobuf:"bytes,14,rep,name=host_services,json=hostServices,proto3" json:"host_services,omitempty"`
 	// What routers' advertisements say on IPv6 subnets.
-	Ra            *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	Ra *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	// What guests may send and be sent. For networks with a bridge of their own:
+	// modes nat, route, open and isolated.
+	Filter        *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +398,13 @@ func (x *Network) GetHostServices() []string {
 func (x *Network) GetRa() *RA {
 	if x != nil {
 		return x.Ra
+	}
+	return nil
+}
+
+func (x *Network) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
 	}
 	return nil
 }
@@ -2512,7 +2522,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x14vnet/v1/filter.proto\"\xc5\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2529,7 +2539,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06direct\x18\f \x01(\v2\x0f.vnet.v1.DirectR\x06direct\x12&\n" +
 	"\x06routes\x18\r \x03(\v2\x0e.vnet.v1.RouteR\x06routes\x12#\n" +
 	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
-	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02raB\f\n" +
+	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x12'\n" +
+	"\x06filter\x18\x15 \x01(\v2\x0f.vnet.v1.FilterR\x06filterB\f\n" +
 	"\n" +
 	"_autostart\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
@@ -2762,10 +2773,11 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
 	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
-	(*Boot)(nil),                   // 38: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 39: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 40: google.protobuf.Timestamp
+	(*Filter)(nil),                 // 37: vnet.v1.Filter
+	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
+	(*Boot)(nil),                   // 39: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 40: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -2777,63 +2789,64 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	37, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	37, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	11, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	37, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	12, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	38, // 16: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	11, // 17: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	10, // 18: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	11, // 19: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	11, // 20: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	37, // 21: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	12, // 22: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	39, // 23: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	15, // 24: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	14, // 25: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	37, // 26: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	16, // 27: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	18, // 28: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	11, // 29: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 30: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	40, // 31: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 32: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 33: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 34: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 35: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 36: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 37: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 38: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 39: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	28, // 40: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	37, // 41: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 42: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 43: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 44: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	20, // 45: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	22, // 46: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	24, // 47: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	26, // 48: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	29, // 49: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	31, // 50: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	33, // 51: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	35, // 52: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	21, // 53: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	23, // 54: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	25, // 55: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	27, // 56: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	30, // 57: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	32, // 58: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	34, // 59: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	36, // 60: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	53, // [53:61] is the sub-list for method output_type
-	45, // [45:53] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	37, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
+	1,  // 10: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	38, // 11: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	38, // 12: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	9,  // 13: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	11, // 14: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	38, // 15: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	12, // 16: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	39, // 17: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	11, // 18: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	10, // 19: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	11, // 20: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	11, // 21: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	38, // 22: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	12, // 23: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	40, // 24: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	15, // 25: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	14, // 26: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	38, // 27: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	16, // 28: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	18, // 29: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	11, // 30: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 31: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	41, // 32: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 33: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 34: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 35: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 36: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 37: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 38: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 39: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 40: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	28, // 41: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	38, // 42: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 43: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 45: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	20, // 46: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	22, // 47: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	24, // 48: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	26, // 49: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	29, // 50: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	31, // 51: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	33, // 52: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	35, // 53: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	21, // 54: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	23, // 55: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	25, // 56: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	27, // 57: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	30, // 58: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	32, // 59: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	34, // 60: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	36, // 61: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	54, // [54:62] is the sub-list for method output_type
+	46, // [46:54] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2842,6 +2855,7 @@ func file_vnet_v1_network_proto_init() {
 		return
 	}
 	file_vnet_v1_boot_proto_init()
+	file_vnet_v1_filter_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}

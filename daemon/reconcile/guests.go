@@ -1,0 +1,144 @@
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// newsEvery is how often what is heard of guests may change rules: a storm of MACs
+// costs little.
+const newsEvery = 5 * time.Millisecond
+
+// GuestNews is a wake-up: a lease came or went, or a bridge has learned a MAC.
+func (e *Engine) GuestNews() {
+	select {
+	case e.news <- struct{}{}:
+	default:
+	}
+}
+
+// followGuests keeps what guests may say up with what is known of them, without a
+// round: nothing is looked at but what was learned, and a few elements change.
+func (e *Engine) followGuests(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.news:
+		}
+		if err := e.followOnce(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("rules do not follow a guest; the next round will", "err", err)
+			e.Notice()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(newsEvery):
+		}
+	}
+}
+
+func (e *Engine) followOnce(ctx context.Context) error {
+	e.rules.Lock()
+	defer e.rules.Unlock()
+	if !slices.ContainsFunc(e.ruled, asksForClean) {
+		return nil
+	}
+	if err := e.hear(ctx, e.ruled); err != nil {
+		return err
+	}
+	return e.Firewall.Apply(ctx, e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...))
+}
+
+func asksForClean(n netdrv.Network) bool { return n.Filter.Preset.Clean() }
+
+// enforce puts the rules of networks into force.
+func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
+	e.rules.Lock()
+	defer e.rules.Unlock()
+	if err := e.hear(ctx, networks); err != nil {
+		return err
+	}
+	want := firewall.Compile(networks, e.filtered(networks)...)
+	if err := e.Firewall.Apply(ctx, want); err != nil {
+		return err
+	}
+	e.ruled, e.ruleset = networks, want
+	return nil
+}
+
+// hear asks the bridges who is behind ports of which that is not known.
+func (e *Engine) hear(ctx context.Context, networks []netdrv.Network) error {
+	members := e.Members()
+	who := netdrv.Unheard(members, networks)
+	if len(who) == 0 {
+		return nil
+	}
+	heard, err := e.Kernel.Heard(ctx)
+	if err != nil {
+		return err
+	}
+	known := func(network string, m netdrv.MAC) bool { return e.Leases.Addresses(network)[m] != nil }
+	now := netdrv.Introduce(members, who, heard, networks, known)
+	if slices.Equal(members, now) {
+		return nil
+	}
+	return e.introduced(now)
+}
+
+// introduced notes the MACs of members, of those that are still there.
+func (e *Engine) introduced(members []netdrv.Member) error {
+	e.mu.Lock()
+	now := slices.Clone(e.members)
+	for i := range now {
+		for _, m := range members {
+			if m.Index == now[i].Index && m.Network == now[i].Network {
+				now[i].MAC = m.MAC
+			}
+		}
+	}
+	e.members = now
+	e.mu.Unlock()
+	return e.Store.PutMembers(now)
+}
+
+// filtered are the ports of networks that ask something of theirs.
+func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
+	var out []firewall.Port
+	for i := range networks {
+		if n := &networks[i]; asksForClean(*n) {
+			out = append(out, portsOf(n, e.Members(), e.Leases.Addresses(n.Name))...)
+		}
+	}
+	return out
+}
+
+// portsOf translates the members of a network for the firewall. leased are the
+// addresses of leases in force; what is reserved is a guest's whether it asks for
+// it or not.
+func portsOf(n *netdrv.Network, members []netdrv.Member, leased map[netdrv.MAC][]netip.Addr) []firewall.Port {
+	for _, s := range n.Subnets {
+		if s.DHCP == nil {
+			continue
+		}
+		for _, r := range s.DHCP.Reservations {
+			if !r.MAC.IsZero() && !slices.Contains(leased[r.MAC], r.Address) {
+				leased[r.MAC] = append(leased[r.MAC], r.Address)
+			}
+		}
+	}
+	var out []firewall.Port
+	for _, m := range members {
+		if m.Network == n.Name {
+			out = append(out, firewall.Port{
+				Link: m.Link, Network: n.Name, MAC: m.MAC, Addresses: leased[m.MAC], Preset: n.Filter.Preset,
+			})
+		}
+	}
+	return out
+}

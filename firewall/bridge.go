@@ -1,0 +1,174 @@
+package firewall
+
+import (
+	"net/netip"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Types of ICMPv6 messages (RFC 4861 section 4, RFC 2710, RFC 3810).
+const (
+	routerAdvertisement    = 134
+	neighbourAdvertisement = 136
+	redirect6              = 137
+	redirect               = 5
+)
+
+var (
+	unspecified4 = netip.MustParsePrefix("0.0.0.0/32")
+	unspecified6 = netip.MustParsePrefix("::/128")
+	linkLocal    = netip.MustParsePrefix("fe80::/64")
+)
+
+// routers are the types of ICMPv6 that only the host sends, and tentative those
+// that come from nobody's address: duplicate address detection, router
+// solicitations, and reports of who has no address yet.
+var (
+	routers   = []uint16{routerAdvertisement, redirect6}
+	tentative = []uint16{131, 133, 135, 143}
+)
+
+// bridgeTable is what guests' frames are asked before a bridge does anything with
+// them. It knows ports by name and not bridges: "meta ibrname" is a module of its
+// own that kernels may lack.
+func bridgeTable(ns classified, ports []Port) Table {
+	g := guard(ns.all, ports)
+	return Table{
+		Family: Bridge, Name: TableName,
+		Sets: append(portSets(g), addressSets(g)...),
+		Chains: []Chain{
+			bridgePrerouting(), bridgeForward(), bridgeInput(),
+			learning(), firstWords(), clean(), clean4(), clean6(), cleanARP(), aboutNeighbour(),
+		},
+	}
+}
+
+// portSets say who is there.
+func portSets(g guarded) []Set {
+	ports := Set{Name: "ports", Key: []Type{IfName}, Verdicts: true, Counter: true}
+	members := Set{Name: "members", Key: []Type{IfName}}
+	unheard := Set{Name: "unheard", Key: []Type{IfName}}
+	macs := Set{Name: "macs", Key: []Type{IfName, EtherAddr}}
+	taken := Set{Name: "taken_macs", Key: []Type{EtherAddr}}
+	bridges := Set{Name: "bridges", Key: []Type{EtherAddr}}
+	for _, p := range g.members {
+		members.add(name(p.Link))
+	}
+	for _, p := range g.learning {
+		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("learning"), Comment: p.Network})
+		unheard.add(name(p.Link))
+	}
+	for _, p := range g.clean {
+		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("clean"), Comment: p.Network})
+		macs.add(name(p.Link), ether(p.MAC))
+		taken.add(ether(p.MAC))
+	}
+	for _, n := range g.networks {
+		taken.add(ether(n.Bridge.MAC))
+		bridges.add(ether(n.Bridge.MAC))
+	}
+	return []Set{ports, members, unheard, macs, taken, bridges, kinds("routers", routers), kinds("tentative", tentative)}
+}
+
+// addressSets say whose addresses are.
+func addressSets(g guarded) []Set {
+	own4 := Set{Name: "addresses4", Key: []Type{IfName, IPv4Addr}}
+	own6 := Set{Name: "addresses6", Key: []Type{IfName, IPv6Addr}}
+	taken := Set{Name: "taken6", Key: []Type{IPv6Addr}}
+	behind4 := Set{Name: "behind4", Key: []Type{IPv4Addr, IfName}, Interval: true}
+	behind6 := Set{Name: "behind6", Key: []Type{IPv6Addr, IfName}, Interval: true}
+	for _, p := range g.clean {
+		for _, a := range g.addresses(p) {
+			if a.Is4() {
+				own4.add(name(p.Link), address(a))
+				continue
+			}
+			own6.add(name(p.Link), address(a))
+			taken.add(address(a))
+		}
+		for _, prefix := range behind(g.network(p), p) {
+			if prefix.Addr().Is4() {
+				behind4.add(Value{Prefix: prefix}, name(p.Link))
+			} else {
+				behind6.add(Value{Prefix: prefix}, name(p.Link))
+			}
+		}
+		for _, prefix := range autonomous(g.network(p)) {
+			behind6.add(Value{Prefix: prefix}, name(p.Link))
+		}
+	}
+	for _, n := range g.networks {
+		for _, a := range append(n.Gateways(), n.Bridge.MAC.LinkLocal().Addr()) {
+			if a.Is6() {
+				taken.add(address(a))
+			}
+		}
+	}
+	return []Set{own4, own6, taken, behind4, behind6}
+}
+
+func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }
+
+func ether(m netdrv.MAC) Value { return Value{MAC: m} }
+
+func kinds(set string, types []uint16) Set {
+	s := Set{Name: set, Key: []Type{ICMPv6Type}}
+	for _, t := range types {
+		s.add(number(t))
+	}
+	return s
+}
+
+// bridgePrerouting stops what is a lie before the bridge learns from it where
+// somebody's MAC is.
+func bridgePrerouting() Chain {
+	return Chain{Name: "prerouting", Base: BridgePrerouting, Rules: []Rule{
+		rule("", ByMap{Fields: []Field{IIFName}, Map: "ports"}),
+	}}
+}
+
+// stranger drops what comes by a link that is not known yet.
+func stranger(match InSet) Rule {
+	unknown := InSet{Fields: []Field{IIFName}, Set: "members", Not: true}
+	return rule("clean: by a link that is not known yet", match, unknown, Counter{}, drop)
+}
+
+func unheard() Rule {
+	return rule("", InSet{Fields: []Field{IIFName}, Set: "unheard"}, goTo("first_words"))
+}
+
+func bridgeForward() Chain {
+	return Chain{Name: "forward", Base: BridgeForward, Rules: []Rule{
+		stranger(InSet{Fields: []Field{OIFName}, Set: "members"}), unheard(),
+	}}
+}
+
+func bridgeInput() Chain {
+	return Chain{Name: "input", Base: BridgeInput, Rules: []Rule{
+		stranger(InSet{Fields: []Field{EtherDAddr}, Set: "bridges"}), unheard(),
+	}}
+}
+
+// learning lets the bridge learn who is behind a port, which is where we learn it
+// from. What a guest says until then goes nowhere but for its first words.
+func learning() Chain {
+	return Chain{Name: "learning", Rules: []Rule{
+		rule("clean: somebody else's MAC", InSet{Fields: []Field{EtherSAddr}, Set: "taken_macs"}, Counter{}, drop),
+	}}
+}
+
+func firstWords() Chain {
+	return Chain{Name: "first_words", Rules: []Rule{
+		discover(),
+		rule("clean: duplicate address detection", nobody6(), InSet{Fields: []Field{ICMPv6Kind}, Set: "tentative"}, Counter{}, accept),
+		rule("clean: not heard yet", Counter{}, drop),
+	}}
+}
+
+// discover is a DHCP client that has no address (RFC 2131 section 4.1).
+func discover() Rule {
+	return rule("clean: DHCP", InPrefix{Field: IPSAddr, Prefix: unspecified4}, InPrefix{Field: IPDAddr, Prefix: broadcast},
+		Is{Field: UDPDPort, Number: dhcpPort}, Counter{}, accept)
+}
+
+func nobody6() Expr { return InPrefix{Field: IP6SAddr, Prefix: unspecified6} }

@@ -1,0 +1,93 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// Port is a guest's link on a network's bridge, with what is known of the guest.
+type Port struct {
+	Link    string
+	Network string
+	// MAC is the guest's, by which it is known. Zero: nothing was heard from it yet.
+	MAC netdrv.MAC
+	// Addresses are the guest's own, of either family: leased, reserved or declared.
+	Addresses []netip.Addr
+	Preset    netdrv.Preset
+}
+
+// guarded is what the bridge table is about.
+type guarded struct {
+	networks []*netdrv.Network
+	byName   map[string]*netdrv.Network
+	// members are all ports of networks with a clean port: whoever is none of them
+	// is a stranger to them.
+	members []Port
+	// clean ports speak as themselves only, those among them that were heard.
+	// learning ports are to be clean, and were not heard yet.
+	clean, learning []Port
+}
+
+// guard sorts. A port of a network that is not up is nobody's.
+func guard(networks []*netdrv.Network, ports []Port) guarded {
+	g := guarded{byName: map[string]*netdrv.Network{}}
+	asks := map[string]bool{}
+	for _, p := range ports {
+		asks[p.Network] = asks[p.Network] || p.Preset.Clean()
+	}
+	for _, n := range networks {
+		if asks[n.Name] {
+			g.networks, g.byName[n.Name] = append(g.networks, n), n
+		}
+	}
+	for _, p := range ports {
+		if !asks[p.Network] || g.network(p) == nil {
+			continue
+		}
+		g.members = append(g.members, p)
+		switch {
+		case !p.Preset.Clean():
+		case p.MAC.IsZero():
+			g.learning = append(g.learning, p)
+		default:
+			g.clean = append(g.clean, p)
+		}
+	}
+	return g
+}
+
+func (g guarded) network(p Port) *netdrv.Network { return g.byName[p.Network] }
+
+// addresses are those that a port may use as a host: its own, and those that
+// every host makes of its MAC (RFC 4862 section 5.3, RFC 4291 appendix A).
+func (g guarded) addresses(p Port) []netip.Addr {
+	out := append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr())
+	for _, prefix := range autonomous(g.network(p)) {
+		out = append(out, p.MAC.In(prefix))
+	}
+	return out
+}
+
+// autonomous are the prefixes of which guests make addresses themselves.
+func autonomous(n *netdrv.Network) []netip.Prefix {
+	var out []netip.Prefix
+	for i := range n.Subnets {
+		if s := &n.Subnets[i]; s.Autonomous() && n.RA.Enabled != netdrv.No {
+			out = append(out, s.Address.Masked())
+		}
+	}
+	return out
+}
+
+// behind are the prefixes for which the guest with a port's addresses is the way.
+func behind(n *netdrv.Network, p Port) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range n.Routes {
+		if slices.Contains(p.Addresses, r.Via) {
+			out = append(out, r.Destination.Masked())
+		}
+	}
+	return out
+}

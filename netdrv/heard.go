@@ -1,0 +1,68 @@
+package netdrv
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Heard is a MAC that a bridge has seen behind one of its ports.
+type Heard struct {
+	Index int // of the port
+	MAC   MAC
+}
+
+// Unheard returns the ports of networks that ask for clean traffic whose guests
+// have not been heard yet.
+func Unheard(members []Member, networks []Network) []int {
+	asks := map[string]bool{}
+	for i := range networks {
+		asks[networks[i].Name] = networks[i].Filter.Preset.Clean()
+	}
+	var out []int
+	for _, m := range members {
+		if asks[m.Network] && m.MAC.IsZero() && m.Bridge != "" {
+			out = append(out, m.Index)
+		}
+	}
+	return out
+}
+
+// Introduce gives members their MACs: those ports in who that have none. Of
+// several, one that known says to be a guest's of the network counts, else the
+// lowest, so that two looks agree. Nobody gets a MAC that is a neighbour's or a
+// bridge's. What was told once stays.
+func Introduce(members []Member, who []int, heard []Heard, networks []Network, known func(network string, m MAC) bool) []Member {
+	taken := map[string]map[MAC]bool{}
+	for i := range networks {
+		taken[networks[i].Name] = map[MAC]bool{networks[i].Bridge.MAC: true}
+	}
+	for _, m := range members {
+		if taken[m.Network] != nil {
+			taken[m.Network][m.MAC] = true
+		}
+	}
+	out := slices.Clone(members)
+	for i := range out {
+		m := &out[i]
+		if !slices.Contains(who, m.Index) {
+			continue
+		}
+		m.MAC = first(m.Index, heard, func(mac MAC) bool { return known(m.Network, mac) }, taken[m.Network])
+		taken[m.Network][m.MAC] = true
+	}
+	return out
+}
+
+func first(index int, heard []Heard, known func(MAC) bool, taken map[MAC]bool) MAC {
+	var out MAC
+	for _, h := range heard {
+		if h.Index != index || taken[h.MAC] || h.MAC.IsMulticast() {
+			continue
+		}
+		better := known(h.MAC) && !known(out) || known(h.MAC) == known(out) && bytes.Compare(h.MAC[:], out[:]) < 0
+		if out.IsZero() || better {
+			out = h.MAC
+		}
+	}
+	return out
+}
