@@ -19,10 +19,19 @@ var update = flag.Bool("update", false, "rewrite testdata/*.nft")
 // goldens are the rulesets whose text is agreed on.
 var goldens = example.Networks()
 
+// guests are the ports of an example's networks.
+func guests(name string) []Port {
+	var out []Port
+	for _, g := range example.Guests()[name] {
+		out = append(out, Port(g))
+	}
+	return out
+}
+
 func TestCompileGolden(t *testing.T) {
 	for name, networks := range goldens {
 		t.Run(name, func(t *testing.T) {
-			got, file := Compile(networks).String(), filepath.Join("testdata", name+".nft")
+			got, file := Compile(networks, guests(name)...).String(), filepath.Join("testdata", name+".nft")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

@@ -36,7 +36,7 @@ const (
 	EtherDAddr                  // the Ethernet destination
 	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
 	ARPSPA                      // and the protocol address
-	NDTarget                    // whom a neighbour solicitation or advertisement is about (RFC 4861 section 4.3)
+	NDTarget                    // whom a neighbour advertisement is about (RFC 4861 section 4.4); of such only
 )
 
 // String returns nft's words for the field.

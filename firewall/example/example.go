@@ -83,6 +83,12 @@ func withDHCP(n netdrv.Network) netdrv.Network {
 	return n
 }
 
+// Clean filters a network by a preset.
+func Clean(n netdrv.Network, p netdrv.Preset) netdrv.Network {
+	n.Filter.Preset = p
+	return n
+}
+
 // Networks are, by name, those whose rules are agreed on.
 func Networks() map[string][]netdrv.Network {
 	def := Network("default", netdrv.NAT, "virbr0", "192.168.122.1/24")
@@ -125,8 +131,47 @@ func Networks() map[string][]netdrv.Network {
 			Network("office", netdrv.ExistingBridge, "br0"),
 			{Name: "lan", Mode: netdrv.DirectLink, Direct: netdrv.Direct{Uplinks: []string{"eno1"}}},
 		},
+		"clean": {
+			Clean(withMAC(withDHCP(WithRoute(lab, "10.99.0.0/16", "10.20.0.5"))), netdrv.CleanTraffic),
+			Clean(withMAC(def), netdrv.CleanTraffic),
+			wild,
+		},
 		"mix": {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
+}
+
+// A Guest is a firewall.Port.
+type Guest struct {
+	Link      string
+	Network   string
+	MAC       netdrv.MAC
+	Addresses []netip.Addr
+	Preset    netdrv.Preset
+}
+
+// Guests are, by the names of Networks, those that are on them.
+func Guests() map[string][]Guest {
+	return map[string][]Guest{
+		"clean": {
+			guest("vnet0", "lab", 1, netdrv.CleanTraffic, "10.20.0.5", "fd00:20::5"),
+			guest("vnet1", "lab", 2, netdrv.CleanTraffic, "10.20.0.6"),
+			guest("vnet2", "lab", 0, netdrv.CleanTraffic),
+			guest("tap3", "lab", 3, netdrv.Unfiltered, "10.20.0.7"),
+			guest("vnet10", "default", 1, netdrv.CleanTraffic, "192.168.122.5"),
+			guest("vnet11", "wild", 4, netdrv.Unfiltered),
+		},
+	}
+}
+
+func guest(link, network string, n byte, p netdrv.Preset, addresses ...string) Guest {
+	g := Guest{Link: link, Network: network, Preset: p}
+	if n != 0 {
+		g.MAC = netdrv.MAC{2, 0, 0, 0, 0, n}
+	}
+	for _, a := range addresses {
+		g.Addresses = append(g.Addresses, netip.MustParseAddr(a))
+	}
+	return g
 }
 
 // Many returns n networks of modes nat, route and isolated in turn, each with a

@@ -12,7 +12,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-func must(b *testing.B, err error) {
+func must(b testing.TB, err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)

@@ -86,7 +86,7 @@ var fields = map[firewall.Field]field{
 	firewall.EtherDAddr: {base: ethernet, len: 6},
 	firewall.ARPSHA:     {base: network, offset: 8, len: 6, family: unix.NFPROTO_ARP},
 	firewall.ARPSPA:     {base: network, offset: 14, len: 4, family: unix.NFPROTO_ARP},
-	firewall.NDTarget:   {base: transport, offset: 8, len: 16, family: unix.NFPROTO_IPV6, protocol: unix.IPPROTO_ICMPV6},
+	firewall.NDTarget:   {base: transport, offset: 8, len: 16},
 }
 
 // carried says by which Ethernet type frames carry packets of a family.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,26 +75,29 @@ func (ns *namespace) run(t testing.TB, args ...string) string {
 	return out
 }
 
-// list returns our inet table as nft prints it, without the line that is about
-// its owner, and nothing if there is no table.
+// list returns our tables as nft prints them, without the lines that are about
+// their owner, and nothing if there is none.
 func (ns *namespace) list(t testing.TB) string {
 	t.Helper()
-	if !strings.Contains(ns.run(t, "nft", "list", "tables"), "table inet vnetd\n") {
-		return ""
+	tables := ns.run(t, "nft", "list", "tables")
+	var text strings.Builder
+	for _, id := range []string{"inet", "bridge"} {
+		if strings.Contains(tables, "table "+id+" vnetd\n") {
+			text.WriteString(ns.run(t, "nft", "-s", "list", "table", id, "vnetd"))
+		}
 	}
 	var out []string
-	for line := range strings.Lines(ns.run(t, "nft", "-s", "list", "table", "inet", "vnetd")) {
+	for line := range strings.Lines(text.String()) {
 		head, _, _ := strings.Cut(line, " # progname")
 		if head != line {
 			line = head + "\n"
 		}
-		if strings.HasPrefix(line, "\tflags") {
+		// What stands between the flags and the first set goes with them.
+		afterHead := len(out) > 0 && strings.HasPrefix(out[len(out)-1], "table ")
+		if strings.HasPrefix(line, "\tflags") || line == "\n" && afterHead {
 			continue
 		}
 		out = append(out, line)
-	}
-	if len(out) > 1 && out[1] == "\n" { // what stood between the flags and the first set
-		out = slices.Delete(out, 1, 2)
 	}
 	return strings.Join(out, "")
 }
