@@ -11,12 +11,14 @@
 //
 // # One table, few rules, many elements
 //
-// Everything is in the table "inet vnetd". A network has no chain of its own: it
+// What is routed is ruled in the table "inet vnetd", what is switched in
+// "bridge vnetd". A network has no chain of its own: it
 // is elements of sets and maps, keyed by the name of its bridge, so a packet
 // costs the same with one network and with a thousand, and a new network is
 // five to fifteen elements more. A chain is there if a packet can come to it.
 //
-//	inside       (B, B) of each network: traffic that stays on one network
+//	inside       (B, B) -> what becomes of traffic that stays on one network: it
+//	             passes, unless its guests are isolated from each other
 //	leave        B -> what a packet must pass to leave network B
 //	enter        B -> what a packet must pass to enter network B
 //	uplinks      (B, U): network B goes out by link U, and by no other than such
@@ -69,10 +71,34 @@
 // The SYN of a forwarded TCP connection and its answer carry the size of segments
 // that fits the path. Another packet pays for this with a look at two header fields.
 //
+// # Guests' links
+//
+// The table "bridge vnetd" is there if a network has a filter. Its elements are
+// keyed by the name of a guest's link, the port, so that a frame costs the same
+// with one port and with thousands.
+//
+//	ports        port -> what its frames must pass, before the bridge sees them
+//	members      all ports of networks with a filter
+//	unheard      ports behind which nobody was heard yet
+//	macs         (port, MAC): who is behind it
+//	addresses4/6 (port, address): leased, reserved, or made of the MAC
+//	behind4/6    (prefix, port): routed by the guest, or advertised to it
+//	taken_macs, taken6   what is somebody's already
+//
+// A port that is to be clean passes what says that it is from the port's MAC and
+// one of its addresses, in Ethernet, ARP, IP and neighbour advertisements alike, and
+// what a guest without an address has to say. In IPv6 a guest picks addresses of
+// its own in advertised prefixes (RFC 8981): one that is nobody else's passes.
+//
+// Who is behind a port is learned from the bridge, once, for as long as the link
+// lives. Until then a frame gets as far as to teach the bridge its MAC, but for DHCP
+// and duplicate address detection, so that nothing is lost by it. And by a link that
+// the rules do not know yet nobody gets at those that they know.
+//
 // # br_netfilter
 //
 // Where that module is loaded, frames between two guests of one bridge pass the
 // forward and postrouting hooks too, with the bridge as both interfaces, and in
-// postrouting with none that they came in by. The set inside answers for them, and
+// postrouting with none that they came in by. The map inside answers for them, and
 // translate4/6 do not know them, so the rules are right either way.
 package firewall

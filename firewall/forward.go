@@ -10,14 +10,22 @@ import (
 
 // forwardSets are what the forward hook asks.
 func forwardSets(ns classified) []Set {
-	inside := Set{Name: "inside", Key: []Type{IfName, IfName}, Counter: true, Elements: room(ns.guarded)}
+	inside := Set{Name: "inside", Key: []Type{IfName, IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
 	leave := Set{Name: "leave", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
 	enter := Set{Name: "enter", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
 	uplinks := Set{Name: "uplinks", Key: []Type{IfName, IfName}, Counter: true}
+	for _, n := range ns.all {
+		b := name(n.Bridge.Name)
+		switch {
+		case n.Filter.Isolated:
+			inside.Elements = append(inside.Elements, Element{Key: key(b, b), Verdict: goTo("refuse")})
+		case n.Mode != netdrv.Open:
+			inside.Elements = append(inside.Elements, Element{Key: key(b, b), Verdict: accept})
+		}
+	}
 	for _, n := range ns.guarded {
 		b := name(n.Bridge.Name)
 		out, in := doors(n)
-		inside.Elements = append(inside.Elements, Element{Key: key(b, b)})
 		leave.Elements = append(leave.Elements, Element{Key: key(b), Verdict: out, Comment: n.Name})
 		enter.Elements = append(enter.Elements, Element{Key: key(b), Verdict: in, Comment: n.Name})
 		for _, u := range n.Uplinks {
@@ -91,7 +99,7 @@ func ownPrefixes(n *netdrv.Network, ipv4 bool) []netip.Prefix {
 func forwardChains() []Chain {
 	return []Chain{
 		{Name: "forward", Base: ForwardFilter, Rules: []Rule{
-			rule("", InSet{Fields: []Field{IIFName, OIFName}, Set: "inside"}, accept),
+			rule("", ByMap{Fields: []Field{IIFName, OIFName}, Map: "inside"}),
 			rule("", ByMap{Fields: []Field{IIFName}, Map: "leave"}),
 			rule("", ByMap{Fields: []Field{OIFName}, Map: "enter"}),
 		}},

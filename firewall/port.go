@@ -22,8 +22,8 @@ type Port struct {
 type guarded struct {
 	networks []*netdrv.Network
 	byName   map[string]*netdrv.Network
-	// members are all ports of networks with a clean port: whoever is none of them
-	// is a stranger to them.
+	// members are all ports of networks that ask something of theirs: whoever is
+	// none of them is a stranger to them.
 	members []Port
 	// clean ports speak as themselves only, those among them that were heard.
 	// learning ports are to be clean, and were not heard yet.
@@ -38,12 +38,12 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 		asks[p.Network] = asks[p.Network] || p.Preset.Clean()
 	}
 	for _, n := range networks {
-		if asks[n.Name] {
+		if asks[n.Name] = asks[n.Name] || n.Filter.Isolated; asks[n.Name] {
 			g.networks, g.byName[n.Name] = append(g.networks, n), n
 		}
 	}
 	for _, p := range ports {
-		if !asks[p.Network] || g.network(p) == nil {
+		if g.network(p) == nil {
 			continue
 		}
 		g.members = append(g.members, p)

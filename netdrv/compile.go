@@ -26,14 +26,14 @@ type Intent struct {
 // wrong was found by Validate and Conflicts.
 func Compile(in Intent, host Host) State {
 	var s State
-	bridges, up := map[string]string{}, map[string]bool{}
+	bridges, up, isolated := map[string]string{}, map[string]bool{}, map[string]bool{}
 	for i := range in.Stopped {
 		up[in.Stopped[i].Name] = false
 	}
 	for i := range in.Live {
 		n := &in.Live[i]
 		s.network(n, host)
-		up[n.Name] = true
+		up[n.Name], isolated[n.Name] = true, n.Filter.Isolated
 		if n.Mode.OwnsBridge() {
 			bridges[n.Name] = n.Bridge.Name
 		}
@@ -41,7 +41,7 @@ func Compile(in Intent, host Host) State {
 	s.Sysctls = append(s.Sysctls, hostSysctls(in.Live, host)...)
 	for _, m := range in.Members {
 		if bridge := bridges[m.Network]; bridge != "" {
-			m.Bridge = bridge
+			m.Bridge, m.Isolated = bridge, isolated[m.Network]
 			s.Members = append(s.Members, m)
 		}
 	}

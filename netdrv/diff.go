@@ -176,15 +176,21 @@ func (d *differ) sysctls(link string) {
 }
 
 // members puts guests' links back that have no master, or one that goes. One
-// that somebody put into another bridge is his, and one that is gone is gone.
+// that somebody put into another bridge is his, and one that is gone is gone. A
+// port is not isolated when it joins.
 func (d *differ) members(want, have []Member) {
-	master := map[int]string{}
+	now := map[int]Member{}
 	for _, m := range have {
-		master[m.Index] = m.Bridge
+		now[m.Index] = m
 	}
 	for _, m := range want {
-		if now, exists := master[m.Index]; exists && (now == "" || d.goes(now)) {
+		h, exists := now[m.Index]
+		if exists && (h.Bridge == "" || d.goes(h.Bridge)) {
 			d.add(m.Network, MemberAdd{m})
+			h.Bridge, h.Isolated = m.Bridge, false
+		}
+		if h.Bridge == m.Bridge && h.Isolated != m.Isolated {
+			d.add(m.Network, MemberSet{m})
 		}
 	}
 }

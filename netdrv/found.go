@@ -28,6 +28,8 @@ func Found(s Step) string {
 		return fmt.Sprintf("%s was off %s", s.Member.Link, s.Member.Bridge)
 	case MemberDel:
 		return fmt.Sprintf("%s was on %s", s.Member.Link, s.Member.Bridge)
+	case MemberSet:
+		return fmt.Sprintf("%s was isolated %s", s.Member.Link, onOff(!s.Member.Isolated))
 	case SysctlSet:
 		return fmt.Sprintf("%s was not %s", s.Sysctl.Key, s.Sysctl.Value)
 	}

@@ -31,6 +31,8 @@ type (
 	// MemberAdd makes a guest's link a port of a bridge; MemberDel takes it out.
 	MemberAdd struct{ Member Member }
 	MemberDel struct{ Member Member }
+	// MemberSet sets whether a port of a bridge is isolated.
+	MemberSet struct{ Member Member }
 	// SysctlSet writes one setting.
 	SysctlSet struct{ Sysctl Sysctl }
 )
@@ -100,6 +102,17 @@ func (s MemberAdd) String() string {
 
 func (s MemberDel) String() string {
 	return fmt.Sprintf("ip link set %s nomaster", s.Member.Link)
+}
+
+func (s MemberSet) String() string {
+	return fmt.Sprintf("bridge link set dev %s isolated %s", s.Member.Link, onOff(s.Member.Isolated))
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 func (s SysctlSet) String() string {

@@ -46,7 +46,7 @@ func (e *Engine) followGuests(ctx context.Context) {
 func (e *Engine) followOnce(ctx context.Context) error {
 	e.rules.Lock()
 	defer e.rules.Unlock()
-	if !slices.ContainsFunc(e.ruled, asksForClean) {
+	if !slices.ContainsFunc(e.ruled, asksOfPorts) {
 		return nil
 	}
 	if err := e.hear(ctx, e.ruled); err != nil {
@@ -55,7 +55,8 @@ func (e *Engine) followOnce(ctx context.Context) error {
 	return e.Firewall.Apply(ctx, e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...))
 }
 
-func asksForClean(n netdrv.Network) bool { return n.Filter.Preset.Clean() }
+// asksOfPorts reports whether rules of a network are about its ports.
+func asksOfPorts(n netdrv.Network) bool { return n.Filter.Preset.Clean() || n.Filter.Isolated }
 
 // enforce puts the rules of networks into force.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
@@ -111,7 +112,7 @@ func (e *Engine) introduced(members []netdrv.Member) error {
 func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 	var out []firewall.Port
 	for i := range networks {
-		if n := &networks[i]; asksForClean(*n) {
+		if n := &networks[i]; asksOfPorts(*n) {
 			out = append(out, portsOf(n, e.Members(), e.Leases.Addresses(n.Name))...)
 		}
 	}

@@ -46,6 +46,8 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.memberAdd(s.Member)
 	case netdrv.MemberDel:
 		return k.memberDel(s.Member)
+	case netdrv.MemberSet:
+		return k.memberSet(s.Member)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	case netdrv.SpentDel:
@@ -149,6 +151,23 @@ func (k *Kernel) memberAdd(m netdrv.Member) error {
 		return err
 	}
 	return k.withOurs(m.Bridge, func(bridge netlink.Link) error { return k.nl.LinkSetMaster(link, bridge) })
+}
+
+// memberSet sets what a bridge of ours does with a guest's link.
+func (k *Kernel) memberSet(m netdrv.Member) error {
+	link, err := k.nl.LinkByIndex(m.Index)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.withOurs(m.Bridge, func(bridge netlink.Link) error {
+		if link.Attrs().MasterIndex != bridge.Attrs().Index {
+			return nil // it went elsewhere meanwhile
+		}
+		return k.nl.LinkSetIsolated(link, m.Isolated)
+	})
 }
 
 // memberDel takes a guest's link out of a bridge, if it is one of ours.

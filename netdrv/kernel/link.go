@@ -3,7 +3,9 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -65,25 +67,57 @@ func (k *Kernel) newLink(l netdrv.Link) (netlink.Link, error) {
 	return nil, fmt.Errorf("links of kind %q are not made here", l.Kind)
 }
 
+// listed is a link as the kernel lists it.
+type listed struct {
+	netlink.Link
+	// isolated: as the port of a bridge (bridge(8)).
+	isolated bool
+}
+
 // ports lists the links in a bridge. The kernel does the sifting (IFLA_MASTER in
 // a dump request, rtnetlink.c: link_dump_filtered).
-func (k *Kernel) ports(ctx context.Context, bridge int) ([]netlink.Link, error) {
-	return dump(ctx, func() ([]netlink.Link, error) {
+func (k *Kernel) ports(ctx context.Context, bridge int) ([]listed, error) {
+	return k.list(ctx, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+}
+
+// list lists links, of all those that the filter lets through.
+func (k *Kernel) list(ctx context.Context, filter ...*nl.RtAttr) ([]listed, error) {
+	return dump(ctx, func() ([]listed, error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+		for _, f := range filter {
+			req.AddData(f)
+		}
 		msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 		if err != nil {
 			return nil, err
 		}
-		var out []netlink.Link
+		var out []listed
 		for _, m := range msgs {
 			l, err := netlink.LinkDeserialize(nil, m)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, l)
+			flag := seek(m[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO, nl.IFLA_INFO_SLAVE_DATA, nl.IFLA_BRPORT_ISOLATED)
+			out = append(out, listed{Link: l, isolated: len(flag) == 1 && flag[0] == 1})
 		}
 		return out, nil
 	})
+}
+
+// seek follows a path of nested attributes and returns the value at its end, or
+// nil.
+func seek(b []byte, path ...uint16) []byte {
+	for _, typ := range path {
+		attrs, err := nl.ParseRouteAttr(b)
+		if err != nil {
+			return nil
+		}
+		i := slices.IndexFunc(attrs, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type&nl.NLA_TYPE_MASK == typ })
+		if i < 0 {
+			return nil
+		}
+		b = attrs[i].Value
+	}
+	return b
 }

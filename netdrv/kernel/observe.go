@@ -30,7 +30,7 @@ var linkSysctls = []string{
 // Observe returns everything in the kernel that is ours, and what the host has
 // besides. The State's members are all links that could be a guest's.
 func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
-	links, err := dump(ctx, k.nl.LinkList)
+	links, err := k.list(ctx)
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list links: %w", err)
 	}
@@ -83,7 +83,7 @@ func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int
 
 // look takes the links in question.
 func (o *observer) look(ctx context.Context, k *Kernel, names []string, members []int) error {
-	var links []netlink.Link
+	var links []listed
 	for _, name := range names {
 		l, err := k.nl.LinkByName(name)
 		if missing(err) {
@@ -92,7 +92,7 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 		if err != nil {
 			return fmt.Errorf("look up link %s: %w", name, err)
 		}
-		links = append(links, l)
+		links = append(links, listed{Link: l})
 		ports, err := k.ports(ctx, l.Attrs().Index)
 		if err != nil {
 			return fmt.Errorf("list the ports of %s: %w", name, err)
@@ -107,7 +107,7 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 		if err != nil {
 			return fmt.Errorf("look up link %d: %w", index, err)
 		}
-		links = append(links, l)
+		links = append(links, listed{Link: l})
 	}
 	o.take(links)
 	return nil
@@ -185,9 +185,11 @@ func newOwnLinks(links []netlink.Link) ownLinks {
 func onUplinks(alias string) bool { return netdrv.ParseUplinks(alias) != "" }
 
 // take sorts links; masters and parents are known once all are there.
-func (o *observer) take(links []netlink.Link) {
+func (o *observer) take(links []listed) {
+	isolated := map[int]bool{}
 	for _, l := range links {
-		o.links[l.Attrs().Index] = l
+		o.links[l.Attrs().Index] = l.Link
+		isolated[l.Attrs().Index] = isolated[l.Attrs().Index] || l.isolated
 	}
 	for _, l := range o.links {
 		if ours(l) {
@@ -197,7 +199,7 @@ func (o *observer) take(links []netlink.Link) {
 		}
 		if kind, ok := guestKinds[l.Type()]; ok {
 			a := l.Attrs()
-			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Kind: kind, Bridge: o.name(a.MasterIndex)})
+			o.state.Members = append(o.state.Members, netdrv.Member{Link: a.Name, Index: a.Index, Kind: kind, Bridge: o.name(a.MasterIndex), Isolated: isolated[a.Index]})
 		}
 	}
 	slices.SortFunc(o.state.Links, func(a, b netdrv.Link) int { return compareNames(a.Name, b.Name) })
