@@ -105,6 +105,7 @@ func (d *Daemon) build() (err error) {
 		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot,
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
+	d.leases.OnStored(d.engine.Admit)
 	d.rpc = rpc.New(rpc.Parts{
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,

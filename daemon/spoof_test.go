@@ -17,36 +17,36 @@ import (
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
-// wire is a packet socket on a link: it sends frames, and notes the marks of those
+// cable is a packet socket on a link: it sends frames, and notes the marks of those
 // that come.
-type wire struct {
+type cable struct {
 	fd   int
 	mu   sync.Mutex
 	seen map[string]bool
 }
 
-// tap opens a wire on a link in a namespace.
-func tapWire(t *testing.T, ns *nettest.Namespace, link string) *wire {
+// openCable opens a packet socket on a link in a namespace.
+func openCable(t *testing.T, ns *nettest.Namespace, link string) *cable {
 	t.Helper()
-	w := &wire{seen: map[string]bool{}}
+	c := &cable{seen: map[string]bool{}}
 	index := ns.Ifindex(t, link)
 	all := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ALL))
 	err := ns.Do(func() (err error) {
-		if w.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(all)); err != nil {
+		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(all)); err != nil {
 			return err
 		}
-		return unix.Bind(w.fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index})
+		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := os.NewFile(uintptr(w.fd), "packets")
+	f := os.NewFile(uintptr(c.fd), "packets")
 	t.Cleanup(func() { f.Close() })
-	go w.listen(f)
-	return w
+	go c.listen(f)
+	return c
 }
 
-func (w *wire) listen(f *os.File) {
+func (c *cable) listen(f *os.File) {
 	b := make([]byte, 4096)
 	for {
 		n, err := f.Read(b)
@@ -55,19 +55,19 @@ func (w *wire) listen(f *os.File) {
 		}
 		if _, mark, ok := strings.Cut(string(b[:n]), "<lie "); ok {
 			mark, _, _ = strings.Cut(mark, ">")
-			w.mu.Lock()
-			w.seen[mark] = true
-			w.mu.Unlock()
+			c.mu.Lock()
+			c.seen[mark] = true
+			c.mu.Unlock()
 		}
 	}
 }
 
-func (w *wire) send(frame []byte) error { return unix.Send(w.fd, frame, 0) }
+func (c *cable) send(frame []byte) error { return unix.Send(c.fd, frame, 0) }
 
-func (w *wire) saw(mark string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.seen[mark]
+func (c *cable) saw(mark string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen[mark]
 }
 
 func hw(s string) []byte {
@@ -148,8 +148,8 @@ dns: {domain: lab.test}
 type liar struct {
 	guest, neighbour     *nettest.Guest
 	own, other           string // their IPv4 addresses
-	wire                 *wire
-	atNeighbour, atHost  *wire
+	wire                 *cable
+	atNeighbour, atHost  *cable
 	ownLocal, otherLocal string
 }
 
@@ -159,7 +159,7 @@ func newLiar(t *testing.T, w *nettest.World) *liar {
 	n, ln := guest(t, w, "neighbour", "lab0")
 	return &liar{
 		guest: g, neighbour: n, own: lg.Address.Addr().String(), other: ln.Address.Addr().String(),
-		wire: tapWire(t, g.Namespace, "eth0"), atNeighbour: tapWire(t, n.Namespace, "eth0"), atHost: tapWire(t, w.Host, "lab0"),
+		wire: openCable(t, g.Namespace, "eth0"), atNeighbour: openCable(t, n.Namespace, "eth0"), atHost: openCable(t, w.Host, "lab0"),
 		ownLocal: "fe80::ff:fe00:1", otherLocal: "fe80::ff:fe00:2",
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -116,13 +117,14 @@ type Engine struct {
 	Parts
 	log *slog.Logger
 
-	wake chan struct{} // of one: something is pending
-	turn sync.Mutex    // held during a round
-	news chan struct{} // of one: something was heard of guests
+	wake chan struct{}      // of one: something is pending
+	turn sync.Mutex         // held during a round
+	news chan chan struct{} // something was heard of guests; closed when rules follow it
 
 	rules   sync.Mutex // held while rules change
 	ruled   []netdrv.Network
 	ruleset firewall.Ruleset // of those networks, as of the last round
+	asks    atomic.Bool      // one of them asks something of its ports
 
 	mu       sync.Mutex
 	pending  work
@@ -151,7 +153,7 @@ type work struct {
 // New returns an engine that has not looked yet.
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
-		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan struct{}, 1), spacing: settle,
+		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
 		problems: map[string]error{}, seen: neverSeen,

@@ -10,15 +10,38 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// newsEvery is how often what is heard of guests may change rules: a storm of MACs
-// costs little.
-const newsEvery = 5 * time.Millisecond
+const (
+	// newsEvery is how often what bridges learn may change rules: a storm of MACs
+	// costs little.
+	newsEvery = 5 * time.Millisecond
+	// admitWithin is how long a lease may wait for its rules.
+	admitWithin = 200 * time.Millisecond
+)
 
 // GuestNews is a wake-up: a lease came or went, or a bridge has learned a MAC.
 func (e *Engine) GuestNews() {
 	select {
-	case e.news <- struct{}{}:
+	case e.news <- nil:
 	default:
+	}
+}
+
+// Admit returns when the rules let guests through with the leases that they have
+// now, or after a time in which they should: a guest that hears of its lease then
+// loses no packet.
+func (e *Engine) Admit() {
+	if !e.asks.Load() {
+		return
+	}
+	done, late := make(chan struct{}), time.After(admitWithin)
+	select {
+	case e.news <- done:
+	case <-late:
+		return
+	}
+	select {
+	case <-done:
+	case <-late:
 	}
 }
 
@@ -26,14 +49,19 @@ func (e *Engine) GuestNews() {
 // round: nothing is looked at but what was learned, and a few elements change.
 func (e *Engine) followGuests(ctx context.Context) {
 	for {
+		var done chan struct{}
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.news:
+		case done = <-e.news:
 		}
 		if err := e.followOnce(ctx); err != nil && ctx.Err() == nil {
 			e.log.Warn("rules do not follow a guest; the next round will", "err", err)
 			e.Notice()
+		}
+		if done != nil {
+			close(done)
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -46,7 +74,7 @@ func (e *Engine) followGuests(ctx context.Context) {
 func (e *Engine) followOnce(ctx context.Context) error {
 	e.rules.Lock()
 	defer e.rules.Unlock()
-	if !slices.ContainsFunc(e.ruled, asksOfPorts) {
+	if !e.asks.Load() {
 		return nil
 	}
 	if err := e.hear(ctx, e.ruled); err != nil {
@@ -70,6 +98,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 		return err
 	}
 	e.ruled, e.ruleset = networks, want
+	e.asks.Store(slices.ContainsFunc(networks, asksOfPorts))
 	return nil
 }
 

@@ -23,6 +23,8 @@ type Table struct {
 	log   *slog.Logger
 	watch watchers
 
+	onStored func()
+
 	mu       sync.RWMutex // guards byName
 	byName   map[string]*Network
 	wake     chan struct{} // room for one: the writer has something to do
@@ -71,7 +73,7 @@ func Memory(log *slog.Logger) *Table { return newTable("", log) }
 
 func newTable(dir string, log *slog.Logger) *Table {
 	t := &Table{
-		dir: dir, log: log, rotateAt: minRotation,
+		dir: dir, log: log, rotateAt: minRotation, onStored: func() {},
 		byName: map[string]*Network{},
 		wake:   make(chan struct{}, 1),
 		watch:  watchers{all: map[*watcher]bool{}},
