@@ -18,14 +18,11 @@ const (
 	// CleanTraffic: a guest speaks as itself only, and neither as DHCP server nor
 	// as router.
 	CleanTraffic
-	// InternetOnly is CleanTraffic, and nothing of the host but DHCP and DNS, and
-	// nothing of private address ranges.
-	InternetOnly
 )
 
-var presetNames = words[Preset]{Unfiltered: "none", CleanTraffic: "clean-traffic", InternetOnly: "internet-only"}
+var presetNames = words[Preset]{Unfiltered: "none", CleanTraffic: "clean-traffic"}
 
-// String returns none, clean-traffic or internet-only.
+// String returns none or clean-traffic.
 func (p Preset) String() string { return presetNames.of(p) }
 
 // ParsePreset is the inverse of String; an empty word is none.
@@ -37,11 +34,14 @@ func ParsePreset(s string) (Preset, bool) {
 }
 
 // Clean reports whether a guest may speak as itself only.
-func (p Preset) Clean() bool { return p == CleanTraffic || p == InternetOnly }
+func (p Preset) Clean() bool { return p == CleanTraffic }
 
 func validateFilter(fs *Findings, n *Network) {
-	if n.Filter == (Filter{}) || n.Mode.OwnsBridge() {
-		return
+	switch {
+	case n.Filter == Filter{}:
+	case n.Mode.OwnsBridge() && n.Filter.Preset.Clean() && len(n.Subnets) == 0:
+		fs.Add("filter.preset", "%s needs a subnet: on a network without, nobody says which addresses are guests'", n.Filter.Preset)
+	case !n.Mode.OwnsBridge():
+		fs.Add("filter", "is for modes nat, route, open and isolated, whose bridge is vnetd's; this network's mode is %s", n.Mode)
 	}
-	fs.Add("filter", "is for modes nat, route, open and isolated, whose bridge is vnetd's; this network's mode is %s", n.Mode)
 }

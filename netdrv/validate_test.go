@@ -41,10 +41,19 @@ func TestValidate(t *testing.T) {
 		change func(*Network)
 		want   []string // substrings, one a finding, in order
 	}{
-		"nothing wrong":              {func(n *Network) {}, nil},
-		"very isolated":              {func(n *Network) { n.Mode, n.Subnets, n.DNS = Isolated, nil, DNS{} }, nil},
-		"no name":                    {func(n *Network) { n.Name = "" }, []string{`name: "" is not a name`}},
-		"a path for a name":          {func(n *Network) { n.Name = "../etc" }, []string{`name: "../etc" is not a name`}},
+		"nothing wrong":     {func(n *Network) {}, nil},
+		"very isolated":     {func(n *Network) { n.Mode, n.Subnets, n.DNS = Isolated, nil, DNS{} }, nil},
+		"no name":           {func(n *Network) { n.Name = "" }, []string{`name: "" is not a name`}},
+		"a path for a name": {func(n *Network) { n.Name = "../etc" }, []string{`name: "../etc" is not a name`}},
+		"filter of a direct network": {func(n *Network) {
+			*n = Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}, Filter: Filter{Isolated: true}}
+		}, []string{"filter: is for modes nat, route, open and isolated"}},
+		"clean traffic without subnets": {func(n *Network) {
+			n.Mode, n.Subnets, n.DNS, n.Filter = Isolated, nil, DNS{}, Filter{Preset: CleanTraffic}
+		}, []string{"filter.preset: clean-traffic needs a subnet"}},
+		"isolated without subnets": {func(n *Network) {
+			n.Mode, n.Subnets, n.DNS, n.Filter = Isolated, nil, DNS{}, Filter{Isolated: true}
+		}, nil},
 		"no mode":                    {func(n *Network) { n.Mode = 0 }, []string{"mode: is not set"}},
 		"bridge of 16 bytes":         {func(n *Network) { n.Bridge.Name = "abcdefghijklmnop" }, []string{"bridge.name: \"abcdefghijklmnop\" is longer than the 15 bytes"}},
 		"bridge of 15 bytes":         {func(n *Network) { n.Bridge.Name = "abcdefghijklmno" }, nil},

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -30,6 +31,7 @@ type router struct {
 	networks int
 	world    *nettest.World
 	flood    *net.UDPConn
+	size     int // of a datagram; 64 octets if 0
 	guest    *nettest.Guest
 	cost     []time.Duration // of a packet, a round each
 }
@@ -122,7 +124,7 @@ func (r *router) burst(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.SchedSetaffinity(0, &was) }()
-	payload := make([]byte, 64)
+	payload := make([]byte, cmp.Or(r.size, 64))
 	start, n := time.Now(), 0
 	for ; time.Since(start) < burst; n++ {
 		if _, err := r.flood.Write(payload); err != nil {

@@ -61,8 +61,9 @@ type Kernel interface {
 	Watch() (run func(ctx context.Context, wake func()) error, err error)
 	// Heard lists which MACs bridges have seen behind their ports.
 	Heard(ctx context.Context) ([]netdrv.Heard, error)
-	// WatchHeard is Watch for that.
-	WatchHeard() (run func(ctx context.Context, wake func()) error, err error)
+	// WatchHeard is Watch for that, with "", and for a bridge that got a port, with
+	// its name.
+	WatchHeard() (run func(ctx context.Context, wake func(bridge string)) error, err error)
 }
 
 // A Firewall replaces all rules at once; firewall/nft has the real one.
@@ -172,7 +173,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watch(ctx, e.Notice) })
-	g.Go(func() error { return heard(ctx, e.GuestNews) })
+	g.Go(func() error { return heard(ctx, e.bridgeNews) })
 	g.Go(func() error { e.followGuests(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
 	g.Go(func() error { e.loop(ctx); return nil })

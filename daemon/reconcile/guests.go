@@ -26,6 +26,22 @@ func (e *Engine) GuestNews() {
 	}
 }
 
+// bridgeNews is a wake-up. A guest that joins a network with a filter cannot wait
+// for a full look: nobody hears it until its port is known.
+func (e *Engine) bridgeNews(bridge string) {
+	if bridge == "" {
+		e.GuestNews()
+		return
+	}
+	e.rules.Lock()
+	defer e.rules.Unlock()
+	for i := range e.ruled {
+		if n := &e.ruled[i]; n.Bridge.Name == bridge && asksOfPorts(*n) {
+			e.enqueue([]string{n.Name}, nil)
+		}
+	}
+}
+
 // Admit returns when the rules let guests through with the leases that they have
 // now, or after a time in which they should: a guest that hears of its lease then
 // loses no packet.

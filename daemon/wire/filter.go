@@ -8,7 +8,7 @@ import (
 func (r *reader) filter(path string, p *vnetv1.Filter) netdrv.Filter {
 	preset, ok := netdrv.ParsePreset(p.GetPreset())
 	if !ok {
-		r.findings.Add(path+".preset", "%q is not a preset: use clean-traffic, internet-only or none", p.GetPreset())
+		r.findings.Add(path+".preset", "%q is not a preset: use clean-traffic or none", p.GetPreset())
 	}
 	return netdrv.Filter{Preset: preset, Isolated: p.GetIsolated()}
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -29,20 +30,23 @@ func (k *Kernel) Heard(ctx context.Context) ([]netdrv.Heard, error) {
 }
 
 // WatchHeard opens a subscription and returns; the returned function calls wake
-// after a bridge may have learned a MAC, until ctx ends. It tells as Watch does.
-func (k *Kernel) WatchHeard() (run func(ctx context.Context, wake func()) error, err error) {
+// after a bridge may have learned a MAC, with "", and after a link may have joined
+// a bridge of ours, with the bridge's name, until ctx ends. It tells as Watch does.
+func (k *Kernel) WatchHeard() (run func(ctx context.Context, wake func(bridge string)) error, err error) {
 	c, err := mdnetlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
 	}
-	if err := c.JoinGroup(unix.RTNLGRP_NEIGH); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("join rtnetlink group %d: %w", unix.RTNLGRP_NEIGH, err)
+	for _, g := range []uint32{unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK} {
+		if err := c.JoinGroup(g); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
+		}
 	}
-	return func(ctx context.Context, wake func()) error { return hear(ctx, c, wake) }, nil
+	return func(ctx context.Context, wake func(string)) error { return k.hear(ctx, c, wake) }, nil
 }
 
-func hear(ctx context.Context, c *mdnetlink.Conn, wake func()) error {
+func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string)) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -52,14 +56,33 @@ func hear(ctx context.Context, c *mdnetlink.Conn, wake func()) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			wake()
+			wake("")
 		case err != nil:
 			return fmt.Errorf("read rtnetlink subscription: %w", err)
 		}
 		for _, m := range msgs {
-			if m.Header.Type == unix.RTM_NEWNEIGH && len(m.Data) > 0 && m.Data[0] == unix.AF_BRIDGE {
-				wake()
+			if bridge, ok := k.news(m); ok {
+				wake(bridge)
 			}
 		}
 	}
+}
+
+// news reports whether a message is about a bridge's port or what it has learned.
+func (k *Kernel) news(m mdnetlink.Message) (bridge string, ok bool) {
+	switch {
+	case len(m.Data) < unix.SizeofNdMsg || m.Data[0] != unix.AF_BRIDGE:
+	case m.Header.Type == unix.RTM_NEWNEIGH:
+		return "", true
+	case m.Header.Type == unix.RTM_NEWLINK && len(m.Data) > unix.SizeofIfInfomsg:
+		index := seek(m.Data[unix.SizeofIfInfomsg:], unix.IFLA_MASTER)
+		if len(index) != 4 {
+			return "", false
+		}
+		l, err := k.nl.LinkByIndex(int(binary.NativeEndian.Uint32(index)))
+		if err == nil && ours(l) {
+			return l.Attrs().Name, true
+		}
+	}
+	return "", false
 }

@@ -29,8 +29,6 @@ type Filter struct {
 	// clean-traffic: a guest speaks as itself only, by its MAC, and by addresses
 	// that are its own: those of its leases and reservations, and in IPv6 those of
 	// advertised prefixes that are nobody else's. It is no DHCP server and no router.
-	// internet-only: clean-traffic; and of the host it reaches DHCP and DNS, and of
-	// private address ranges nothing: neither neighbours nor metadata services.
 	Preset string `protobuf:"bytes,1,opt,name=preset,proto3" json:"preset,omitempty"`
 	// Guests of the network reach the host and what is beyond it, and not each other.
 	Isolated      bool `protobuf:"varint,2,opt,name=isolated,proto3" json:"isolated,omitempty"`
