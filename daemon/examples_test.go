@@ -27,6 +27,7 @@ var examples = map[string][]string{
 	"nat-dual-stack.yaml":      {"ip addr show dev vnbr0 | grep -q fd00:51::1/64", "ip link show dev vnbr0 | grep -q 'mtu 1500'"},
 	"nat-auto.yaml":            {"ip addr show dev vnbr0 | grep -q 192.168.128.1/24", "ip -6 addr show dev vnbr0 | grep -qE 'inet6 fd.*::1/64 scope global'"},
 	"nat-pinned.yaml":          {"nft list ruleset | grep -q 203.0.113.64-203.0.113.68", "nft list ruleset | grep -q eno1"},
+	"clean.yaml":               {"nft list map inet vnetd inside | grep -q refuse", "ip addr show dev vnbr0 | grep -q 192.168.58.1/24"},
 	"routed.yaml":              {"ip route show 10.99.0.0/16 | grep -q 'via 198.51.100.2 dev vnbr0'", "nft list ruleset | grep -q 8080"},
 	"open.yaml":                {"! nft list table inet vnetd 2>/dev/null", "ip addr show dev vnbr0 | grep -q 192.168.54.1/24"},
 	"isolated.yaml":            {"nft list ruleset | grep -q 2049", "test $(cat /proc/sys/net/ipv4/conf/vnbr0/arp_ignore) = 1"},
