@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -8,10 +9,16 @@ import (
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
-// Every network in docs/dhcp-leases.md stands beside the others, and comes back
-// from `network show` as it went.
-func TestLeaseDocs(t *testing.T) {
-	text, err := os.ReadFile("../docs/dhcp-leases.md")
+// Every network in a page of docs stands beside the others, and comes back from
+// `network show` as it went.
+func TestDocs(t *testing.T) {
+	for page, networks := range map[string]int{"dhcp-leases.md": 3, "filter.md": 1} {
+		t.Run(page, func(t *testing.T) { standing(t, "../docs/"+page, networks) })
+	}
+}
+
+func standing(t *testing.T, page string, networks int) {
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +32,7 @@ func TestLeaseDocs(t *testing.T) {
 			t.Errorf("a second apply says %s", out)
 		}
 	}
-	if out := d.Ctl(t, "status"); len(blocks) != 3 || !strings.Contains(out, "3 ready") {
+	if out := d.Ctl(t, "status"); len(blocks) != networks || !strings.Contains(out, fmt.Sprint(networks, " ready")) {
 		t.Errorf("%d networks: %s", len(blocks), out)
 	}
 }

@@ -2,9 +2,11 @@ package firewall
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,6 +82,32 @@ func TestRulesDoNotGrow(t *testing.T) {
 	few, many := Compile(example.Many(3)), Compile(example.Many(1000))
 	if !slices.EqualFunc(few.Tables[0].Chains, many.Tables[0].Chains, Chain.equal) {
 		t.Error("1000 networks have other chains than 3")
+	}
+}
+
+// A port is elements: the rules of a thousand ports are those of one.
+func TestRulesDoNotGrowWithPorts(t *testing.T) {
+	n := example.Clean(example.Network("lab", netdrv.NAT, "lab0", "10.20.0.1/16", "fd00:20::1/64"), netdrv.CleanTraffic)
+	table := func(ports int) Table {
+		var list []Port
+		for i := range ports {
+			list = append(list, Port{
+				Link: "vnet" + strconv.Itoa(i), Network: "lab", MAC: netdrv.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)},
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 20, byte(i >> 8), byte(i)})}, Preset: netdrv.CleanTraffic,
+			})
+		}
+		return Compile([]netdrv.Network{n}, list...).Tables[1]
+	}
+	few, many := table(1), table(1000)
+	if !slices.EqualFunc(few.Chains, many.Chains, Chain.equal) {
+		t.Error("1000 ports have other chains than 1")
+	}
+	var p int
+	for _, e := range Diff(Ruleset{Tables: []Table{few}}, Ruleset{Tables: []Table{table(2)}}).Edits {
+		p += count(e.AddElements) + count(e.DelElements)
+	}
+	if p == 0 || p > 12 {
+		t.Errorf("one port more is %d elements", p)
 	}
 }
 
