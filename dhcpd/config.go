@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
@@ -21,11 +22,15 @@ type Config struct {
 	Server       netip.Prefix  // our address there, and the subnet; zero: no IPv4
 	Ranges       []Range       // for clients without a reservation
 	LeaseTime    time.Duration // 0: an hour
+	RenewTime    time.Duration // 0: half of it
+	RebindTime   time.Duration // 0: seven eighths of it
 	Reservations []Reservation
 	Routers      []netip.Addr // none: no route is handed out
 	DNS          []netip.Addr
 	Domain       string
-	MTU          int // 0: not handed out
+	MTU          int         // 0: not handed out
+	Options      option.List // for IPv4; they count before the four above
+	Tags         []option.Tag
 
 	// V6 and RA need an IPv6 link-local address on the interface, from which
 	// they are sent. V6.DUID may be "": it is then made of the interface's MAC;
@@ -45,8 +50,9 @@ const Infinite = v4.Infinite
 
 func (c *Config) v4() v4.Config {
 	cfg := v4.Config{
-		Server: c.Server, Ranges: c.Ranges, LeaseTime: c.LeaseTime, Reservations: slices.Clone(c.Reservations),
-		Routers: c.Routers, DNS: c.DNS, Domain: c.Domain, MTU: c.MTU,
+		Server: c.Server, Ranges: c.Ranges, LeaseTime: c.LeaseTime, RenewTime: c.RenewTime, RebindTime: c.RebindTime,
+		Reservations: slices.Clone(c.Reservations), Routers: c.Routers, DNS: c.DNS, Domain: c.Domain, MTU: c.MTU,
+		Options: c.Options, Tags: c.Tags,
 	}
 	for _, n := range c.names() {
 		if !slices.ContainsFunc(cfg.Reservations, n.meets4) {

@@ -38,11 +38,16 @@ func (p *Pool) discover(req *Request, now time.Time) Decision {
 		return Decision{Why: Exhausted}
 	}
 	o := p.promise(req.MAC, a, now)
-	return Decision{
+	d := Decision{
 		Reply: dhcpv4.MessageTypeOffer, Why: Offered,
 		Address: a, Seconds: p.sub.seconds(req.LeaseTime), Hostname: p.sub.byMAC[req.MAC].Hostname,
 		Check: !o.checked && p.doubtful(a, req.MAC),
 	}
+	if req.FQDN {
+		had, _ := p.leases.ByMAC(req.MAC)
+		d.Name = p.hostname(req, had.Hostname, now)
+	}
+	return d
 }
 
 // doubtful says whether an address should be looked for on the wire: the
@@ -158,6 +163,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, now time.Time) Deci
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
 	d.Lease.Hostname = p.hostname(req, had.Hostname, now)
+	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
 	}

@@ -1,6 +1,7 @@
 package v4
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // Infinite is the LeaseTime of a lease that never ends.
@@ -18,6 +20,7 @@ const (
 	defaultLeaseTime = time.Hour
 	shortestLease    = 2 * time.Minute // that a client can ask for; dnsmasq's limit too
 	infiniteSeconds  = math.MaxUint32  // RFC 2131 §3.3
+	ethernetMTU      = 1500
 )
 
 // A Range is the addresses from Start to End, both included.
@@ -25,23 +28,31 @@ type Range struct{ Start, End netip.Addr }
 
 // A Reservation gives a client always the same address and hostname. The
 // address may be outside of the ranges; without one, only the hostname is
-// fixed. Hostname may be "".
+// fixed. Hostname may be "". Options and the tags that it names count before
+// those of the subnet.
 type Reservation struct {
 	MAC      lease.MAC
 	Address  netip.Addr
 	Hostname string
+	Options  option.List
+	Tags     []string
 }
 
-// A Config is what is served in one subnet.
+// A Config is what is served in one subnet. What Options say counts before
+// Routers, DNS, Domain and MTU.
 type Config struct {
 	Server       netip.Prefix // our address, and the subnet
 	Ranges       []Range
 	LeaseTime    time.Duration // 0: an hour
+	RenewTime    time.Duration // T1; 0: half of the lease time
+	RebindTime   time.Duration // T2; 0: seven eighths of it
 	Reservations []Reservation
 	Routers      []netip.Addr // option 3
 	DNS          []netip.Addr // option 6
-	Domain       string       // option 15
-	MTU          int          // option 26; 0: not sent
+	Domain       string       // option 15, and what follows the hostname in option 81
+	MTU          int          // of the link, option 26; 0: not sent, and 1500
+	Options      option.List
+	Tags         []option.Tag
 }
 
 // A Subnet is a Config that was checked and made ready. It does not change.
@@ -50,11 +61,15 @@ type Subnet struct {
 	prefix    netip.Prefix
 	broadcast netip.Addr // zero in a /31 or /32
 	leaseTime time.Duration
+	t1, t2    uint32 // seconds; 0: as the lease time says
+	domain    string
+	longest   int // of a reply, headers included
 	spans     spans
 	byMAC     map[lease.MAC]Reservation
 	byAddr    map[netip.Addr]lease.MAC
 	byName    map[string]lease.MAC
-	rendered  [optT2 + 1][]byte // whole options, code and length included
+	book      *option.Book
+	own       map[lease.MAC]*option.Own // of reservations with options or tags
 }
 
 // Compile checks a Config and makes it ready. The error has a line for each
@@ -67,6 +82,10 @@ func Compile(cfg Config) (*Subnet, error) {
 		server:    cfg.Server.Addr(),
 		prefix:    cfg.Server.Masked(),
 		leaseTime: cfg.LeaseTime,
+		t1:        uint32(cfg.RenewTime / time.Second),
+		t2:        uint32(cfg.RebindTime / time.Second),
+		domain:    cfg.Domain,
+		longest:   cmp.Or(cfg.MTU, ethernetMTU),
 		byMAC:     map[lease.MAC]Reservation{},
 		byAddr:    map[netip.Addr]lease.MAC{},
 		byName:    map[string]lease.MAC{},
@@ -77,7 +96,7 @@ func Compile(cfg Config) (*Subnet, error) {
 	if s.prefix.Bits() < 31 {
 		s.broadcast = lastAddr(s.prefix)
 	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.render(&cfg))
+	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.setOptions(&cfg))
 	if cfg.LeaseTime < 0 {
 		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
 	}
@@ -163,49 +182,6 @@ func (s *Subnet) seconds(asked time.Duration) uint32 {
 		d = min(d, max(asked, shortestLease))
 	}
 	return uint32(min(max(d/time.Second, 1), infiniteSeconds))
-}
-
-// render makes the options that are the same for every client.
-func (s *Subnet) render(cfg *Config) error {
-	mask := uint32(math.MaxUint32) << (32 - s.prefix.Bits())
-	s.set(optMask, binary.BigEndian.AppendUint32(nil, mask))
-	s.set(optServerID, s.server.AsSlice())
-	if s.broadcast.IsValid() {
-		s.set(optBroadcast, s.broadcast.AsSlice())
-	}
-	errs := []error{s.setAddrs(optRouter, "routers", cfg.Routers), s.setAddrs(optDNS, "dns", cfg.DNS)}
-	if len(cfg.Domain) > 253 {
-		errs = append(errs, fmt.Errorf("domain: longer than 253 octets"))
-	} else if cfg.Domain != "" {
-		s.set(optDomain, []byte(cfg.Domain))
-	}
-	if cfg.MTU != 0 && (cfg.MTU < 68 || cfg.MTU > math.MaxUint16) {
-		errs = append(errs, fmt.Errorf("mtu: %d is not between 68 and 65535", cfg.MTU))
-	} else if cfg.MTU != 0 {
-		s.set(optMTU, binary.BigEndian.AppendUint16(nil, uint16(cfg.MTU)))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Subnet) setAddrs(code byte, path string, addrs []netip.Addr) error {
-	var value []byte
-	for i, a := range addrs {
-		if !a.Is4() {
-			return fmt.Errorf("%s[%d]: %q is not an IPv4 address", path, i, a)
-		}
-		value = append(value, a.AsSlice()...)
-	}
-	if len(value) > 255 {
-		return fmt.Errorf("%s: more than 63 addresses", path)
-	}
-	if len(value) > 0 {
-		s.set(code, value)
-	}
-	return nil
-}
-
-func (s *Subnet) set(code byte, value []byte) {
-	s.rendered[code] = append([]byte{code, byte(len(value))}, value...)
 }
 
 func lastAddr(p netip.Prefix) netip.Addr {

@@ -33,6 +33,7 @@ const (
 	optDomain       = 15
 	optMTU          = 26
 	optBroadcast    = 28
+	optStaticRoutes = 33
 	optRequestedIP  = 50
 	optLeaseTime    = 51
 	optOverload     = 52
@@ -43,8 +44,12 @@ const (
 	optMaxSize      = 57
 	optT1           = 58
 	optT2           = 59
+	optVendorClass  = 60
 	optClientID     = 61
-	optFQDN         = 81 // RFC 4702
+	optUserClass    = 77  // RFC 3004
+	optFQDN         = 81  // RFC 4702
+	optIPv6Only     = 108 // RFC 8925
+	optRoutes       = 121 // RFC 3442
 	optEnd          = 255
 	minMaxSize      = 576
 	ipAndUDPHeaders = 28
@@ -74,7 +79,11 @@ type Request struct {
 	ServerID    netip.Addr // option 54
 	LeaseTime   time.Duration
 	ClientID    []byte // option 61
-	Hostname    []byte // option 12, or else the name in option 81
+	Hostname    []byte // the name in option 81, or else option 12 (RFC 4702 §3.1)
+	FQDN        bool   // option 81 is there
+	FQDNFlags   byte
+	VendorClass []byte // option 60
+	UserClass   []byte // option 77
 	Parameters  []byte // option 55; nil if missing
 	MaxSize     int    // option 57
 }
@@ -109,7 +118,7 @@ func Parse(b []byte) (Request, error) {
 // wanted are the options that a server reads, in the order of options.
 var wanted = [...]byte{
 	optMessageType, optRequestedIP, optServerID, optParameters, optClientID,
-	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload,
+	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload, optVendorClass, optUserClass,
 }
 
 // place[code] is one more than the code's place in wanted.
@@ -190,10 +199,8 @@ func (r *Request) interpret(o *options) error {
 		return ErrOption
 	}
 	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
-	r.Hostname = o.get(optHostname)
-	if r.Hostname == nil {
-		r.Hostname = fqdnName(o.get(optFQDN))
-	}
+	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
+	r.name(o.get(optHostname), o.get(optFQDN))
 	if size := o.get(optMaxSize); len(size) == 2 {
 		r.MaxSize = int(binary.BigEndian.Uint16(size))
 	}
@@ -201,6 +208,18 @@ func (r *Request) interpret(o *options) error {
 		r.LeaseTime = time.Duration(binary.BigEndian.Uint32(t)) * time.Second
 	}
 	return nil
+}
+
+// name reads what the client calls itself.
+func (r *Request) name(hostname, fqdn []byte) {
+	r.Hostname = hostname
+	if len(fqdn) < fqdnHeader {
+		return
+	}
+	r.FQDN, r.FQDNFlags = true, fqdn[0]
+	if name := fqdnName(fqdn); len(name) > 0 {
+		r.Hostname = name
+	}
 }
 
 func addrOption(b []byte) (netip.Addr, bool) {

@@ -3,6 +3,7 @@ package v6
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -21,6 +22,8 @@ const (
 	optPreference = 7
 	optStatus     = 13
 	optRapid      = 14
+	optUserClass  = 15
+	optVendor     = 16 // its class
 	optDNS        = 23 // RFC 3646
 	optSearch     = 24 // RFC 3646
 	optIAPD       = 25
@@ -60,6 +63,9 @@ type Request struct {
 	FQDN      bool   // option 39 is there
 	FQDNFlags byte
 	Hostname  []byte // the first label of option 39; nil if missing
+
+	UserClass   []byte // option 15: classes, each with its length before it
+	VendorClass []byte // option 16, behind the enterprise number: the same
 
 	n   int
 	ias [maxIAs]IA
@@ -170,6 +176,10 @@ func (r *Request) take(code uint16, value []byte) error {
 		r.ORO = value
 	case optFQDN:
 		r.takeFQDN(value)
+	case optUserClass:
+		r.UserClass = value
+	case optVendor:
+		r.VendorClass = value[min(4, len(value)):]
 	case optIANA, optIATA, optIAPD:
 		return r.takeIA(code, value)
 	}
@@ -240,16 +250,21 @@ func (ia *IA) read(b []byte) error {
 	return nil
 }
 
-// wants says whether the client asked for an option; one without option 6 gets
-// all.
-func (r *Request) wants(code uint16) bool {
-	if r.ORO == nil {
-		return code != optFQDN && code != optRefresh
+// usual is sent to clients that do not say what they want: those of before RFC
+// 8415, which have no option 6.
+var usual = []byte{0, optDNS, 0, optSearch}
+
+// asked returns the codes that the client wants, in its order.
+func (r *Request) asked() iter.Seq[uint16] {
+	codes := r.ORO
+	if codes == nil {
+		codes = usual
 	}
-	for b := r.ORO; len(b) >= 2; b = b[2:] {
-		if binary.BigEndian.Uint16(b) == code {
-			return true
+	return func(yield func(uint16) bool) {
+		for b := codes; len(b) >= 2; b = b[2:] {
+			if !yield(binary.BigEndian.Uint16(b)) {
+				return
+			}
 		}
 	}
-	return false
 }
