@@ -87,10 +87,7 @@ func (n *Network) Clone() *Network {
 	c.Subnets = slices.Clone(n.Subnets)
 	for i, s := range c.Subnets {
 		if s.DHCP != nil {
-			d := *s.DHCP
-			d.Ranges = slices.Clone(d.Ranges)
-			d.Reservations = slices.Clone(d.Reservations)
-			c.Subnets[i].DHCP = &d
+			c.Subnets[i].DHCP = s.DHCP.clone()
 		}
 	}
 	c.DNS.Forwarders = slices.Clone(n.DNS.Forwarders)
@@ -98,6 +95,21 @@ func (n *Network) Clone() *Network {
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)
 	c.HostAccess.Services = slices.Clone(n.HostAccess.Services)
+	return &c
+}
+
+func (d *DHCP) clone() *DHCP {
+	c := *d
+	c.Ranges = slices.Clone(d.Ranges)
+	c.Reservations = slices.Clone(d.Reservations)
+	for i := range c.Reservations {
+		r := &c.Reservations[i]
+		r.Options, r.Tags = r.Options.clone(), slices.Clone(r.Tags)
+	}
+	c.Options, c.Tags = d.Options.clone(), slices.Clone(d.Tags)
+	for i := range c.Tags {
+		c.Tags[i].Options = c.Tags[i].Options.clone()
+	}
 	return &c
 }
 

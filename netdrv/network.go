@@ -109,6 +109,15 @@ type DHCP struct {
 	Reservations []Reservation
 	// Stateless gives options and no addresses, IPv6 only (RFC 8415 section 6.1).
 	Stateless bool
+	// RenewTime and RebindTime are T1 and T2; 0 leaves them to the lease time.
+	RenewTime  time.Duration
+	RebindTime time.Duration
+	// Options are for all guests of the subnet, Tags for some, those of a
+	// reservation for its guest. For each option, the reservation's word counts
+	// before its tags', a tag's before the next tag's, and those before the
+	// subnet's.
+	Options Options
+	Tags    []Tag
 }
 
 // DefaultLeaseTime is what dnsmasq and therefore libvirt's users have.
@@ -131,6 +140,8 @@ type Reservation struct {
 	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
+	Options  Options
+	Tags     []string // names of the subnet's, which the guest has anyway
 }
 
 // DNS is what the DNS server of a network knows.

@@ -120,6 +120,7 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 		}
 	}
 	validateReservations(fs, path+".reservations", d.Reservations, s.Address)
+	validateTold(fs, path, s)
 }
 
 func validateRange(fs *Findings, path string, r Range, subnet netip.Prefix) {

@@ -42,12 +42,15 @@ func addV4(cfg *dhcpd.Config, n *netdrv.Network, s netdrv.Subnet) {
 	if n.Mode.Forwards() {
 		cfg.Routers = []netip.Addr{gateway}
 	}
+	cfg.RenewTime, cfg.RebindTime = s.DHCP.RenewTime, s.DHCP.RebindTime
+	cfg.Options, cfg.Tags = options4(&s.DHCP.Options), tags(s.DHCP.Tags, options4)
 	for _, r := range s.DHCP.Ranges {
 		cfg.Ranges = append(cfg.Ranges, dhcpd.Range{Start: r.Start, End: r.End})
 	}
 	for _, r := range s.DHCP.Reservations {
 		cfg.Reservations = append(cfg.Reservations, dhcpd.Reservation{
 			MAC: lease.MAC(r.MAC), Address: r.Address, Hostname: r.Hostname,
+			Options: options4(&r.Options), Tags: r.Tags,
 		})
 	}
 }
@@ -59,6 +62,9 @@ func v6Config(n *netdrv.Network) *v6.Config {
 	for _, s := range n.Subnets {
 		if s.DHCP == nil || !s.IsIPv6() {
 			continue
+		}
+		if !served { // its options are for guests that get no address here
+			cfg.Options, cfg.Tags = options6(&s.DHCP.Options), tags(s.DHCP.Tags, options6)
 		}
 		served = true
 		if s.Stateful() {
@@ -73,13 +79,18 @@ func v6Config(n *netdrv.Network) *v6.Config {
 }
 
 func v6Subnet(s netdrv.Subnet) v6.Subnet {
-	out := v6.Subnet{Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime)}
+	out := v6.Subnet{
+		Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime),
+		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime,
+		Options: options6(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options6),
+	}
 	for _, r := range s.DHCP.Ranges {
 		out.Ranges = append(out.Ranges, v6.Range{Start: r.Start, End: r.End})
 	}
 	for _, r := range s.DHCP.Reservations {
 		out.Reservations = append(out.Reservations, v6.Reservation{
 			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
+			Options: options6(&r.Options), Tags: r.Tags,
 		})
 	}
 	return out
@@ -92,8 +103,9 @@ func raConfig(n *netdrv.Network, mtu int) *ra.Config {
 	}
 	cfg := &ra.Config{
 		Interval: n.RA.Interval, Lifetime: n.RA.Lifetime, Preference: int(n.RA.Preference), MTU: mtu,
-		DNS: servers6(n), Search: search(n), Routes: n.RA.Routes,
+		Routes: n.RA.Routes,
 	}
+	cfg.DNS, cfg.Search, cfg.CaptivePortal = advertised6(n)
 	if !n.Mode.Forwards() {
 		cfg.Lifetime = -1
 	}

@@ -21,6 +21,10 @@ func changes(old, n *netdrv.Network) []*vnetv1.FieldChange {
 // effects say what a change of a field means, by the end of its path without
 // indexes; the first that fits counts.
 var effects = []struct{ field, means string }{
+	{"options", "in every answer from now on; guests hear of it when they renew"},
+	{"dhcp.tags", "in every answer from now on; guests hear of it when they renew"},
+	{"dhcp.renewTime", "for leases given or renewed from now on"},
+	{"dhcp.rebindTime", "for leases given or renewed from now on"},
 	{"dhcp.leaseTime", "for leases given or renewed from now on"},
 	{"dhcp.ranges", "leases outside of the ranges end when their guests renew"},
 	{"dhcp.reservations", "in force at once; who holds the address is told at its next renewal"},

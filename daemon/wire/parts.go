@@ -62,6 +62,10 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
 		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
 		Stateless:    p.GetStateless(),
+		RenewTime:    r.duration(path+".renewTime", p.GetRenewTime()),
+		RebindTime:   r.duration(path+".rebindTime", p.GetRebindTime()),
+		Options:      r.options(path+".options", p.GetOptions()),
+		Tags:         each(path+".tags", p.GetTags(), r.tag),
 	}
 }
 
@@ -75,16 +79,24 @@ func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservat
 		DUID:     r.duid(path+".duid", p.GetDuid()),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),
+		Options:  r.options(path+".options", p.GetOptions()),
+		Tags:     p.GetTags(),
 	}
 }
 
-// duid reads octets in hexadecimal, with or without colons between them.
+// duid reads a DUID in hexadecimal.
 func (r *reader) duid(path, s string) string {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	if err != nil {
+	b, ok := octets(s)
+	if !ok {
 		r.findings.Add(path, "%q is not a DUID in hexadecimal, such as 00:01:00:01:2c:de:ea:a0:52:54:00:aa:bb:01", s)
 	}
-	return string(b)
+	return b
+}
+
+// octets reads hexadecimal, with or without colons between the octets.
+func octets(s string) (string, bool) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	return string(b), err == nil
 }
 
 // duration reads a time that has to be more than nothing, and 0 if absent.

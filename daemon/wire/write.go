@@ -148,18 +148,27 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 	if s.DHCP == nil {
 		return p
 	}
-	p.Dhcp = &vnetv1.DHCP{LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless}
+	p.Dhcp = &vnetv1.DHCP{
+		LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless,
+		RenewTime: toDuration(s.DHCP.RenewTime), RebindTime: toDuration(s.DHCP.RebindTime), Options: toOptions(s.DHCP.Options),
+	}
 	for _, r := range s.DHCP.Ranges {
 		p.Dhcp.Ranges = append(p.Dhcp.Ranges, toRange(r))
 	}
 	for _, r := range s.DHCP.Reservations {
 		p.Dhcp.Reservations = append(p.Dhcp.Reservations, toReservation(r))
 	}
+	for _, t := range s.DHCP.Tags {
+		p.Dhcp.Tags = append(p.Dhcp.Tags, toTag(t))
+	}
 	return p
 }
 
 func toReservation(r netdrv.Reservation) *vnetv1.Reservation {
-	p := &vnetv1.Reservation{Address: r.Address.String(), Hostname: r.Hostname, Duid: hex.EncodeToString([]byte(r.DUID))}
+	p := &vnetv1.Reservation{
+		Address: r.Address.String(), Hostname: r.Hostname, Duid: hex.EncodeToString([]byte(r.DUID)),
+		Options: toOptions(r.Options), Tags: r.Tags,
+	}
 	if !r.MAC.IsZero() {
 		p.Mac = r.MAC.String()
 	}

@@ -768,7 +768,17 @@ type DHCP struct {
 	// Fixed bindings; inside the subnet, inside a range or not.
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
 	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
-	Stateless     bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
+	Stateless bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
+	// What guests are told besides their addresses.
+	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
+	// When guests ask their server for more time (T1); half of lease_time if
+	// absent.
+	RenewTime *durationpb.Duration `protobuf:"bytes,11,opt,name=renew_time,json=renewTime,proto3" json:"renew_time,omitempty"`
+	// When they ask any server (T2), 7/8 of lease_time if absent, 4/5 in IPv6.
+	RebindTime *durationpb.Duration `protobuf:"bytes,12,opt,name=rebind_time,json=rebindTime,proto3" json:"rebind_time,omitempty"`
+	// Options for some of the guests. Where several tags fit one, the first counts
+	// first.
+	Tags          []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,6 +839,34 @@ func (x *DHCP) GetStateless() bool {
 		return x.Stateless
 	}
 	return false
+}
+
+func (x *DHCP) GetOptions() *DHCPOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *DHCP) GetRenewTime() *durationpb.Duration {
+	if x != nil {
+		return x.RenewTime
+	}
+	return nil
+}
+
+func (x *DHCP) GetRebindTime() *durationpb.Duration {
+	if x != nil {
+		return x.RebindTime
+	}
+	return nil
+}
+
+func (x *DHCP) GetTags() []*DHCPTag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 // AddressRange is a pool, both ends included.
@@ -896,7 +934,11 @@ type Reservation struct {
 	// What it is called, in DHCP and DNS; the guest's own word if empty.
 	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// The client's DUID in hexadecimal, for IPv6; in place of the MAC.
-	Duid          string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
+	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
+	// What it is told; counts before tags and the subnet's options.
+	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
+	// Tags that it has, whether they fit it or not.
+	Tags          []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +999,20 @@ func (x *Reservation) GetDuid() string {
 		return x.Duid
 	}
 	return ""
+}
+
+func (x *Reservation) GetOptions() *DHCPOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Reservation) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 // DNS is what the DNS server of a network knows.
@@ -2205,7 +2261,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/dhcp.proto\"\x9c\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2253,21 +2309,31 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
 	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
 	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
-	"\x06_slaac\"\xc7\x01\n" +
+	"\x06_slaac\"\x93\x03\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
 	"lease_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
 	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\x12\x1c\n" +
-	"\tstateless\x18\x04 \x01(\bR\tstateless\"6\n" +
+	"\tstateless\x18\x04 \x01(\bR\tstateless\x12.\n" +
+	"\aoptions\x18\n" +
+	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x128\n" +
+	"\n" +
+	"renew_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\trenewTime\x12:\n" +
+	"\vrebind_time\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"rebindTime\x12$\n" +
+	"\x04tags\x18\r \x03(\v2\x10.vnet.v1.DHCPTagR\x04tags\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"i\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"\xad\x01\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
-	"\x04duid\x18\x04 \x01(\tR\x04duid\"\xaf\x01\n" +
+	"\x04duid\x18\x04 \x01(\tR\x04duid\x12.\n" +
+	"\aoptions\x18\n" +
+	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x12\x12\n" +
+	"\x04tags\x18\v \x03(\tR\x04tags\"\xaf\x01\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2427,7 +2493,9 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*ConfirmNetworkRequest)(nil),  // 32: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 33: vnet.v1.ConfirmNetworkResponse
 	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 35: google.protobuf.Timestamp
+	(*DHCPOptions)(nil),            // 35: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 36: vnet.v1.DHCPTag
+	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -2446,45 +2514,50 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
 	34, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	13, // 16: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 17: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 18: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 19: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	35, // 20: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 21: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 22: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 23: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 24: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 25: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 26: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 27: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 28: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	25, // 29: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	34, // 30: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 31: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 32: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 33: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	17, // 34: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	19, // 35: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	21, // 36: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	23, // 37: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	26, // 38: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	28, // 39: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	30, // 40: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	32, // 41: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	18, // 42: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	20, // 43: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	22, // 44: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	24, // 45: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	27, // 46: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	29, // 47: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	31, // 48: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	33, // 49: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	42, // [42:50] is the sub-list for method output_type
-	34, // [34:42] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	35, // 16: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	34, // 17: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	34, // 18: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	36, // 19: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	35, // 20: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	13, // 21: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	15, // 22: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	10, // 23: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 24: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	37, // 25: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 26: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 27: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 28: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	34, // 29: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 30: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 31: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	34, // 32: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 33: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	25, // 34: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	34, // 35: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 36: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 37: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 38: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	17, // 39: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	19, // 40: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	21, // 41: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	23, // 42: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	26, // 43: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	28, // 44: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	30, // 45: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	32, // 46: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	18, // 47: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	20, // 48: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	22, // 49: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	24, // 50: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	27, // 51: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	29, // 52: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	31, // 53: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	33, // 54: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	47, // [47:55] is the sub-list for method output_type
+	39, // [39:47] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2492,6 +2565,7 @@ func file_vnet_v1_network_proto_init() {
 	if File_vnet_v1_network_proto != nil {
 		return
 	}
+	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
