@@ -194,3 +194,88 @@ func hears(t *testing.T, output string, wants []string) {
 		}
 	}
 }
+
+// What clients do not show: packets, decoded by tcpdump.
+func TestOptionsOnTheWire(t *testing.T) {
+	nettest.Need(t, "tcpdump", "dhclient")
+	w, _ := toldWorld(t)
+	g := w.Guest(t, "web")
+	wire := w.Host.Start(t, "tcpdump", "-l", "-n", "-vvv", "-i", "told0", "icmp6 and ip6[40] == 134 or udp port 68 or udp port 546")
+	if err := wire.WaitFor(t.Context(), "listening on"); err != nil {
+		t.Fatal(err)
+	}
+	g.Attach(t, "told0")
+	asks(t, g, dhclientOptions+", half, long;", dhclient)
+	sees(t, g, "ip -6 addr show dev eth0 scope link -tentative", "inet6 fe80::")
+	asks(t, g, "option dhcp6.refresh code 32 = unsigned integer 32; also request dhcp6.refresh;",
+		"dhclient -6 -S -d -v -cf /run/dhclient.conf -lf /run/leases6 -pf /run/pid6 -sf /run/report eth0")
+	for _, want := range []string{
+		"length 457)", "file \"M-axxxx", "OO (52), length 1: file", // 576 octets would do, but not in the options field
+		"Classless-Static-Route (121), length 11: (default:192.168.70.2),(10.0.0.0/8:192.168.70.4)",
+		"rdnss option (25), length 40 (5):  lifetime 9000s, addr: fd00:70::1 addr: fd00:70::3", "domain(s): a.test. b.test.",
+		"unknown option (37), length 32 (4)", "6874 7470 733a 2f2f 706f 7274 616c 2e74", // https://portal.t
+		"(lifetime 7200)",
+	} {
+		if err := wire.WaitFor(t.Context(), want); err != nil {
+			t.Errorf("%q: %v in\n%s", want, err, wire.Output())
+		}
+	}
+}
+
+// A client that sends option 81 alone gets its name in the DNS, and is told.
+func TestFQDN(t *testing.T) {
+	nettest.Need(t, "dhclient", "dig")
+	w, _ := toldWorld(t)
+	g := w.Guest(t, "web")
+	g.Attach(t, "told0")
+	p := asks(t, g, "send fqdn.fqdn \"only.elsewhere.test\"; send fqdn.encoded on; send fqdn.server-update on; request fqdn.fqdn;", dhclient)
+	if err := p.WaitFor(t.Context(), "done  BOUND"); err != nil {
+		t.Fatalf("%v\n%s", err, p.Output())
+	}
+	hears(t, p.Output(), []string{"new_fqdn_fqdn=only.told.test", "new_fqdn_server_update=true", "new_fqdn_no_client_update=false"})
+	if got := strings.TrimSpace(w.Host.Run(t, "dig +short @192.168.70.1 only.told.test")); !strings.HasPrefix(got, "192.168.70.1") {
+		t.Errorf("dig says %q", got)
+	}
+}
+
+// networkd writes down what it was told. An edit is in its next ACK, and its
+// lease and all that it has stays.
+func TestOptionsChangeLive(t *testing.T) {
+	nettest.Need(t, "systemd-networkd", "networkctl", "dbus-daemon", "udhcpc")
+	w, d := toldWorld(t)
+	g := w.Guest(t, "web")
+	g.Attach(t, "told0")
+	c := g.Networkd(t, nettest.ClientConfig{})
+	g.WriteFile(t, "/run/systemd/network/10-eth0.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n[DHCPv4]\nUseDomains=yes\n")
+	l, err := c.Lease(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"DNS": "192.168.70.1 192.168.70.3", "DOMAINNAME": "other.test", "DOMAIN_SEARCH_LIST": "a.test b.test", "NTP": "192.168.70.5",
+		"CLASSLESS_ROUTES": "0.0.0.0/0,192.168.70.2 10.0.0.0/8,192.168.70.4", "T1": "1200", "T2": "3000", "ROUTER": "",
+	}
+	agrees(t, l.Raw, want)
+
+	const edit = "subnets[0].dhcp.options."
+	d.Ctl(t, "network", "set", "told", edit+"search[1]=c.test", edit+"ntpServers=", edit+"omit[0]=dnsServers", edit+"dnsServers=",
+		edit+"routes=", "subnets[0].dhcp.renewTime=15m")
+	next, err := c.Renew(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.Address != l.Address {
+		t.Errorf("had %s, has %s", l.Address, next.Address)
+	}
+	want["DOMAIN_SEARCH_LIST"], want["NTP"], want["DNS"], want["CLASSLESS_ROUTES"], want["ROUTER"], want["T1"] = "a.test c.test", "", "", "", "192.168.70.2", "900"
+	agrees(t, next.Raw, want)
+}
+
+func agrees(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s is %q, want %q", name, got[name], value)
+		}
+	}
+}
