@@ -213,6 +213,27 @@ func TestSmallClients(t *testing.T) {
 	}
 }
 
+// Every size of what fits, or just does not, in any of the fields.
+func TestFieldsToTheirLastOctet(t *testing.T) {
+	fields := map[byte]bool{}
+	for size := range 256 {
+		cfg := labConfig()
+		var codes []byte
+		for code := byte(150); code <= 162; code++ {
+			cfg.Options.Bytes(uint16(code), bytes.Repeat([]byte{code}, size/int(code-149)))
+			codes = append(codes, code)
+		}
+		b, _, values := ask(t, cfg, codes)
+		if len(b)+28 > 576 {
+			t.Fatalf("%d octets each: the reply has %d", size, len(b)+28)
+		}
+		fields[append(values[52], 0)[0]] = true
+	}
+	if !fields[0] || !fields[1] || !fields[3] {
+		t.Errorf("option 52 was only %v", fields)
+	}
+}
+
 // Where the routes do not fit, their client is not cut off.
 func TestRouterWhereRoutesDoNotFit(t *testing.T) {
 	cfg := labConfig()
