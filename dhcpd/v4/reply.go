@@ -14,8 +14,9 @@ var (
 	// needed comes before the rest: without it a client is cut off, or does not
 	// know what it is called.
 	needed = []byte{optRouter, optDNS, optIPv6Only, optMTU, optBroadcast, optDomain, optHostname, optFQDN}
-	// always is in every reply, asked for or not.
-	always = []byte{optPad, optLeaseTime, optOverload, optMessageType, optServerID, optT1, optT2, optClientID, optEnd}
+	// always is in every reply, or in none, asked for or not; and option 81 is for
+	// those that sent it.
+	always = codeSet{}.with(optPad, optLeaseTime, optOverload, optMessageType, optServerID, optT1, optT2, optClientID, optFQDN, optEnd)
 
 	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 )
@@ -84,43 +85,37 @@ func (s *Subnet) times(w *writer, d *Decision) {
 // needs, and then in its order, which is that of its preference (RFC 2132 §9.8).
 // The mask comes before any router (§3.3).
 func (s *Subnet) requested(w *writer, req *Request, d *Decision) {
-	asked, set := asked(req), s.options(req)
-	s.add(w, req, d, set, &asked, optMask)
-	if asked[optRoutes] && w.whole(set.Get(optRoutes)) {
+	left, set := asked(req), s.options(req)
+	if left.take(optMask) {
+		w.whole(set.Get(optMask))
+	}
+	if left.has(optRoutes) && w.whole(set.Get(optRoutes)) {
 		// RFC 3442: they have the default route, and these are not sent besides.
-		asked[optRoutes], asked[optRouter], asked[optStaticRoutes] = false, false, false
+		left = left.without(codeSet{}.with(optRoutes, optRouter, optStaticRoutes))
 	}
-	for _, code := range needed {
-		s.add(w, req, d, set, &asked, code)
-	}
-	for _, code := range req.Parameters {
-		s.add(w, req, d, set, &asked, code)
+	for _, codes := range [2][]byte{needed, req.Parameters} {
+		for _, code := range codes {
+			if left.take(code) {
+				s.add(w, req, d, set, code)
+			}
+		}
 	}
 }
 
-// asked are the options that the client wants, by code, and that not every
-// reply has.
-func asked(req *Request) (asked [256]bool) {
+// asked are the options that the client wants, and that not every reply has.
+func asked(req *Request) codeSet {
 	codes := req.Parameters
 	if codes == nil {
 		codes = usual
 	}
-	for _, code := range codes {
-		asked[code] = true
+	wanted := codeSet{}.with(codes...).without(always)
+	if req.FQDN {
+		return wanted.with(optFQDN) // RFC 4702 §4: to one that sent it
 	}
-	for _, code := range always {
-		asked[code] = false
-	}
-	asked[optFQDN] = req.FQDN // RFC 4702 §4: to one that sent it
-	return asked
+	return wanted
 }
 
-// add adds one option, once.
-func (s *Subnet) add(w *writer, req *Request, d *Decision, set *option.Set, asked *[256]bool, code byte) {
-	if !asked[code] {
-		return
-	}
-	asked[code] = false
+func (s *Subnet) add(w *writer, req *Request, d *Decision, set *option.Set, code byte) {
 	switch {
 	case code == optFQDN && d.Name != "":
 		var value [maxFQDN]byte
@@ -130,4 +125,30 @@ func (s *Subnet) add(w *writer, req *Request, d *Decision, set *option.Set, aske
 	default:
 		w.whole(set.Get(uint16(code)))
 	}
+}
+
+// A codeSet is a set of options.
+type codeSet [256 / 64]uint64
+
+func (c codeSet) with(codes ...byte) codeSet {
+	for _, code := range codes {
+		c[code/64] |= 1 << (code % 64)
+	}
+	return c
+}
+
+func (c codeSet) without(o codeSet) codeSet {
+	for i := range c {
+		c[i] &^= o[i]
+	}
+	return c
+}
+
+func (c *codeSet) has(code byte) bool { return c[code/64]&(1<<(code%64)) != 0 }
+
+// take removes an option, and says whether it was there.
+func (c *codeSet) take(code byte) bool {
+	was := c.has(code)
+	c[code/64] &^= 1 << (code % 64)
+	return was
 }

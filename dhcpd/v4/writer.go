@@ -86,13 +86,15 @@ func pieces(size int) int { return max(1, (size+math.MaxUint8-1)/math.MaxUint8) 
 // whole adds an option with its code and length, and says whether there was
 // one and it fitted.
 func (w *writer) whole(o []byte) bool {
-	if len(o) == 0 {
-		return false
+	if len(w.b)+len(o) > w.limit {
+		return w.elsewhere(o)
 	}
-	if len(w.b)+len(o) <= w.limit {
-		w.b = append(w.b, o...)
-		return true
-	}
+	w.b = append(w.b, o...)
+	return len(o) > 0
+}
+
+// elsewhere adds an option to the first spare field that has room.
+func (w *writer) elsewhere(o []byte) bool {
 	for i := range spare {
 		if w.spare(i, o) {
 			return true
