@@ -144,8 +144,10 @@ func TestOptions(t *testing.T) {
 			"new_routers=192.168.70.2", "new_domain_search=a.test. b.test.", "!new_domain_name=", "!new_interface_mtu", "!new_subnet_mask",
 		}},
 		// Two pieces that a client joins; and where they do not fit, what does.
-		{"large", "send dhcp-max-message-size 1500;" + dhclientOptions + ", half, long;", dhclient, "done  BOUND",
-			append([]string{"new_long=" + long, "new_half=" + half}, common...)},
+		{
+			"large", "send dhcp-max-message-size 1500;" + dhclientOptions + ", half, long;", dhclient, "done  BOUND",
+			append([]string{"new_long=" + long, "new_half=" + half}, common...),
+		},
 		{"small", dhclientOptions + ", half, long;", dhclient, "done  BOUND", append([]string{"!new_long", "new_half=" + half}, common...)},
 		// RFC 8925: it does without IPv4.
 		{"modern", dhclientOptions + ", v6-only;", dhclient, "v6 only preferred for 1800", nil},

@@ -201,8 +201,10 @@ func (c *optionScope) routes() {
 func (c *optionScope) texts() {
 	o := c.o
 	for _, t := range []struct{ key, text string }{
-		{"vendorClass", o.VendorClass}, {"tftpServerName", o.TFTPServerName},
-		{"bootFile", o.BootFile}, {"captivePortal", o.CaptivePortal},
+		{"vendorClass", o.VendorClass},
+		{"tftpServerName", o.TFTPServerName},
+		{"bootFile", o.BootFile},
+		{"captivePortal", o.CaptivePortal},
 	} {
 		if why := textProblem(t.text); why != "" {
 			c.wrong(t.key, "%s", why)
@@ -244,8 +246,8 @@ func (c *optionScope) numbers() {
 		time      time.Duration
 		low, high time.Duration
 	}{
-		{"ipv6OnlyWait", o.IPv6OnlyWait, 5 * time.Minute, maxSeconds},
-		{"informationRefreshTime", o.RefreshTime, 10 * time.Minute, maxSeconds},
+		{"ipv6OnlyWait", o.IPv6OnlyWait, 5 * time.Minute, longestTime},
+		{"informationRefreshTime", o.RefreshTime, 10 * time.Minute, longestTime},
 		{"solMaxRt", o.SolMaxRT, time.Minute, 24 * time.Hour},
 		{"infMaxRt", o.InfMaxRT, time.Minute, 24 * time.Hour},
 	} {
@@ -255,8 +257,8 @@ func (c *optionScope) numbers() {
 	}
 }
 
-// maxSeconds is the longest time in whole hours that 32 bits of seconds can say.
-const maxSeconds = (1<<32 - 1) / 3600 * time.Hour
+// longestTime is the longest time in whole hours that 32 bits of seconds can say.
+const longestTime = (1<<32 - 1) / 3600 * time.Hour
 
 func (c *optionScope) custom() {
 	if len(c.o.Custom) > maxCustom {

@@ -173,7 +173,9 @@ func TestValidateOptions(t *testing.T) {
 		"tags": {func(four, _ *DHCP) {
 			o := Options{MTU: 1}
 			four.Tags = []Tag{
-				{Name: "a b", Options: Options{MTU: 1300}}, {Name: "x"}, {Name: "x", Options: o},
+				{Name: "a b", Options: Options{MTU: 1300}},
+				{Name: "x"},
+				{Name: "x", Options: o},
 				{Name: "y", Match: OptionMatch{VendorClass: "a*b", MACPrefix: "1234567"}, Options: Options{MTU: 1300}},
 			}
 			four.Reservations[0].Tags, four.Reservations[0].Options = []string{"x", "z"}, Options{MTU: 2}

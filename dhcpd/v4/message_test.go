@@ -349,7 +349,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(wire(f, 1, typ, "192.168.10.101", generic(61, 1, 2), generic(81, 4, 0, 0, 1, 'a', 0)))
 	}
 	b := wire(f, 1, dhcpv4.MessageTypeDiscover, "")
-	f.Add(append(b[:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
+	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
+	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 81, 3, 5, 0, 0, 81, 4, 2, 'a', 'b', 0, 60, 1, 'x', 77, 2, 1, 'y', 60, 1, 'z', 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		req, err := Parse(b)

@@ -420,7 +420,8 @@ func FuzzReply(f *testing.F) {
 	}
 	cfg.Options.Bytes(OptRoutes, Routes([]Route{{netip.MustParsePrefix("10.0.0.0/8"), ip("192.168.10.2")}}))
 	cfg.Tags = []option.Tag{
-		{Name: "a", Match: option.Match{VendorClass: "a*"}}, {Name: "b", Match: option.Match{UserClass: "b"}},
+		{Name: "a", Match: option.Match{VendorClass: "a*"}},
+		{Name: "b", Match: option.Match{UserClass: "b"}},
 		{Name: "c", Match: option.Match{Hostname: "c*", MACPrefix: "\x02"}},
 	}
 	for i := range cfg.Tags {
