@@ -42,8 +42,9 @@ unit: ## what needs neither root nor clients
 race: ## the tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
 
-bench: bench-deps ## speed beside dnsmasq, in one run (root)
-	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 20m -run TestCompare ./daemon/bench -v | grep -v "^=== \|^--- \|^PASS"
+BENCH ?= .
+bench: bench-deps ## speed beside the peers, in one run; BENCH=dhcp, dns, network, scale or forwarding for one (root)
+	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 60m -run '(?i)^Test$(BENCH)' ./daemon/bench -v | grep -v '^=== \|^ *--- \|^PASS'
 
 boot-test: build ## the units in real machines: systemd of Debian 12 and 13, in nspawn (root)
 	dist/boot-test.sh
@@ -53,7 +54,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -rln --include='*_test.go' '^func Fuzz' . | while read -r f; do \
 	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
 	    echo "== $$(dirname "$$f") $$name"; \
-	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$f")" || exit 1; done || exit 1; done
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$f")" || exit 1; done || exit 1; done
 
 lint: ## gofumpt, go vet, staticcheck, buf; pinned in tools/
 	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); test -z "$$out" || { echo "gofumpt would change:" >&2; echo "$$out" >&2; exit 1; }

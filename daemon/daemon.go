@@ -7,6 +7,7 @@
 //	publishLeases      lease events to the watchers of the contract
 //	dhcpd.Server.Run   one loop a network
 //	dnsd.Server.Run    the loops of the networks, and the follower of resolv.conf
+//	files.Server.Run   the loops of the networks that serve boot files
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
 //	rpc.RunTrials      takes back what is not confirmed
@@ -36,6 +37,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall/nft"
@@ -50,10 +52,12 @@ type Daemon struct {
 
 	store  *store.Store
 	kernel *kernel.Kernel
+	fdb    *kernel.FDB
 	rules  *nft.Driver
 	leases *lease.Table
 	dhcp   *dhcpd.Server
 	dns    *dnsd.Server
+	boot   *files.Server
 	events *event.Bus
 	engine *reconcile.Engine
 	rpc    *rpc.Server
@@ -81,6 +85,9 @@ func (d *Daemon) build() (err error) {
 	if d.kernel, err = kernel.Open(d.log); err != nil {
 		return err
 	}
+	if d.fdb, err = kernel.OpenFDB(); err != nil {
+		return err
+	}
 	if d.rules, err = nft.Open(d.log); err != nil {
 		return err
 	}
@@ -88,15 +95,18 @@ func (d *Daemon) build() (err error) {
 		return err
 	}
 	d.dhcp = dhcpd.New(d.leases, d.log)
+	d.boot = files.New(d.log)
+	d.dhcp.SetPorts(guestPorts{d.fdb})
+	d.dhcp.OnFull(d.publishFull)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
 	d.engine = reconcile.New(reconcile.Parts{
-		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns,
+		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot,
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
 	d.rpc = rpc.New(rpc.Parts{
-		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Events: d.events,
+		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
 	}, d.log)
 	return nil
@@ -109,6 +119,9 @@ func (d *Daemon) Close() {
 	}
 	if d.rules != nil {
 		_ = d.rules.Close()
+	}
+	if d.fdb != nil {
+		d.fdb.Close()
 	}
 	if d.kernel != nil {
 		d.kernel.Close()
@@ -129,6 +142,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.publishLeases(ctx) })
 	g.Go(func() error { return named("DHCP server", d.dhcp.Run(ctx)) })
 	g.Go(func() error { return named("DNS server", d.dns.Run(ctx)) })
+	g.Go(func() error { return named("boot file server", d.boot.Run(ctx)) })
 	g.Go(func() error { return named("engine", d.engine.Run(ctx)) })
 	g.Go(func() error { return d.serve(ctx, g) })
 	err := g.Wait()

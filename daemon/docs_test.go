@@ -15,8 +15,8 @@ import (
 // not is fenced as something else.
 var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
-// Every definition in the documentation stands as it is written, and a second
-// apply changes nothing.
+// Every definition in the documentation stands as it is written, but for the
+// place of boot files, and a second apply changes nothing.
 func TestDocumentation(t *testing.T) {
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -36,9 +36,11 @@ func TestDocumentation(t *testing.T) {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			t.Parallel()
 			_, d := exampleWorld(t)
+			files := nettest.TempDir(t)
 			for _, at := range blocks {
 				line := 1 + strings.Count(string(text[:at[2]]), "\n")
-				t.Run(fmt.Sprintf("line %d", line), func(t *testing.T) { standsAsWritten(t, d, string(text[at[2]:at[3]])) })
+				definition := strings.ReplaceAll(string(text[at[2]:at[3]]), "/srv/boot", files)
+				t.Run(fmt.Sprintf("line %d", line), func(t *testing.T) { standsAsWritten(t, d, definition) })
 			}
 		})
 	}

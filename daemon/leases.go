@@ -7,8 +7,10 @@ import (
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/netdrv/kernel"
 )
 
 // leaseBacklog is how many lease events may wait to be published: a host's
@@ -36,12 +38,28 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
 			}
+			if !d.events.Watched() {
+				continue
+			}
 			d.events.Publish(&vnetv1.WatchResponse{
 				Type: leaseEvents[e.Kind], Time: timestamppb.Now(), Lease: rpc.LeaseProto(e.Lease),
 			})
 		}
 	}
 }
+
+// publishFull tells the watchers that a pool had no address for a guest.
+func (d *Daemon) publishFull(p dhcpd.FullPool) {
+	d.events.Publish(&vnetv1.WatchResponse{
+		Type: vnetv1.EventType_EVENT_TYPE_POOL_EXHAUSTED, Time: timestamppb.Now(),
+		Network: &vnetv1.Network{Name: p.Network}, Message: p.String(),
+	})
+}
+
+// guestPorts tells the DHCP server where guests are.
+type guestPorts struct{ *kernel.FDB }
+
+func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Port(bridge, mac) }
 
 // leaseNames shows the lease table to the DNS server.
 type leaseNames struct{ *lease.Table }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
@@ -154,9 +154,11 @@ func TestReservations6(t *testing.T) {
 	l := newLink(t)
 	l.Host.Address(t, "br0", "192.168.10.1/24")
 	cfg := managed()
-	cfg.Server, cfg.Ranges = prefix("192.168.10.1/24"), []dhcpd.Range{{Start: ip("192.168.10.100"), End: ip("192.168.10.200")}}
 	mac, _ := lease.ParseMAC("02:00:00:00:00:01")
-	cfg.Reservations = []dhcpd.Reservation{{MAC: mac, Address: ip("192.168.10.10"), Hostname: "db"}}
+	cfg.V4 = []v4.Config{{
+		Server: prefix("192.168.10.1/24"), Ranges: []v4.Range{{Start: ip("192.168.10.100"), End: ip("192.168.10.200")}},
+		Reservations: []v4.Reservation{{MAC: mac, Address: ip("192.168.10.10"), Hostname: "db"}},
+	}}
 	cfg.V6.Subnets[0].Reservations = []v6.Reservation{{MAC: mac, Address: ip("fd00:10::10")}}
 	l.set(t, cfg)
 	g := l.guest(t, "web")

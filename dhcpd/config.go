@@ -1,36 +1,25 @@
 package dhcpd
 
 import (
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dhcpd/option"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
 )
 
 // Config says what is served on one interface. Do not change it after Set, nor
-// what V6 and RA point to.
+// what it points to.
 type Config struct {
-	Network      string        // its name, in leases, events and the log
-	Interface    string        // where it is served
-	Server       netip.Prefix  // our address there, and the subnet; zero: no IPv4
-	Ranges       []Range       // for clients without a reservation
-	LeaseTime    time.Duration // 0: an hour
-	RenewTime    time.Duration // 0: half of it
-	RebindTime   time.Duration // 0: seven eighths of it
-	Reservations []Reservation
-	Routers      []netip.Addr // none: no route is handed out
-	DNS          []netip.Addr
-	Domain       string
-	MTU          int         // 0: not handed out
-	Options      option.List // for IPv4; they count before the four above
-	Tags         []option.Tag
+	Network   string // its name, in leases, events and the log
+	Interface string // where it is served
+
+	// V4 has one for each subnet, in the order in which their addresses are given
+	// to clients that may have any; none: no DHCPv4.
+	V4 []v4.Config
 
 	// V6 and RA need an IPv6 link-local address on the interface, from which
 	// they are sent. V6.DUID may be "": it is then made of the interface's MAC;
@@ -39,27 +28,22 @@ type Config struct {
 	RA *ra.Config // router advertisements; nil: none
 }
 
-// Range and Reservation are v4's.
-type (
-	Range       = v4.Range
-	Reservation = v4.Reservation
-)
-
 // Infinite is the LeaseTime of leases that never end.
 const Infinite = v4.Infinite
 
-func (c *Config) v4() v4.Config {
-	cfg := v4.Config{
-		Server: c.Server, Ranges: c.Ranges, LeaseTime: c.LeaseTime, RenewTime: c.RenewTime, RebindTime: c.RebindTime,
-		Reservations: slices.Clone(c.Reservations), Routers: c.Routers, DNS: c.DNS, Domain: c.Domain, MTU: c.MTU,
-		Options: c.Options, Tags: c.Tags,
+func (c *Config) v4() []v4.Config {
+	if len(c.V4) == 0 {
+		return nil
 	}
+	cfgs := slices.Clone(c.V4)
+	first := &cfgs[0]
+	first.Reservations = slices.Clone(first.Reservations)
 	for _, n := range c.names() {
-		if !slices.ContainsFunc(cfg.Reservations, n.meets4) {
-			cfg.Reservations = append(cfg.Reservations, Reservation{MAC: n.mac, Hostname: n.hostname})
+		if !slices.ContainsFunc(cfgs, func(s v4.Config) bool { return slices.ContainsFunc(s.Reservations, n.meets4) }) {
+			first.Reservations = append(first.Reservations, v4.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
 		}
 	}
-	return cfg
+	return cfgs
 }
 
 func (c *Config) v6(mac lease.MAC) v6.Config {
@@ -75,7 +59,7 @@ func (c *Config) v6(mac lease.MAC) v6.Config {
 	first.Reservations = slices.Clone(first.Reservations)
 	for _, n := range c.names() {
 		if !slices.ContainsFunc(cfg.Subnets, func(s v6.Subnet) bool { return slices.ContainsFunc(s.Reservations, n.meets6) }) {
-			first.Reservations = append(first.Reservations, v6.Reservation{MAC: n.mac, Hostname: n.hostname})
+			first.Reservations = append(first.Reservations, v6.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
 		}
 	}
 	return cfg
@@ -90,40 +74,46 @@ func (c *Config) ra(mac lease.MAC) ra.Config {
 }
 
 // name is a hostname that is reserved for a guest, in either family: nobody
-// else may have it in the other.
+// else may have it in the other. Who is known by a client identifier or by the
+// name alone cannot be known in the other.
 type name struct {
 	mac      lease.MAC
+	duid     string
 	hostname string
 }
 
 func (c *Config) names() []name {
 	var all []name
-	add := func(mac lease.MAC, hostname string) {
-		if mac != (lease.MAC{}) && hostname != "" {
-			all = append(all, name{mac, hostname})
+	add := func(mac lease.MAC, duid, hostname string) {
+		if (mac != (lease.MAC{}) || duid != "") && hostname != "" {
+			all = append(all, name{mac, duid, hostname})
 		}
 	}
-	for _, r := range c.Reservations {
-		add(r.MAC, r.Hostname)
+	for _, s := range c.V4 {
+		for _, r := range s.Reservations {
+			add(r.MAC, r.DUID, r.Hostname)
+		}
 	}
 	if c.V6 == nil {
 		return all
 	}
 	for _, s := range c.V6.Subnets {
 		for _, r := range s.Reservations {
-			add(r.MAC, r.Hostname)
+			add(r.MAC, r.DUID, r.Hostname)
 		}
 	}
 	return all
 }
 
+func (n *name) is(mac lease.MAC, duid string) bool { return mac == n.mac && duid == n.duid }
+
 // meets4 and meets6 say whether a reservation is for the guest or has the name.
 func (n *name) meets4(r v4.Reservation) bool {
-	return r.MAC == n.mac || strings.EqualFold(r.Hostname, n.hostname)
+	return n.is(r.MAC, r.DUID) || strings.EqualFold(r.Hostname, n.hostname)
 }
 
 func (n *name) meets6(r v6.Reservation) bool {
-	return r.MAC == n.mac && r.Hostname != "" || strings.EqualFold(r.Hostname, n.hostname)
+	return n.is(r.MAC, r.DUID) && r.Hostname != "" || strings.EqualFold(r.Hostname, n.hostname)
 }
 
 func (c *Config) equal(o *Config) bool { return reflect.DeepEqual(c, o) }

@@ -9,13 +9,16 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
+	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
 )
 
 func both() Config {
 	return Config{
-		Server:       netip.MustParsePrefix("192.168.10.1/24"),
-		Reservations: []Reservation{{MAC: lease.MAC{2, 1}, Address: netip.MustParseAddr("192.168.10.10"), Hostname: "web"}},
+		V4: []v4.Config{{
+			Server:       netip.MustParsePrefix("192.168.10.1/24"),
+			Reservations: []v4.Reservation{{MAC: lease.MAC{2, 1}, Address: netip.MustParseAddr("192.168.10.10"), Hostname: "web"}},
+		}},
 		V6: &v6.Config{Subnets: []v6.Subnet{{
 			Server: netip.MustParsePrefix("fd00:10::1/64"),
 			Reservations: []v6.Reservation{
@@ -35,8 +38,8 @@ func TestReservedNamesHoldInBothFamilies(t *testing.T) {
 	if err := v.compile(&net.Interface{Name: "br0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}); err != nil {
 		t.Fatal(err)
 	}
-	four := c.v4().Reservations
-	if len(four) != 2 || !reflect.DeepEqual(four[1], Reservation{MAC: lease.MAC{2, 2}, Hostname: "db"}) {
+	four := c.v4()[0].Reservations
+	if len(four) != 2 || !reflect.DeepEqual(four[1], v4.Reservation{MAC: lease.MAC{2, 2}, Hostname: "db"}) {
 		t.Errorf("%v", four)
 	}
 	six := c.v6(lease.MAC{}).Subnets[0].Reservations
@@ -57,7 +60,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestCompileNamesThePart(t *testing.T) {
 	for want, spoil := range map[string]func(*Config){
-		"ranges[0]":                       func(c *Config) { c.Ranges = []Range{{}} },
+		"subnets[0].ranges[0]":            func(c *Config) { c.V4[0].Ranges = []v4.Range{{}} },
 		"IPv6: subnets[0].server":         func(c *Config) { c.V6.Subnets[0].Server = netip.Prefix{} },
 		"router advertisements: interval": func(c *Config) { c.RA.Interval = 1 },
 		"not an Ethernet interface":       func(c *Config) { c.Interface = "none" },

@@ -58,37 +58,46 @@ func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
 	return raw
 }
 
-// parseFrame returns the destination and the payload of an Ethernet frame with
-// a whole UDP packet to port 67. Checksums are not looked at: a guest's
-// offloading interface leaves them to hardware that is not there.
-func parseFrame(b []byte) (dst netip.Addr, payload []byte, ok bool) {
-	if len(b) < headersLen || binary.BigEndian.Uint16(b[12:]) != etherIPv4 {
-		return dst, nil, false
+// frame4 is an Ethernet frame with a UDP packet, taken apart.
+type frame4 struct {
+	mac     lease.MAC // the source's
+	dst     netip.Addr
+	payload []byte
+}
+
+// parseFrame takes apart an Ethernet frame with a whole UDP packet to port 67.
+// Checksums are not looked at: a guest's offloading interface leaves them to
+// hardware that is not there.
+func parseFrame(b []byte) (f frame4, ok bool) {
+	if len(b) < headersLen || binary.BigEndian.Uint16(b[12:]) != etherIPv4 || b[6]&1 != 0 {
+		return f, false
 	}
 	ip := b[ethLen:]
 	header, total := int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	if ip[0]>>4 != 4 || header < ipLen || total > len(ip) || total < header+udpLen || ip[9] != unix.IPPROTO_UDP ||
 		binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
-		return dst, nil, false
+		return f, false
 	}
 	udp := ip[header:total]
 	size := int(binary.BigEndian.Uint16(udp[4:]))
 	if binary.BigEndian.Uint16(udp[2:]) != serverPort || size < udpLen || size > len(udp) {
-		return dst, nil, false
+		return f, false
 	}
-	return netip.AddrFrom4([4]byte(ip[16:20])), udp[udpLen:size], true
+	copy(f.mac[:], b[6:])
+	f.dst, f.payload = netip.AddrFrom4([4]byte(ip[16:20])), udp[udpLen:size]
+	return f, true
 }
 
 // fillHeaders writes the headers of a frame whose payload begins at
 // headersLen, with complete checksums (RFC 791 §3.1, RFC 768).
-func fillHeaders(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.Addr) {
+func fillHeaders(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.AddrPort) {
 	copy(b, dstMAC[:])
 	copy(b[6:], srcMAC[:])
 	binary.BigEndian.PutUint16(b[12:], etherIPv4)
 
 	ip := b[ethLen:]
 	clear(ip[:ipLen+udpLen])
-	from, to := src.As4(), dst.As4()
+	from, to := src.Addr().As4(), dst.Addr().As4()
 	ip[0] = 4<<4 | ipLen/4
 	ip[1] = 0x10 // low delay, as other DHCP servers send
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
@@ -99,8 +108,8 @@ func fillHeaders(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.Addr) {
 	binary.BigEndian.PutUint16(ip[10:], ^sum(0, ip[:ipLen]))
 
 	udp := ip[ipLen:]
-	binary.BigEndian.PutUint16(udp, serverPort)
-	binary.BigEndian.PutUint16(udp[2:], clientPort)
+	binary.BigEndian.PutUint16(udp, src.Port())
+	binary.BigEndian.PutUint16(udp[2:], dst.Port())
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	pseudo := sum(uint32(unix.IPPROTO_UDP)+uint32(len(udp)), ip[12:20])
 	check := ^sum(uint32(pseudo), udp)

@@ -26,8 +26,9 @@ const (
 var (
 	allNodes    = netip.MustParseAddr("ff02::1")
 	allNodesMAC = lease.MAC{0x33, 0x33, 0, 0, 0, 1}
-	// The groups to which guests ask: all routers, and all DHCP servers.
-	askedGroups = []netip.Addr{netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff02::1:2")}
+	// The groups to which guests ask: all routers, all DHCP servers and relays;
+	// and to which relays may: all DHCP servers.
+	askedGroups = []netip.Addr{netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff02::1:2"), netip.MustParseAddr("ff05::1:3")}
 )
 
 // request6Filter lets UDP packets to port 547 and router solicitations through
@@ -118,11 +119,11 @@ func sum6(b []byte) uint16 {
 }
 
 // fillDHCPv6 writes all headers of a reply whose message begins at headers6Len.
-func fillDHCPv6(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.Addr) {
-	fillIPv6(b, srcMAC, dstMAC, src, dst, unix.IPPROTO_UDP, 64)
+func fillDHCPv6(b []byte, srcMAC, dstMAC lease.MAC, src netip.Addr, dst netip.AddrPort) {
+	fillIPv6(b, srcMAC, dstMAC, src, dst.Addr(), unix.IPPROTO_UDP, 64)
 	udp := b[payload6:]
 	binary.BigEndian.PutUint16(udp, server6Port)
-	binary.BigEndian.PutUint16(udp[2:], client6Port)
+	binary.BigEndian.PutUint16(udp[2:], dst.Port())
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	udp[6], udp[7] = 0, 0
 	binary.BigEndian.PutUint16(udp[6:], sum6(b))

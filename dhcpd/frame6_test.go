@@ -20,7 +20,7 @@ var (
 
 func reply6(payload string) []byte {
 	b := append(make([]byte, headers6Len), payload...)
-	fillDHCPv6(b, ourMAC, guestMAC, ours, guests)
+	fillDHCPv6(b, ourMAC, guestMAC, ours, netip.AddrPortFrom(guests, client6Port))
 	return b
 }
 

@@ -11,7 +11,7 @@ import (
 
 func reply(payload string) []byte {
 	b := append(make([]byte, headersLen), payload...)
-	fillHeaders(b, lease.MAC{2, 0, 0, 0, 0, 1}, broadcastMAC, netip.MustParseAddr("192.168.10.1"), netip.MustParseAddr("192.168.10.100"))
+	fillHeaders(b, lease.MAC{2, 0, 0, 0, 0, 1}, broadcastMAC, netip.MustParseAddrPort("192.168.10.1:67"), netip.MustParseAddrPort("192.168.10.100:68"))
 	return b
 }
 
@@ -33,9 +33,9 @@ func TestChecksumsAreComplete(t *testing.T) {
 func TestParseFrame(t *testing.T) {
 	whole := reply("payload")
 	binary.BigEndian.PutUint16(whole[ethLen+ipLen+2:], serverPort)
-	dst, payload, ok := parseFrame(append(bytes.Clone(whole), "padding"...))
-	if !ok || dst != netip.MustParseAddr("192.168.10.100") || string(payload) != "payload" {
-		t.Errorf("got %s, %q, %v", dst, payload, ok)
+	f, ok := parseFrame(append(bytes.Clone(whole), "padding"...))
+	if !ok || f.dst != netip.MustParseAddr("192.168.10.100") || string(f.payload) != "payload" || f.mac != (lease.MAC{2, 0, 0, 0, 0, 1}) {
+		t.Errorf("got %+v, %v", f, ok)
 	}
 	for name, spoil := range map[string]func(b []byte){
 		"IPv6":              func(b []byte) { b[12], b[13] = 0x86, 0xdd },
@@ -47,7 +47,7 @@ func TestParseFrame(t *testing.T) {
 	} {
 		b := bytes.Clone(whole)
 		spoil(b)
-		if _, _, ok := parseFrame(b); ok {
+		if _, ok := parseFrame(b); ok {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -57,8 +57,8 @@ func FuzzFrames(f *testing.F) {
 	f.Add(reply("payload"))
 	f.Add(arpProbe(lease.MAC{2}, netip.MustParseAddr("192.168.10.100")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, payload, ok := parseFrame(b); ok && len(payload) > len(b)-headersLen {
-			t.Errorf("%d bytes of payload out of %d", len(payload), len(b))
+		if got, ok := parseFrame(b); ok && len(got.payload) > len(b)-headersLen {
+			t.Errorf("%d bytes of payload out of %d", len(got.payload), len(b))
 		}
 		parseARPReply(b)
 	})

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mdlayher/packet"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 )
@@ -25,11 +27,14 @@ type link struct {
 	network string
 	log     *slog.Logger
 	table   *lease.Table
+	full    *fullPools
 	ifi     *net.Interface
-	server  netip.Prefix
+	servers []netip.Addr // ours on it
 	conn    *packet.Conn // IPv4 frames to port 67
+	in      *ingress     // of conn
+	out     *outbox      // of conn
 	arp     *packet.Conn // ARP replies
-	sink    net.PacketConn
+	sinks   []net.PacketConn
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest; Pool has no lock of its own
@@ -37,41 +42,54 @@ type link struct {
 	probes map[netip.Addr]*probe
 }
 
-func openLink(cfg Config, ifi *net.Interface, log *slog.Logger) (*link, error) {
+func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
+	log := s.log
 	l := &link{
-		network: cfg.Network, log: log.With("network", cfg.Network), ifi: ifi, server: cfg.Server,
-		closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
+		network: network, log: log.With("network", network), ifi: ifi, servers: svc.Servers(),
+		table: s.leases, full: &s.full, closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
 	}
 	var err error
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
 	}
+	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	if l.out, err = newOutbox(l.conn); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
 	if l.arp, err = packet.Listen(ifi, packet.Raw, etherARP, &packet.Config{Filter: arpReplyFilter}); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	if l.sink, err = listenSink(ifi.Name, cfg.Server.Addr()); err != nil {
-		l.log.Debug("port 67 is somebody else's; unicast renewals may meet an ICMP error", "err", err)
+	for _, a := range l.servers {
+		sink, err := listenSink(ifi.Name, netip.AddrPortFrom(a, serverPort))
+		if err != nil {
+			l.log.Debug("port 67 is somebody else's; unicast renewals may meet an ICMP error", "err", err)
+			continue
+		}
+		l.sinks = append(l.sinks, sink)
 	}
 	return l, nil
 }
 
-// sameAs says whether a link's sockets serve for an interface and an address.
-func (l *link) sameAs(ifi *net.Interface, server netip.Prefix) bool {
-	return l.ifi.Index == ifi.Index && l.ifi.Name == ifi.Name && l.server == server &&
+// sameAs says whether a link's sockets serve for an interface and addresses.
+func (l *link) sameAs(ifi *net.Interface, svc *v4.Service) bool {
+	return l.ifi.Index == ifi.Index && l.ifi.Name == ifi.Name && slices.Equal(l.servers, svc.Servers()) &&
 		string(l.ifi.HardwareAddr) == string(ifi.HardwareAddr)
 }
 
 // configure swaps the configuration; packets before it see the old one, those
 // after it the new.
-func (l *link) configure(sub *v4.Subnet) {
+func (l *link) configure(svc *v4.Service) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pool.SetSubnet(sub, time.Now())
+	l.pool.SetService(svc, time.Now())
 }
 
 // start begins to serve, until the link is closed.
 func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
-	wg.Go(func() { l.serve(ctx) })
+	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
+	wg.Go(func() { l.out.run(l.closed) })
 	wg.Go(func() { l.listenARP(ctx) })
 }
 
@@ -79,28 +97,13 @@ func (l *link) close() {
 	close(l.closed)
 	_ = l.conn.Close()
 	_ = l.arp.Close()
-	if l.sink != nil {
-		_ = l.sink.Close()
+	for _, s := range l.sinks {
+		_ = s.Close()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.probes {
 		p.timer.Stop()
-	}
-}
-
-// serve answers until the link is closed.
-func (l *link) serve(ctx context.Context) {
-	buf := make([]byte, 65536)
-	for {
-		n, _, err := l.conn.ReadFrom(buf)
-		if err != nil {
-			if rest(ctx, l.closed, l.log, err) {
-				continue
-			}
-			return
-		}
-		l.handle(buf[:n])
 	}
 }
 
@@ -125,81 +128,91 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 	}
 }
 
-// handle answers one frame. A bug met by one frame costs that frame.
-func (l *link) handle(frame []byte) {
+// handle answers one frame, and says whether a lease was given or extended. A bug
+// met by one frame costs that frame.
+func (l *link) handle(port fair.Port, frame []byte) (gave bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCP", "panic", v, "frame", frame, "stack", string(debug.Stack()))
 		}
 	}()
-	dst, payload, ok := parseFrame(frame)
+	f, ok := parseFrame(frame)
 	if !ok {
-		return
+		return false
 	}
-	req, err := v4.Parse(payload)
+	req, err := v4.Parse(f.payload)
 	if err != nil {
 		l.log.Debug("DHCP request ignored", "err", err)
-		return
+		return false
 	}
-	req.Unicast = dst == l.server.Addr()
-	l.answer(&req, time.Now())
+	req.Unicast, req.From, req.Port = slices.Contains(l.servers, f.dst), f.mac, port
+	if req.Ends() {
+		req.Port = l.in.ports.ask(f.mac)
+	}
+	return l.answer(&req, time.Now())
 }
 
-// answer decides and does what was decided.
-func (l *link) answer(req *v4.Request, now time.Time) {
+// answer decides and does what was decided, and says whether that is a lease.
+func (l *link) answer(req *v4.Request, now time.Time) (gave bool) {
 	l.mu.Lock()
 	d := l.pool.Answer(req, now)
-	sub := l.pool.Subnet()
 	delayed := d.Check && l.probeLocked(req, &d)
+	if d.Why == v4.Exhausted {
+		l.full.note(l.network, l.pool.Spaces(req), now)
+	}
 	l.mu.Unlock()
 	l.note(req, &d)
 	if d.End != 0 {
 		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
 	}
 	if d.Reply == 0 || delayed {
-		return
+		return false
 	}
-	frame := l.replyFrame(sub, req, &d)
+	frame := l.replyFrame(req, &d)
 	if !d.Bind {
-		l.send(frame)
-		return
+		l.out.put(frame)
+		return false
+	}
+	if d.Why == v4.Bound {
+		l.full.gave(l.network, d.Subnet.Prefix())
 	}
 	d.Lease.Network = l.network
-	l.table.Bind(d.Lease, func(err error) { l.bound(frame, &d, err) })
+	addr, mac := d.Address, req.MAC
+	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
+	return true
 }
 
 // bound sends the ACK of a lease that is on stable storage. A client that
 // merely extends what it has is not cut off by a full disk.
-func (l *link) bound(frame []byte, d *v4.Decision, err error) {
+func (l *link) bound(frame []byte, addr netip.Addr, mac lease.MAC, err error) {
 	if err != nil && !errors.Is(err, lease.ErrNotExtended) {
-		l.log.Error("lease not given", "addr", d.Address, "mac", d.Lease.MAC, "err", err)
+		l.log.Error("lease not given", "addr", addr, "mac", mac, "err", err)
 		return
 	}
-	l.send(frame)
+	l.out.put(frame)
 }
 
-func (l *link) send(frame []byte) {
-	if _, err := l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
-		l.log.Debug("DHCP reply not sent", "err", err)
-	}
-}
-
-func (l *link) replyFrame(sub *v4.Subnet, req *v4.Request, d *v4.Decision) []byte {
+func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {
 	to, broadcast := d.Destination(req)
-	mac := req.MAC
-	if broadcast {
+	mac, port := req.MAC, uint16(clientPort)
+	switch {
+	case broadcast:
 		mac = broadcastMAC
+	case req.Relayed():
+		mac, port = req.From, serverPort
+	case req.Unicast: // a router may stand between
+		mac = req.From
 	}
 	b := make([]byte, headersLen, headersLen+600)
-	b = sub.AppendReply(b, req, d)
-	fillHeaders(b, lease.MAC(l.ifi.HardwareAddr), mac, l.server.Addr(), to)
+	b = d.Subnet.AppendReply(b, req, d)
+	fillHeaders(b, lease.MAC(l.ifi.HardwareAddr), mac, netip.AddrPortFrom(d.Subnet.Server(), serverPort), netip.AddrPortFrom(to, port))
 	return b
 }
 
 // note logs in the words that people grep for.
 func (l *link) note(req *v4.Request, d *v4.Decision) {
 	level := slog.LevelDebug
-	if d.Bind && d.Why == v4.Bound || d.Why == v4.Exhausted {
+	if d.Bind && d.Why == v4.Bound {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()

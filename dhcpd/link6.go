@@ -15,6 +15,7 @@ import (
 
 	"github.com/mdlayher/packet"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v6"
@@ -29,26 +30,32 @@ type link6 struct {
 	mac     lease.MAC
 	local   netip.Addr // the interface's link-local address, our source
 	conn    *packet.Conn
+	in      *ingress // of conn
+	full    *fullPools
 	groups  *memberships
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest
-	pool   *v6.Pool   // nil: no DHCPv6
+	sinks  []net.PacketConn
+	pool   *v6.Pool // nil: no DHCPv6
 	router *ra.Advertiser
 	timer  *time.Timer // of router; nil before start and after close
 }
 
-func openLink6(network string, ifi *net.Interface, log *slog.Logger, table *lease.Table) (*link6, error) {
+func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	local, err := linkLocal(ifi)
 	if err != nil {
 		return nil, err
 	}
 	l := &link6{
-		network: network, log: log.With("network", network), table: table, ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
+		network: network, log: s.log.With("network", network), table: s.leases, full: &s.full, ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
 		local: local, closed: make(chan struct{}),
 	}
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
 		return nil, err
+	}
+	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
@@ -82,6 +89,7 @@ func (l *link6) sameAs(ifi *net.Interface) bool {
 func (l *link6) setDHCP(svc *v6.Service) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closeSinksLocked()
 	switch {
 	case svc == nil:
 		l.pool = nil
@@ -90,6 +98,26 @@ func (l *link6) setDHCP(svc *v6.Service) {
 	default:
 		l.pool.SetService(svc)
 	}
+	l.openSinksLocked(svc)
+}
+
+// openSinksLocked holds the port of the addresses that relays send to.
+func (l *link6) openSinksLocked(svc *v6.Service) {
+	for _, a := range svc.RelayServers() {
+		sink, err := listenSink(l.ifi.Name, netip.AddrPortFrom(a, server6Port))
+		if err != nil {
+			l.log.Debug("port 547 is somebody else's; relays may meet an ICMP error", "err", err)
+			continue
+		}
+		l.sinks = append(l.sinks, sink)
+	}
+}
+
+func (l *link6) closeSinksLocked() {
+	for _, s := range l.sinks {
+		_ = s.Close()
+	}
+	l.sinks = nil
 }
 
 // setRouter advertises, or changes what; nil ends it with a last word.
@@ -111,7 +139,7 @@ func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
 
 // start begins to serve, until the link is closed.
 func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
-	wg.Go(func() { l.serve(ctx) })
+	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Hour, func() { l.advertise(time.Now()) })
@@ -131,6 +159,7 @@ func (l *link6) close() {
 	l.groups.leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closeSinksLocked()
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
@@ -186,36 +215,24 @@ func (l *link6) send(frame []byte) {
 	}
 }
 
-// serve answers until the link is closed.
-func (l *link6) serve(ctx context.Context) {
-	buf := make([]byte, 9216)
-	for {
-		n, _, err := l.conn.ReadFrom(buf)
-		if err != nil {
-			if rest(ctx, l.closed, l.log, err) {
-				continue
-			}
-			return
-		}
-		l.handle(buf[:n], time.Now())
-	}
-}
-
-// handle answers one frame. A bug met by one frame costs that frame.
-func (l *link6) handle(b []byte, now time.Time) {
+// handle answers one frame, and says whether a lease was given or extended. A bug
+// met by one frame costs that frame.
+func (l *link6) handle(port fair.Port, b []byte) (gave bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCPv6", "panic", v, "frame", b, "stack", string(debug.Stack()))
 		}
 	}()
+	now := time.Now()
 	f, ok := parseFrame6(b)
 	switch {
 	case !ok:
 	case f.icmp != nil:
 		l.solicited(&f, now)
 	default:
-		l.request(&f, now)
+		return l.request(&f, port, now)
 	}
+	return false
 }
 
 // solicited answers a router solicitation.
@@ -232,33 +249,61 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 	l.wakeLocked(now)
 }
 
-// request answers a DHCPv6 message.
-func (l *link6) request(f *frame6, now time.Time) {
+// request answers a DHCPv6 message, and says whether a lease was given or
+// extended.
+func (l *link6) request(f *frame6, port fair.Port, now time.Time) (gave bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
 		l.log.Debug("DHCPv6 request ignored", "err", err)
-		return
+		return false
 	}
-	req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
+	req.Port = port
+	if req.Ends() {
+		req.Port = l.in.ports.ask(f.mac)
+	}
+	if !req.Relayed() {
+		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
+	}
 	l.mu.Lock()
 	if l.pool == nil {
 		l.mu.Unlock()
-		return
+		return false
 	}
 	d := l.pool.Answer(&req, now)
 	svc := l.pool.Service()
 	l.mu.Unlock()
 	l.note(&req, &d)
+	if d.Why == v6.Exhausted {
+		l.full.note(l.network, svc.Spaces(&req), now)
+	}
 	for _, e := range d.End {
 		e.Network = l.network
 		l.table.EndLease(d.EndKind, e, now, nil)
 	}
 	if d.Reply == 0 {
-		return
+		return false
+	}
+	if d.Why == v6.Bound {
+		l.full.gave(l.network, svc.Prefix(d.Bind[0].Address))
 	}
 	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), &req, &d)
-	fillDHCPv6(b, l.mac, f.mac, l.local, f.src)
+	l.fillReply(b, f, &req)
 	l.sendWhenStored(b, d.Bind)
+	return len(d.Bind) > 0
+}
+
+// fillReply writes the headers of the answer to a frame. A relay is answered from
+// the address that it asked, if there was one, and on the servers' port (RFC 8415
+// §7.2).
+func (l *link6) fillReply(b []byte, f *frame6, req *v6.Request) {
+	from, port := l.local, uint16(client6Port)
+	if req.Relayed() {
+		port = server6Port
+		if !f.dst.IsMulticast() {
+			from = f.dst
+		}
+	}
+	fillDHCPv6(b, l.mac, f.mac, from, netip.AddrPortFrom(f.src, port))
 }
 
 // sendWhenStored sends a frame when all of its leases are on stable storage. A
@@ -289,7 +334,7 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 // note logs in the words that people grep for.
 func (l *link6) note(req *v6.Request, d *v6.Decision) {
 	level := slog.LevelDebug
-	if d.Why == v6.Bound || d.Why == v6.Exhausted {
+	if d.Why == v6.Bound {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()

@@ -56,6 +56,7 @@ func (l *link) probeLocked(req *v4.Request, d *v4.Decision) bool {
 func cloneRequest(r *v4.Request) v4.Request {
 	c := *r
 	c.ClientID, c.Hostname, c.Parameters = slices.Clone(r.ClientID), slices.Clone(r.Hostname), slices.Clone(r.Parameters)
+	c.RelayInfo = slices.Clone(r.RelayInfo)
 	return c
 }
 
@@ -68,9 +69,8 @@ func (l *link) free(addr netip.Addr, p *probe) {
 	}
 	delete(l.probes, addr)
 	l.pool.Vouch(p.req.MAC, addr)
-	sub := l.pool.Subnet()
 	l.mu.Unlock()
-	l.send(l.replyFrame(sub, &p.req, &p.d))
+	l.out.put(l.replyFrame(&p.req, &p.d))
 }
 
 // listenARP hears who claims an address that is about to be offered.

@@ -22,7 +22,7 @@ type served struct {
 	six  *link6 // nil: neither DHCPv6 nor advertisements
 
 	changed bool
-	sub     *v4.Subnet
+	svc4    *v4.Service
 	svc     *v6.Service
 	router  *ra.Config
 }
@@ -38,19 +38,18 @@ func (s *Server) plan(cfg Config, old *served) (*served, error) {
 	if err := next.compile(ifi); err != nil {
 		return nil, err
 	}
-	if next.sub == nil {
+	if next.svc4 == nil {
 		next.four = nil
-	} else if next.four == nil || !next.four.sameAs(ifi, cfg.Server) {
-		if next.four, err = openLink(cfg, ifi, s.log); err != nil {
+	} else if next.four == nil || !next.four.sameAs(ifi, next.svc4) {
+		if next.four, err = s.openLink(cfg.Network, ifi, next.svc4); err != nil {
 			return nil, err
 		}
-		next.four.table = s.leases
-		next.four.pool = v4.NewPool(next.sub, s.leases.Network(cfg.Network), time.Now())
+		next.four.pool = v4.NewPool(next.svc4, s.leases.Network(cfg.Network), time.Now())
 	}
 	if next.svc == nil && next.router == nil {
 		next.six = nil
 	} else if next.six == nil || !next.six.sameAs(ifi) {
-		if next.six, err = openLink6(cfg.Network, ifi, s.log, s.leases); err != nil {
+		if next.six, err = s.openLink6(cfg.Network, ifi); err != nil {
 			if next.four != nil && next.four != old.four {
 				next.four.close()
 			}
@@ -68,8 +67,8 @@ func (v *served) compile(ifi *net.Interface) (err error) {
 	}
 	mac := lease.MAC(ifi.HardwareAddr)
 	var errs []error
-	if cfg.Server.IsValid() {
-		v.sub, err = v4.Compile(cfg.v4())
+	if len(cfg.V4) > 0 {
+		v.svc4, err = v4.Compile(cfg.v4()...)
 		errs = append(errs, err)
 	}
 	if cfg.V6 != nil {
@@ -94,7 +93,7 @@ func (v *served) replace(ctx context.Context, old *served, wg *sync.WaitGroup) (
 		old.four.close()
 	}
 	if v.four != nil && v.four == old.four && v.changed {
-		v.four.configure(v.sub)
+		v.four.configure(v.svc4)
 	}
 	if old.six != nil && old.six != v.six {
 		if v.six == nil {

@@ -16,6 +16,8 @@ import (
 type Server struct {
 	leases *lease.Table
 	log    *slog.Logger
+	full   fullPools
+	ports  Ports // nil: nobody can tell
 
 	mu     sync.Mutex
 	served map[string]*served // by network
@@ -26,8 +28,15 @@ type Server struct {
 // New returns a server that serves nothing yet. Leases must be running (see
 // lease.Table.Run) for new ones to be given.
 func New(leases *lease.Table, log *slog.Logger) *Server {
-	return &Server{leases: leases, log: log, served: map[string]*served{}}
+	return &Server{
+		leases: leases, log: log, served: map[string]*served{},
+		full: fullPools{log: log, all: map[poolKey]*fullPool{}},
+	}
 }
+
+// SetPorts says who can tell where guests are; without, there are no limits to
+// what one of them may ask and hold. Call it before Set.
+func (s *Server) SetPorts(p Ports) { s.ports = p }
 
 // Set serves a network, or changes how. Leases stay, and so do the sockets,
 // unless the interface is another one now: a bridge that was made anew. An
@@ -59,6 +68,7 @@ func (s *Server) Remove(network string) {
 		}
 		v.close()
 		delete(s.served, network)
+		s.full.forget(network)
 	}
 }
 

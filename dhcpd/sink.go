@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenSink holds port 67 of our address on an interface, and takes nothing
-// from it: a kernel that knows of no socket there would answer a unicast renewal
-// with an ICMP error, which some clients take to heart.
-func listenSink(link string, addr netip.Addr) (net.PacketConn, error) {
+// listenSink holds a port of our address on an interface, and takes nothing
+// from it: a kernel that knows of no socket there would answer a unicast renewal,
+// or a relay, with an ICMP error, which some take to heart.
+func listenSink(link string, addr netip.AddrPort) (net.PacketConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if ctl := c.Control(func(fd uintptr) { err = makeSink(int(fd), link) }); ctl != nil {
@@ -21,7 +21,7 @@ func listenSink(link string, addr netip.Addr) (net.PacketConn, error) {
 		}
 		return err
 	}}
-	return lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(addr, serverPort).String())
+	return lc.ListenPacket(context.Background(), "udp", addr.String())
 }
 
 func makeSink(fd int, link string) error {

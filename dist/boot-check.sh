@@ -18,6 +18,11 @@ ask "has three capabilities" "grep -q 'CapEff:.*0000000000003400' /proc/$(pid)/s
 ask "the admin group's socket" "stat -c %a:%G /run/vnetd/vnetd.sock | grep -qx 660:vnetd-admin"
 ask "the default network" "vnetctl network list | grep -q 'default.*ready.*virbr0'"
 ask "rules" "nft list table inet vnetd"
+mkdir -p /srv/boot /root/boot
+echo "it boots" >/srv/boot/hello
+ask "serves boot files from /srv" "vnetctl network set default 'subnets[0].dhcp.boot.root=/srv/boot'"
+ask "by HTTP" "bash -c 'exec 3<>/dev/tcp/192.168.122.1/80; printf \"GET /hello HTTP/1.0\r\n\r\n\" >&3; grep -q \"it boots\" <&3'"
+ask "and not from /root" "vnetctl network set default 'subnets[0].dhcp.boot.root=/root/boot' 2>&1 | grep -q 'hides /root'"
 usermod -aG vnetd-admin games
 ask "the admin group may" "su games -s /bin/sh -c 'vnetctl network stop default && vnetctl network start default'"
 ask "others may look" "su nobody -s /bin/sh -c 'vnetctl network list'"

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs the Debian packages that the tests ("test") or the benchmark
-# ("bench") need, if a command of theirs is missing.
+# ("bench") need, if a command or file of theirs is missing.
 set -eu
 
 want=
 need() { # need PACKAGE COMMAND
-	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -x "$2" ] || want="$want $1"
+	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -e "$2" ] || want="$want $1"
 }
 
 need iproute2 ip
@@ -15,15 +15,24 @@ case "${1:-test}" in
 test)
 	need udhcpc udhcpc
 	need isc-dhcp-client dhclient
+	need isc-dhcp-relay dhcrelay
 	need dhcpcd-base dhcpcd
 	need systemd /lib/systemd/systemd-networkd
 	need dbus-daemon dbus-daemon
 	need tcpdump tcpdump
 	need bind9-dnsutils dig
+	need bind9 named
+	need bind9-utils dnssec-signzone
+	need knot-dnsutils kdig
+	need ldnsutils drill
+	need unbound unbound
 	need iputils-ping ping
 	need curl curl
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
+	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
+	need atftp atftp
+	need tftp-hpa tftp
 	need busybox-static busybox
 	need cpio cpio
 	need xz-utils xz
@@ -32,6 +41,9 @@ test)
 	;;
 bench)
 	need dnsperf dnsperf
+	need kea-dhcp4-server kea-dhcp4
+	need kea-admin perfdhcp
+	need unbound unbound
 	;;
 esac
 [ -n "$want" ] || exit 0

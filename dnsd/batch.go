@@ -31,7 +31,10 @@ type batch struct {
 	conn    syscall.RawConn
 	receive func(fd uintptr) bool // made once, as making them allocates
 	flush   func(fd uintptr) bool
+	look    func(fd uintptr)
 	err     error
+
+	waiting int // bytes, at the last look
 
 	got  int // packets read
 	in   [batchSize]packet
@@ -62,7 +65,7 @@ func newBatch(sock syscall.Conn) (*batch, error) {
 		return nil, err
 	}
 	b := &batch{conn: conn}
-	b.receive, b.flush = b.recvmmsg, b.sendmmsg
+	b.receive, b.flush, b.look = b.recvmmsg, b.sendmmsg, b.memInfo
 	for i := range b.in {
 		p := &b.in[i]
 		p.vector.Base = &p.data[0]

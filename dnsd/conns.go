@@ -8,7 +8,8 @@ import (
 // Bounds on the TCP connections of one network.
 const (
 	maxConns       = 256
-	maxClientConns = 32
+	maxClientConns = 32 // from one address, while there is room
+	minClientConns = 4  // and when there is little
 )
 
 // conns are the open connections of a network.
@@ -24,7 +25,9 @@ func (cs *conns) add(c *conn) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	client := c.client.Addr()
-	if cs.closed || len(cs.open) >= maxConns || cs.clients[client] >= maxClientConns {
+	room := maxConns - len(cs.open)
+	share := min(max(room/4, minClientConns), maxClientConns)
+	if cs.closed || room == 0 || cs.clients[client] >= share {
 		return false
 	}
 	cs.open[c] = true

@@ -14,18 +14,25 @@
 //
 // Everything up to the cache happens on the bytes of the packet, in the loop of
 // the socket that read it, without allocation. Only what must go upstream costs
-// memory and a goroutine, and those are bounded (package forward).
+// memory, and that is bounded (package forward).
 //
 // # Who is served
 //
 // Each network has sockets of its own on its gateway addresses. A filter in the
 // kernel lets in only what arrives on the network's bridge or on lo, that is,
 // from the host itself. The sockets are not bound to the bridge
-// (SO_BINDTODEVICE), which would shut the host out.
+// (SO_BINDTODEVICE), which would shut the host out. Senders outside of the
+// network's own prefixes are not heard either, so that a guest cannot have us
+// flood others in its stead.
+//
+// When packets pile up on a socket, those of clients that sent more than their
+// share are passed over, so that a flood costs others little (fair.go).
 //
 // # What is answered how
 //
 //	own names, reverse names of own subnets    AA; NXDOMAIN and NODATA with SOA
+//	those of Peers                             the same
+//	aliases of names outside                   AA; with what the target is answered with
 //	names of one label                         ours; never forwarded (NXDOMAIN)
 //	localhost, invalid, onion, private reverse local (package zone), unless a forwarder names their domain
 //	type ANY                                   one HINFO record (RFC 8482)
@@ -41,5 +48,5 @@
 // UDP replies are at most 1232 bytes, or what the client takes if that is less;
 // longer ones have TC and no records. TCP (RFC 7766): many queries on one
 // connection, answered in any order, 10 s for each to arrive; 256 connections a
-// network and 32 a client.
+// network and 32 a client, less when many are open.
 package dnsd

@@ -247,6 +247,17 @@ func TestUpstreamWithoutEDNS(t *testing.T) {
 	})
 	start(t, resolvConf(t), via(up))
 	want(t, dig(t, "guest", "@192.168.10.1", "www.example.org"), "NOERROR")
+	up.answer(func(m, reply *dns.Msg, network string) {
+		switch {
+		case m.IsEdns0() != nil:
+			reply.Rcode = dns.RcodeFormatError
+		case network == "udp":
+			reply.Truncated = true
+		default:
+			up.plain(m, reply, network)
+		}
+	})
+	want(t, dig(t, "guest", "@192.168.10.1", "long.example.org"), "NOERROR")
 }
 
 func TestDNSSECBitsPassThrough(t *testing.T) {

@@ -1,7 +1,10 @@
 package dnsd
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"slices"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -9,45 +12,100 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// An ingress says whose packets are taken: those on lo, and those that come in
+// by a link from certain addresses. No link is any, and no clients are all.
+//
+// The kernel looks before a packet is queued, so what comes in elsewhere to our
+// address costs us nothing and gets no answer, which the weak host model of
+// Linux would give it. Addresses are looked at so that a guest who writes
+// another sender on its queries does not have us flood that one with replies.
+type ingress struct {
+	link    uint32 // index
+	clients []netip.Prefix
+}
+
+func (in ingress) equal(o ingress) bool {
+	return in.link == o.link && slices.Equal(in.clients, o.clients)
+}
+
 // loopback is the index of lo in every network namespace (net/flow.h:
 // LOOPBACK_IFINDEX).
 const loopback = 1
 
-// ingress is the index of the link by which packets are taken, besides lo; 0 takes
-// all. The kernel sorts before a packet is queued, so what comes in elsewhere to
-// our address costs us nothing and gets no answer, which the weak host model of
-// Linux would give it.
-type ingress uint32
-
-// ingressBy returns the ingress of a link by name; "" is everywhere.
-func ingressBy(link string) (ingress, error) {
-	if link == "" {
-		return 0, nil
+// ingressOf returns the ingress of a network; without an Interface it is all.
+func ingressOf(cfg *Config) (ingress, error) {
+	if cfg.Interface == "" {
+		return ingress{}, nil
 	}
 	// net.InterfaceByName would list all links of the host to find one.
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(cfg.Interface)
 	if err != nil {
-		return 0, fmt.Errorf("link %s: %w", link, err)
+		return ingress{}, fmt.Errorf("link %s: %w", cfg.Interface, err)
 	}
-	return ingress(l.Attrs().Index), nil
+	return ingress{link: uint32(l.Attrs().Index), clients: cfg.Clients}, nil
 }
 
-func (i ingress) filter() ([]bpf.RawInstruction, error) {
-	if i == 0 {
+// netHeader is SKF_NET_OFF of linux/filter.h: offsets from here are into the IP
+// header.
+const netHeader = 0xfff0_0000
+
+var (
+	hear     = bpf.RetConstant{Val: 1 << 18} // bytes to keep: all
+	overhear = bpf.RetConstant{Val: 0}
+
+	linkLocal = netip.MustParsePrefix("fe80::/10")
+)
+
+// filter returns the program for a socket of IPv4 or IPv6; nil takes all.
+func (in ingress) filter(v4 bool) ([]bpf.RawInstruction, error) {
+	if in.link == 0 {
 		return nil, nil
 	}
-	return bpf.Assemble([]bpf.Instruction{
+	prog := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(i), SkipTrue: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: loopback, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: 1 << 18}, // bytes to keep: all
-	})
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loopback, SkipTrue: 1},
+		hear,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: in.link, SkipTrue: 1},
+		overhear,
+	}
+	if len(in.clients) == 0 {
+		return bpf.Assemble(append(prog, hear))
+	}
+	for _, p := range append([]netip.Prefix{linkLocal}, in.clients...) {
+		if p.Addr().Is4() == v4 {
+			prog = append(prog, fromPrefix(p)...)
+		}
+	}
+	return bpf.Assemble(append(prog, overhear))
+}
+
+// fromPrefix hears what a prefix sends, and goes on for others.
+func fromPrefix(p netip.Prefix) []bpf.Instruction {
+	p = p.Masked()
+	source := uint32(netHeader + 12)
+	if p.Addr().Is6() {
+		source = netHeader + 8
+	}
+	addr := p.Addr().AsSlice()
+	words := (p.Bits() + 31) / 32
+	var prog []bpf.Instruction
+	for i := range words {
+		mask := ^uint32(0)
+		if rest := p.Bits() - 32*i; rest < 32 {
+			mask <<= 32 - rest
+		}
+		prog = append(prog,
+			bpf.LoadAbsolute{Off: source + uint32(4*i), Size: 4},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(addr[4*i:]), SkipTrue: uint8(3*(words-1-i) + 1)},
+		)
+	}
+	return append(prog, hear)
 }
 
 // attach replaces a socket's filter; an empty one is taken off.
-func (i ingress) attach(fd int) error {
-	prog, err := i.filter()
+func (in ingress) attach(fd int, v4 bool) error {
+	prog, err := in.filter(v4)
 	if err != nil {
 		return err
 	}

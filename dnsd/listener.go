@@ -67,14 +67,16 @@ func (l *listener) close() {
 	}
 }
 
-// take has packets come by another link: a bridge that was made anew.
+// take has packets come by another link, as a bridge that was made anew, or from
+// other clients.
 func (l *listener) take(from ingress) error {
-	if from == l.from {
+	if from.equal(l.from) {
 		return nil
 	}
-	errs := []error{control(l.tcp, from.attach)}
+	attach := func(fd int) error { return from.attach(fd, l.at.Addr().Is4()) }
+	errs := []error{control(l.tcp, attach)}
 	for _, c := range l.udp {
-		errs = append(errs, control(c, from.attach))
+		errs = append(errs, control(c, attach))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("filter on %s: %w", l.at, err)
@@ -156,7 +158,7 @@ func (s socket) set(fd int, network string) error {
 			_ = setInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 		}
 	}
-	return s.from.attach(fd) // before bind: no packet slips through
+	return s.from.attach(fd, level == unix.IPPROTO_IP) // before bind: no packet slips through
 }
 
 func setInt(fd, level, opt, value int) error {

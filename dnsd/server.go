@@ -102,7 +102,7 @@ func (s *Server) service(cfg *Config) (*service, error) {
 	}
 	svc := &service{zone: z}
 	if cfg.Forward {
-		svc.resolver, err = s.pool.Resolver(cfg.rules())
+		svc.resolver, err = s.pool.Resolver(cfg.rules(), forward.Policy{NoPrivate: cfg.RebindProtection})
 	}
 	return svc, err
 }
@@ -116,7 +116,7 @@ func (s *Server) release(svc *service) {
 // socketsLocked opens what is missing and puts the filter on what is there. If
 // one fails, none stays open.
 func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err error) {
-	from, err := ingressBy(cfg.Interface)
+	from, err := ingressOf(cfg)
 	if err != nil {
 		return nil, err
 	}

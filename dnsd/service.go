@@ -47,6 +47,9 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 	case q.Class != wire.ClassIN || !askable(q.Type):
 		return s.code(buf, q, wire.Refused), false
 	}
+	if s.leadsOut(q) != nil {
+		return buf, true
+	}
 	if out, ok := s.zone.Answer(buf, q); ok {
 		return out, false
 	}
@@ -69,6 +72,9 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 // the reply, or with nil when there will be none. If it cannot be asked, ask
 // appends what says so; an unchanged buf is silence.
 func (s *service) ask(buf []byte, q *wire.Query, client netip.AddrPort, reply func([]byte)) (out []byte, wait bool) {
+	if next := s.leadsOut(q); next != nil {
+		return s.follow(buf, q, next, client, reply)
+	}
 	switch s.resolver.Ask(q, client, reply) {
 	case forward.Accepted:
 		return buf, true

@@ -28,7 +28,7 @@ func newService(t testing.TB, change ...func(*Config)) *service {
 	}
 	s := &service{zone: z}
 	if cfg.Forward {
-		if s.resolver, err = pool.Resolver(cfg.rules()); err != nil {
+		if s.resolver, err = pool.Resolver(cfg.rules(), forward.Policy{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ type worker struct {
 	n     *network
 	sock  *net.UDPConn
 	batch *batch
+	fair  fairness
 	query wire.Query
 }
 
@@ -23,14 +25,17 @@ func (n *network) serveUDP(sock *net.UDPConn) {
 	if err != nil {
 		return // closed before it began
 	}
-	w := &worker{n: n, sock: sock, batch: b}
+	w := &worker{n: n, sock: sock, batch: b, fair: fairness{seed: maphash.MakeSeed()}}
 	for {
 		got, err := b.next()
 		if err != nil {
 			return
 		}
+		piled := b.piled()
 		for i := range got {
-			w.packet(i)
+			if !piled || w.fair.admit(b.from(i).Addr()) {
+				w.packet(i)
+			}
 		}
 		b.send()
 	}

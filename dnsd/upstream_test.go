@@ -3,6 +3,7 @@ package dnsd
 import (
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	reply := new(dns.Msg).SetReply(m)
 	reply.RecursionAvailable = true
 	u.mu.Lock()
-	u.asked = append(u.asked, fmt.Sprint(m.Question[0].Name, " ", dns.TypeToString[m.Question[0].Qtype], " ", network))
+	u.asked = append(u.asked, fmt.Sprint(strings.ToLower(m.Question[0].Name), " ", dns.TypeToString[m.Question[0].Qtype], " ", network))
 	answers, silent := u.answers, u.silent
 	u.mu.Unlock()
 	if answers == nil {
@@ -71,7 +72,7 @@ func (u *upstream) plain(m, reply *dns.Msg, _ string) {
 		reply.Answer = append(reply.Answer, rr)
 		return
 	}
-	rr, _ := dns.NewRR("test. 900 IN SOA ns.test. h.test. 1 2 3 4 300")
+	rr, _ := dns.NewRR(". 900 IN SOA ns.test. h.test. 1 2 3 4 300")
 	reply.Ns = append(reply.Ns, rr)
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // The world: the test runs in "host", with a bridge br0 (192.168.10.1/24) that
-// a guest (.50) hangs on, a bridge br1 (192.168.20.1/24) with a guest (.50) of
+// a guest (.50) and a neighbour (.51) hang on, a bridge br1 (192.168.20.1/24) with a guest (.50) of
 // another network, and a link to the outside, 203.0.113.1/24, with .2 behind.
 const world = `
 link add br0 type bridge
@@ -34,13 +34,20 @@ addr add 192.168.20.1/24 dev br1
 netns add guest
 netns add alien
 netns add outside
+netns add neighbour
 link add g0 type veth peer name eth0 netns guest
 link add g1 type veth peer name eth0 netns alien
 link add up0 type veth peer name eth0 netns outside
+link add g2 type veth peer name eth0 netns neighbour
 link set g0 master br0 up
+link set g2 master br0 up
 link set g1 master br1 up
 link set up0 up
 addr add 203.0.113.1/24 dev up0
+-n neighbour link set lo up
+-n neighbour link set eth0 up
+-n neighbour addr add 192.168.10.51/24 dev eth0
+-n neighbour route add default via 192.168.10.1
 -n guest link set lo up
 -n alien link set lo up
 -n outside link set lo up
@@ -235,6 +242,12 @@ func (l *logged) has(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Contains(l.buf.String(), text)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // eventually waits until f is true.

@@ -94,7 +94,8 @@ func serviceElements(n *netdrv.Network) []Element {
 	return out
 }
 
-// servedByUs are DNS, and DHCP as it comes to a server that a client knows.
+// servedByUs are DNS, DHCP as it comes to a server that a client knows, and boot
+// files.
 func servedByUs(n *netdrv.Network) []netdrv.Service {
 	one := func(p netdrv.Protocol, port uint16) netdrv.Service {
 		return netdrv.Service{Protocol: p, Ports: netdrv.PortRange{Start: port, End: port}}
@@ -110,6 +111,11 @@ func servedByUs(n *netdrv.Network) []netdrv.Service {
 			out = append(out, one(netdrv.UDP, dhcpv6Port))
 		default:
 			out = append(out, one(netdrv.UDP, dhcpPort))
+		}
+		// What follows a TFTP request belongs to a connection of the host's own.
+		if s.ServesFiles() {
+			port := cmp.Or(s.DHCP.Boot.HTTPPort, netdrv.DefaultHTTPPort)
+			out = append(out, one(netdrv.UDP, netdrv.TFTPPort), one(netdrv.TCP, port))
 		}
 	}
 	return out

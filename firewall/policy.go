@@ -68,7 +68,8 @@ const (
 	// Translated: it arrives with a source address of the host's; in IPv6 only
 	// where the network says nat.ipv6, and as it was sent otherwise.
 	Translated
-	// Services: DHCP, DNS and ICMP echo arrive, and what hostServices names.
+	// Services: DHCP, DNS, boot files where there are some, and ICMP echo arrive,
+	// and what hostServices names.
 	Services
 )
 

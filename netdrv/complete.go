@@ -49,7 +49,7 @@ func inherit(n Network, old *Network) Network {
 // the gateway. IPv6 subnets have room for SLAAC, and want a word.
 func fillRanges(s *Subnet) {
 	p, d := s.Address, s.DHCP
-	if d == nil || len(d.Ranges) > 0 || len(d.Reservations) > 0 || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 16 {
+	if d == nil || len(d.Ranges) > 0 || len(d.Reservations) > 0 || len(d.Relayed) > 0 || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 16 {
 		return
 	}
 	first, last := p.Masked().Addr().Next(), Broadcast(p).Prev()
@@ -91,6 +91,8 @@ func (n *Network) Clone() *Network {
 		}
 	}
 	c.DNS.Forwarders = slices.Clone(n.DNS.Forwarders)
+	c.DNS.Records = slices.Clone(n.DNS.Records)
+	c.DNS.Peers = slices.Clone(n.DNS.Peers)
 	c.RA.Routes = slices.Clone(n.RA.Routes)
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)
@@ -101,16 +103,27 @@ func (n *Network) Clone() *Network {
 func (d *DHCP) clone() *DHCP {
 	c := *d
 	c.Ranges = slices.Clone(d.Ranges)
-	c.Reservations = slices.Clone(d.Reservations)
-	for i := range c.Reservations {
-		r := &c.Reservations[i]
-		r.Options, r.Tags = r.Options.clone(), slices.Clone(r.Tags)
+	c.Exclude = slices.Clone(d.Exclude)
+	c.Reservations = cloneReservations(d.Reservations)
+	c.Relayed = slices.Clone(d.Relayed)
+	for i := range c.Relayed {
+		r := &c.Relayed[i]
+		r.Ranges, r.Exclude, r.Reservations = slices.Clone(r.Ranges), slices.Clone(r.Exclude), cloneReservations(r.Reservations)
 	}
 	c.Options, c.Tags = d.Options.clone(), slices.Clone(d.Tags)
+	c.Boot = d.Boot.clone()
 	for i := range c.Tags {
 		c.Tags[i].Options = c.Tags[i].Options.clone()
 	}
 	return &c
+}
+
+func cloneReservations(rs []Reservation) []Reservation {
+	out := slices.Clone(rs)
+	for i := range out {
+		out[i].Options, out[i].Tags = out[i].Options.clone(), slices.Clone(out[i].Tags)
+	}
+	return out
 }
 
 // wildcard reports whether p asks for any free prefix of its length.

@@ -14,6 +14,7 @@ func Conflicts(n *Network, others []Network) Findings {
 		if o := &others[i]; o.Name != n.Name {
 			linkConflicts(&fs, n, o)
 			subnetConflicts(&fs, n, o)
+			domainConflicts(&fs, n, o)
 		}
 	}
 	return fs

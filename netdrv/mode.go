@@ -90,7 +90,7 @@ func ParsePreference(s string) (Preference, bool) {
 }
 
 // words are the names of an enumeration.
-type words[T ~int8 | ~uint8] map[T]string
+type words[T ~int8 | ~uint8 | ~uint16] map[T]string
 
 func (w words[T]) of(v T) string {
 	if s, ok := w[v]; ok {

@@ -1,6 +1,7 @@
 package netdrv
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -118,7 +119,28 @@ type DHCP struct {
 	// subnet's.
 	Options Options
 	Tags    []Tag
+	// Boot is nil where guests are not told what to boot.
+	Boot *Boot
+	// Exclude are addresses of Ranges that are not for guests. See Pools.
+	Exclude []Range
+	// Relayed are subnets behind relay agents.
+	Relayed []RelayedSubnet
 }
+
+// RelayedSubnet is a subnet that guests ask from through a relay agent. The host
+// has no address there.
+type RelayedSubnet struct {
+	Subnet netip.Prefix
+	// Router is what IPv4 guests are told; the zero Addr: none.
+	Router       netip.Addr
+	Ranges       []Range
+	Exclude      []Range
+	LeaseTime    time.Duration // as in DHCP
+	Reservations []Reservation
+}
+
+// Infinite is the LeaseTime of leases that never end.
+const Infinite = time.Duration(math.MaxInt64)
 
 // DefaultLeaseTime is what dnsmasq and therefore libvirt's users have.
 const DefaultLeaseTime = time.Hour
@@ -132,17 +154,23 @@ type Range struct{ Start, End netip.Addr }
 // Contains reports whether a is in the range.
 func (r Range) Contains(a netip.Addr) bool { return r.Start.Compare(a) <= 0 && a.Compare(r.End) <= 0 }
 
-// Reservation binds an address to a guest's MAC, or to its DUID in IPv6.
+// Reservation binds an address to a guest. It is known by one of MAC, ClientID
+// and DUID, or by its Hostname if there is none of them.
 type Reservation struct {
 	MAC MAC
-	// DUID is in octets, not in hexadecimal (RFC 8415 section 11); with it, MAC
-	// is zero.
+	// ClientID is in octets (RFC 2132 section 9.14), IPv4 only.
+	ClientID string
+	// DUID is in octets, not in hexadecimal (RFC 8415 section 11).
 	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
 	Options  Options
 	Tags     []string // names of the subnet's, which the guest has anyway
+	BootFile string   // what the guest boots, before all of DHCP.Boot's; may be empty
 }
+
+// ByName reports whether the guest is known by what it calls itself.
+func (r *Reservation) ByName() bool { return r.MAC.IsZero() && r.ClientID == "" && r.DUID == "" }
 
 // DNS is what the DNS server of a network knows.
 type DNS struct {
@@ -154,12 +182,38 @@ type DNS struct {
 	// forwarded.
 	LocalOnly  Choice
 	Forwarders []Forwarder
+	// RebindProtection refuses private addresses from outside, but for domains
+	// that a forwarder names.
+	RebindProtection bool
+	// Records are names of its own, in the order of the definition.
+	Records []Record
+	// Peers are networks whose names are answered here, too; see MayName.
+	Peers []string
+}
+
+// Record is a record as a zone file has it (RFC 1035 section 5.1): name and value
+// are relative to the domain unless they end with a dot.
+type Record struct {
+	Name, Type, Value string
+	// TTL of 0 means the DNS server's own.
+	TTL time.Duration
 }
 
 // Forwarder sends a domain, or everything if Domain is empty, to one server.
+// Several for one domain stand in for each other.
 type Forwarder struct {
 	Domain  string
 	Address netip.AddrPort
+	TLS     string // the name in the server's certificate; "" is without TLS
+}
+
+// DefaultPort is where a forwarder listens that names no port: 53, or 853 with
+// TLS (RFC 7858 section 3.1).
+func (f Forwarder) DefaultPort() uint16 {
+	if f.TLS != "" {
+		return 853
+	}
+	return 53
 }
 
 // RA is what router advertisements say on a network with IPv6 subnets

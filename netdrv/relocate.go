@@ -69,17 +69,19 @@ func shiftSubnet(s Subnet, by byte) Subnet {
 		b[2] += by
 		return netip.AddrFrom4(b)
 	}
-	out := Subnet{Address: netip.PrefixFrom(shift(s.Address.Addr()), s.Address.Bits())}
+	s.Address = netip.PrefixFrom(shift(s.Address.Addr()), s.Address.Bits())
 	if s.DHCP == nil {
-		return out
+		return s
 	}
-	out.DHCP = &DHCP{LeaseTime: s.DHCP.LeaseTime}
-	for _, r := range s.DHCP.Ranges {
-		out.DHCP.Ranges = append(out.DHCP.Ranges, Range{shift(r.Start), shift(r.End)})
+	s.DHCP = s.DHCP.clone()
+	for _, ranges := range [][]Range{s.DHCP.Ranges, s.DHCP.Exclude} {
+		for i, r := range ranges {
+			ranges[i] = Range{shift(r.Start), shift(r.End)}
+		}
 	}
-	for _, r := range s.DHCP.Reservations {
+	for i := range s.DHCP.Reservations {
+		r := &s.DHCP.Reservations[i]
 		r.Address = shift(r.Address)
-		out.DHCP.Reservations = append(out.DHCP.Reservations, r)
 	}
-	return out
+	return s
 }

@@ -31,6 +31,7 @@ func Validate(n *Network) Findings {
 	validateUplinks(&fs, n)
 	validateSubnets(&fs, n)
 	validateDNS(&fs, n)
+	validateNames(&fs, n)
 	validateRA(&fs, n)
 	validateNAT(&fs, n)
 	validateRoutes(&fs, n)
@@ -191,6 +192,9 @@ func validateDNS(fs *Findings, n *Network) {
 		}
 		if !f.Address.IsValid() || f.Address.Addr().IsUnspecified() || f.Address.Port() == 0 {
 			fs.Add(path+".address", "is not the address of a server")
+		}
+		if f.TLS != "" && DomainProblem(f.TLS) != "" {
+			fs.Add(path+".tls.name", "%s", DomainProblem(f.TLS))
 		}
 		for _, g := range n.Gateways() {
 			if f.Address == netip.AddrPortFrom(g, 53) {

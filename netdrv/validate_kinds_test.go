@@ -41,7 +41,9 @@ func TestValidateKinds(t *testing.T) {
 		"a DUID": {six(), func(n *Network) {
 			n.Subnets[1].DHCP = &DHCP{Reservations: []Reservation{{DUID: "\x00\x03\x01", Address: addr("fd00:10::5")}}}
 		}, nil},
-		"a DUID in IPv4": {lab(), func(n *Network) { r := &n.Subnets[0].DHCP.Reservations[0]; r.DUID, r.MAC = "\x00\x03\x01", MAC{} }, []string{"duid: is for IPv6"}},
+		"a client identifier in IPv6": {six(), func(n *Network) {
+			n.Subnets[1].DHCP = &DHCP{Reservations: []Reservation{{ClientID: "id", Address: netip.MustParseAddr("fd00:10::9")}}}
+		}, []string{"clientId: is for IPv4"}},
 		"a DUID and a MAC": {six(), func(n *Network) {
 			n.Subnets[1].DHCP = &DHCP{Reservations: []Reservation{{MAC: MAC{2}, DUID: "\x00\x03\x01", Address: addr("fd00:10::5")}}}
 		}, []string{"excludes mac"}},

@@ -52,14 +52,20 @@ func validateTold(fs *Findings, path string, s Subnet) {
 		validateTag(fs, index(path+".tags", i), s.Address, &d.Tags[i])
 		once(fs, index(path+".tags", i)+".name", path+".tags", names, d.Tags[i].Name, i)
 	}
-	for i := range d.Reservations {
-		r, at := &d.Reservations[i], index(path+".reservations", i)
-		validateOptions(fs, at+".options", s.Address, &r.Options)
-		for j, tag := range r.Tags {
-			if _, ok := names[tag]; !ok {
-				fs.Add(index(at+".tags", j), "%q is none of %s.tags", tag, path)
+	told := func(path string, subnet netip.Prefix, rs []Reservation) {
+		for i := range rs {
+			at := index(path+".reservations", i)
+			validateOptions(fs, at+".options", subnet, &rs[i].Options)
+			for j, tag := range rs[i].Tags {
+				if _, ok := names[tag]; !ok {
+					fs.Add(index(at+".tags", j), "%q is none of the subnet's dhcp.tags", tag)
+				}
 			}
 		}
+	}
+	told(path, s.Address, d.Reservations)
+	for i, r := range d.Relayed {
+		told(index(path+".relayed", i), r.Subnet, r.Reservations)
 	}
 }
 

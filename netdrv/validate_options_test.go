@@ -183,7 +183,7 @@ func TestValidateOptions(t *testing.T) {
 			"subnets[0].dhcp.tags[0].name: \"a b\" is not a name", "subnets[0].dhcp.tags[1].options: are missing: the tag changes nothing",
 			"subnets[0].dhcp.tags[2].options.mtu: 1 is outside", "subnets[0].dhcp.tags[2].name: x is given already in subnets[0].dhcp.tags[1]",
 			"subnets[0].dhcp.tags[3].match.macPrefix: has more than 6 octets", "subnets[0].dhcp.tags[3].match.vendorClass: \"a*b\" has a * that is not at its end",
-			"subnets[0].dhcp.reservations[0].options.mtu: 2 is outside", "subnets[0].dhcp.reservations[0].tags[1]: \"z\" is none of subnets[0].dhcp.tags",
+			"subnets[0].dhcp.reservations[0].options.mtu: 2 is outside", "subnets[0].dhcp.reservations[0].tags[1]: \"z\" is none of the subnet's dhcp.tags",
 		}},
 		"too many tags": {func(four, _ *DHCP) {
 			for i := range MaxTags {

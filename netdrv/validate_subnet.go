@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
@@ -16,7 +17,7 @@ func validateSubnets(fs *Findings, n *Network) {
 		fs.Add("subnets", "are not vnetd's in mode %s: addresses, DHCP and DNS come from the network outside", n.Mode)
 		return
 	}
-	served := false
+	boots6 := false
 	for i := range n.Subnets {
 		s, path := &n.Subnets[i], index("subnets", i)
 		validateAddress(fs, path+".address", s.Address)
@@ -31,12 +32,14 @@ func validateSubnets(fs *Findings, n *Network) {
 		if n.Mode == DirectLink {
 			fs.Add(path+".dhcp", "is the outside network's business in mode direct; leave it out")
 		}
-		if served && !s.IsIPv6() {
-			fs.Add(path+".dhcp", "is the second of this network: one IPv4 subnet can be served by DHCP")
+		if boots6 && s.IsIPv6() && s.DHCP.Boot != nil {
+			fs.Add(path+".dhcp.boot", "is the second of this network's IPv6: guests of all its subnets are told the same; leave one out")
 		}
-		served = served || !s.IsIPv6()
+		boots6 = boots6 || s.IsIPv6() && s.DHCP.Boot != nil
 		validateDHCP(fs, path+".dhcp", *s)
 	}
+	validateRelayed(fs, n)
+	validateReservedNames(fs, n)
 }
 
 func validateOverlap(fs *Findings, n *Network, i int) {
@@ -99,7 +102,7 @@ func Broadcast(p netip.Prefix) netip.Addr {
 
 func validateDHCP(fs *Findings, path string, s Subnet) {
 	d := s.DHCP
-	nothing := len(d.Ranges) == 0 && len(d.Reservations) == 0
+	nothing := len(d.Ranges) == 0 && len(d.Reservations) == 0 && len(d.Relayed) == 0
 	switch {
 	case d.Stateless && !s.IsIPv6():
 		fs.Add(path+".stateless", "is for IPv6 subnets")
@@ -108,19 +111,44 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 	case nothing && !d.Stateless:
 		fs.Add(path, "has neither ranges nor reservations: nothing could be handed out")
 	}
-	if d.LeaseTime != 0 && d.LeaseTime < MinLeaseTime {
-		fs.Add(path+".leaseTime", "%s is shorter than %s", d.LeaseTime, MinLeaseTime)
+	validateLeaseTime(fs, path, d.LeaseTime)
+	validateRanges(fs, path, d.Ranges, d.Exclude, s.Address)
+	if d.Boot != nil {
+		validateBoot(fs, path+".boot", d.Boot, s.Address)
 	}
-	for i, r := range d.Ranges {
-		validateRange(fs, index(path+".ranges", i), r, s.Address)
+	validateReservations(fs, path+".reservations", d.Reservations, d.Boot, s.Address)
+	validateTold(fs, path, s)
+}
+
+func validateLeaseTime(fs *Findings, path string, d time.Duration) {
+	if d != 0 && d < MinLeaseTime {
+		fs.Add(path+".leaseTime", "%s is shorter than %s", d, MinLeaseTime)
+	}
+}
+
+func validateRanges(fs *Findings, path string, ranges, exclude []Range, subnet netip.Prefix) {
+	for i, r := range ranges {
+		at := index(path+".ranges", i)
+		validateRange(fs, at, r, subnet)
 		for j := range i {
-			if o := d.Ranges[j]; o.Contains(r.Start) || r.Contains(o.Start) {
-				fs.Add(index(path+".ranges", i), "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, j, o.Start, o.End)
+			if o := ranges[j]; o.Contains(r.Start) || r.Contains(o.Start) {
+				fs.Add(at, "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, j, o.Start, o.End)
 			}
 		}
 	}
-	validateReservations(fs, path+".reservations", d.Reservations, s.Address)
-	validateTold(fs, path, s)
+	for i, x := range exclude {
+		at := index(path+".exclude", i)
+		switch {
+		case !x.Start.IsValid() || !x.End.IsValid():
+		case x.End.Less(x.Start):
+			fs.Add(at, "ends at %s before it starts at %s", x.End, x.Start)
+		case !inRanges(ranges, x):
+			fs.Add(at, "%s to %s is in none of the ranges", x.Start, x.End)
+		}
+	}
+	if len(ranges) > 0 && len(without(ranges, exclude)) == 0 {
+		fs.Add(path+".exclude", "leaves nothing of the ranges")
+	}
 }
 
 func validateRange(fs *Findings, path string, r Range, subnet netip.Prefix) {
@@ -165,15 +193,14 @@ func rangeSize(r Range) uint64 {
 	return size + 1
 }
 
-func validateReservations(fs *Findings, path string, rs []Reservation, subnet netip.Prefix) {
-	macs, addrs, names := map[string]int{}, map[netip.Addr]int{}, map[string]int{}
+func validateReservations(fs *Findings, path string, rs []Reservation, boot *Boot, subnet netip.Prefix) {
+	keys, addrs, names := map[string]int{}, map[netip.Addr]int{}, map[string]int{}
 	for i, r := range rs {
 		at := index(path, i)
+		validateGuestBoot(fs, at+".boot", r, boot)
 		validateClient(fs, at, r, subnet)
-		if !r.MAC.IsZero() {
-			once(fs, at+".mac", path, macs, r.MAC.String(), i)
-		} else if r.DUID != "" {
-			once(fs, at+".duid", path, macs, fmt.Sprintf("%x", r.DUID), i)
+		if key := r.key(); key != "" {
+			once(fs, at+r.keyField(), path, keys, key, i)
 		}
 		if why := reservedProblem(r.Address, subnet); why != "" {
 			fs.Add(at+".address", "%s", why)
@@ -190,18 +217,44 @@ func validateReservations(fs *Findings, path string, rs []Reservation, subnet ne
 	}
 }
 
+// key is how the guest is known, for a person; "" if by its hostname.
+func (r *Reservation) key() string {
+	switch {
+	case !r.MAC.IsZero():
+		return r.MAC.String()
+	case r.ClientID != "":
+		return fmt.Sprintf("client identifier %x", r.ClientID)
+	case r.DUID != "":
+		return fmt.Sprintf("%x", r.DUID)
+	}
+	return ""
+}
+
+func (r *Reservation) keyField() string {
+	switch {
+	case !r.MAC.IsZero():
+		return ".mac"
+	case r.ClientID != "":
+		return ".clientId"
+	}
+	return ".duid"
+}
+
 // validateClient is about the one that a reservation is for.
 func validateClient(fs *Findings, at string, r Reservation, subnet netip.Prefix) {
 	switch {
-	case r.DUID != "" && subnet.Addr().Is4():
-		fs.Add(at+".duid", "is for IPv6; in IPv4 a reservation is by MAC")
-	case r.DUID != "" && !r.MAC.IsZero():
-		fs.Add(at+".duid", "excludes mac; give one of the two")
+	case r.ClientID != "" && !subnet.Addr().Is4():
+		fs.Add(at+".clientId", "is for IPv4; in IPv6 a reservation is by mac, duid or hostname")
+	case r.ClientID != "" && !r.MAC.IsZero():
+		fs.Add(at+".clientId", "excludes mac; give one of the two")
+	case len(r.ClientID) > 255:
+		fs.Add(at+".clientId", "is %d octets long; a client identifier has at most 255", len(r.ClientID))
+	case r.DUID != "" && (!r.MAC.IsZero() || r.ClientID != ""):
+		fs.Add(at+".duid", "excludes mac and clientId; give one of them")
 	case r.DUID != "" && (len(r.DUID) < 3 || len(r.DUID) > 130): // RFC 8415 section 11.1
 		fs.Add(at+".duid", "is %d octets long; a DUID has 3 to 130", len(r.DUID))
-	case r.DUID != "":
-	case r.MAC.IsZero():
-		fs.Add(at+".mac", "is missing")
+	case r.ByName() && r.Hostname == "":
+		fs.Add(at+".mac", "is missing; a reservation is by mac, clientId, duid or hostname")
 	case r.MAC.IsMulticast():
 		fs.Add(at+".mac", "%s is a multicast address, which no guest can have", r.MAC)
 	}

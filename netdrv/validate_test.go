@@ -29,6 +29,11 @@ func lab() Network {
 	}
 }
 
+// relayed adds a subnet behind a relay.
+func relayed(r RelayedSubnet) func(*Network) {
+	return func(n *Network) { n.Subnets[0].DHCP.Relayed = []RelayedSubnet{r} }
+}
+
 func rng(a, b string) Range { return Range{netip.MustParseAddr(a), netip.MustParseAddr(b)} }
 
 func TestValidate(t *testing.T) {
@@ -71,11 +76,59 @@ func TestValidate(t *testing.T) {
 			s.Address = netip.MustParsePrefix("192.168.11.1/24")
 			s.DHCP = &DHCP{Ranges: []Range{rng("192.168.11.5", "192.168.11.6")}}
 			n.Subnets = append(n.Subnets, s)
-		}, []string{"subnets[1].dhcp: is the second"}},
-		"a domain with a space": {func(n *Network) { n.DNS.Domain = "a b" }, []string{"dns.domain"}},
+		}, nil},
+		"by client identifier, DUID, name": {func(n *Network) {
+			n.Subnets[0].DHCP.Reservations = []Reservation{
+				{ClientID: "id", Address: netip.MustParseAddr("192.168.10.2")},
+				{DUID: "\x00\x03\x00\x01\x02", Address: netip.MustParseAddr("192.168.10.3")},
+				{Hostname: "db", Address: netip.MustParseAddr("192.168.10.4")},
+			}
+		}, nil},
+		"two keys": {func(n *Network) {
+			r := n.Subnets[0].DHCP.Reservations
+			r[0].ClientID = "id"
+			n.Subnets[0].DHCP.Reservations = append(r, Reservation{ClientID: "id", DUID: "duid", Address: netip.MustParseAddr("192.168.10.3")})
+		}, []string{"reservations[0].clientId: excludes mac", "reservations[1].duid: excludes mac and clientId"}},
+		"a client identifier twice": {func(n *Network) {
+			n.Subnets[0].DHCP.Reservations = []Reservation{
+				{ClientID: "id", Address: netip.MustParseAddr("192.168.10.2")}, {ClientID: "id", Address: netip.MustParseAddr("192.168.10.3")},
+			}
+		}, []string{"reservations[1].clientId: client identifier 6964 is given already in"}},
+		"one name in two subnets": {func(n *Network) {
+			n.Subnets = append(n.Subnets, Subnet{Address: netip.MustParsePrefix("192.168.11.1/24"), DHCP: &DHCP{Reservations: []Reservation{
+				{MAC: MAC{2, 0, 0, 0, 10, 11}, Address: netip.MustParseAddr("192.168.11.11"), Hostname: "WEB"},
+			}}})
+		}, nil},
+		"a name of two guests": {func(n *Network) {
+			n.Subnets = append(n.Subnets, Subnet{Address: netip.MustParsePrefix("192.168.11.1/24"), DHCP: &DHCP{Reservations: []Reservation{
+				{MAC: MAC{2, 0, 0, 0, 10, 12}, Address: netip.MustParseAddr("192.168.11.11"), Hostname: "WEB"},
+			}}})
+		}, []string{"subnets[1].dhcp.reservations[0].hostname: WEB is given to another guest in subnets[0].dhcp.reservations[0]"}},
+		"exclusions":               {func(n *Network) { n.Subnets[0].DHCP.Exclude = []Range{rng("192.168.10.110", "192.168.10.119")} }, nil},
+		"an exclusion outside":     {func(n *Network) { n.Subnets[0].DHCP.Exclude = []Range{rng("192.168.10.10", "192.168.10.20")} }, []string{"exclude[0]: 192.168.10.10 to 192.168.10.20 is in none of the ranges"}},
+		"an exclusion backwards":   {func(n *Network) { n.Subnets[0].DHCP.Exclude = []Range{rng("192.168.10.120", "192.168.10.110")} }, []string{"exclude[0]: ends at 192.168.10.110 before"}},
+		"everything excluded":      {func(n *Network) { n.Subnets[0].DHCP.Exclude = []Range{rng("192.168.10.1", "192.168.10.220")} }, []string{"exclude: leaves nothing"}},
+		"leases for ever":          {func(n *Network) { n.Subnets[0].DHCP.LeaseTime = Infinite }, nil},
+		"behind a relay":           {relayed(RelayedSubnet{Subnet: netip.MustParsePrefix("10.30.0.0/24"), Router: netip.MustParseAddr("10.30.0.1"), Ranges: []Range{rng("10.30.0.9", "10.30.0.19")}}), nil},
+		"behind a relay, own link": {relayed(RelayedSubnet{Subnet: netip.MustParsePrefix("192.168.0.0/16"), Ranges: []Range{rng("192.168.1.9", "192.168.1.19")}}), []string{"relayed[0].subnet: 192.168.0.0/16 overlaps subnets[0].address"}},
+		"behind a relay, IPv6":     {relayed(RelayedSubnet{Subnet: netip.MustParsePrefix("fd00:30::/64")}), []string{"relayed[0].subnet: fd00:30::/64 is not of the family of 192.168.10.1/24"}},
+		"behind a relay, nothing":  {relayed(RelayedSubnet{Subnet: netip.MustParsePrefix("10.30.0.0/24")}), []string{"relayed[0]: has neither ranges nor reservations"}},
+		"behind a relay, far away": {relayed(RelayedSubnet{Subnet: netip.MustParsePrefix("10.30.0.0/24"), Router: netip.MustParseAddr("10.31.0.1"), Ranges: []Range{rng("10.31.0.9", "10.30.0.19")}}), []string{"relayed[0].router: 10.31.0.1 is outside", "relayed[0].ranges[0].start: 10.31.0.9 is outside", "relayed[0].ranges[0]: ends at"}},
+		"a domain with a space":    {func(n *Network) { n.DNS.Domain = "a b" }, []string{"dns.domain"}},
 		"forwarding to oneself": {func(n *Network) {
 			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("192.168.10.1:53")}}
 		}, []string{"queries would loop"}},
+		"records without a server": {func(n *Network) {
+			n.Mode, n.Subnets, n.NAT = Isolated, nil, NATOptions{}
+			n.DNS.Records, n.DNS.Peers = []Record{{"www", "A", "10.0.0.1", 0}}, []string{"office"}
+		}, []string{"dns.records: would be answered by nobody", "dns.peers: would be answered by nobody"}},
+		"peers that are none": {func(n *Network) {
+			n.DNS.Peers = []string{"office", "a b", "lab", "office"}
+		}, []string{`dns.peers[1]: "a b" is not the name of a network`, "dns.peers[2]: lab is this network itself", "dns.peers[3]: office is given already in dns.peers[0]"}},
+		"too many peers": {func(n *Network) { n.DNS.Peers = make([]string, 65) }, []string{"dns.peers: are 65 networks; at most 64"}},
+		"forwarding over TLS to nobody": {func(n *Network) {
+			n.DNS.Forwarders = []Forwarder{{Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns example"}}
+		}, []string{"dns.forwarders[0].tls.name: \"dns example\" is not a domain name"}},
 		"nat ports on a routed one":    {func(n *Network) { n.Mode, n.NAT.Ports = Route, PortRange{1, 2} }, []string{"nat: is for mode nat"}},
 		"everything wrong is reported": {func(n *Network) { n.Name, n.Mode, n.Bridge.Name, n.DNS.Domain = "", 0, "", "-" }, []string{"name", "mode", "bridge.name", "dns.domain"}},
 	} {
@@ -116,6 +169,41 @@ func TestConflicts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines(Conflicts(&n, []Network{o}))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDomainConflicts(t *testing.T) {
+	n, o := lab(), Network{Name: "office", DNS: DNS{Domain: "LAB.test"}}
+	if got := Conflicts(&n, []Network{o}); got != nil {
+		t.Errorf("two strangers with one domain: %v", got)
+	}
+	n.DNS.Peers = []string{"office"}
+	if got := lines(Conflicts(&n, []Network{o})); len(got) != 1 || !strings.Contains(got[0], "dns.domain: lab.test is the domain of its peer office") {
+		t.Errorf("got %q", got)
+	}
+	if got := lines(Conflicts(&o, []Network{n})); len(got) != 1 || !strings.Contains(got[0], "dns.domain: LAB.test is the domain of network lab, too, which names this one") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMayName(t *testing.T) {
+	for _, c := range []struct{ named, back, reach, want bool }{
+		{false, false, true, false},
+		{false, true, true, false},
+		{true, false, false, false},
+		{true, false, true, true},
+		{true, true, false, true},
+	} {
+		n, o := Network{Name: "n"}, Network{Name: "o"}
+		if c.named {
+			n.DNS.Peers = []string{"o"}
+		}
+		if c.back {
+			o.DNS.Peers = []string{"n"}
+		}
+		if got := MayName(&n, &o, c.reach); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type Client struct {
 	vnetv1.NetworkServiceClient
 	vnetv1.PortServiceClient
 	vnetv1.LeaseServiceClient
+	vnetv1.RecordServiceClient
 	vnetv1.EventServiceClient
 	vnetv1.SystemServiceClient
 
@@ -69,6 +70,7 @@ func New(socket string) (*Client, error) {
 		NetworkServiceClient: vnetv1.NewNetworkServiceClient(conn),
 		PortServiceClient:    vnetv1.NewPortServiceClient(conn),
 		LeaseServiceClient:   vnetv1.NewLeaseServiceClient(conn),
+		RecordServiceClient:  vnetv1.NewRecordServiceClient(conn),
 		EventServiceClient:   vnetv1.NewEventServiceClient(conn),
 		SystemServiceClient:  vnetv1.NewSystemServiceClient(conn),
 		Socket:               socket,

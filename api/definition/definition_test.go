@@ -3,6 +3,7 @@ package definition
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -271,7 +272,7 @@ func TestSetFindings(t *testing.T) {
 func TestWhatHasNoText(t *testing.T) {
 	for name, m := range map[string]proto.Message{
 		"not UTF-8":       &vnetv1.Network{Name: "\xff"},
-		"a long duration": &vnetv1.DHCP{LeaseTime: &durationpb.Duration{Seconds: 315_576_000_000}},
+		"a long duration": &vnetv1.DHCP{LeaseTime: &durationpb.Duration{Seconds: InfiniteSeconds - 1}},
 		"a bad duration":  &vnetv1.DHCP{LeaseTime: &durationpb.Duration{Seconds: 1, Nanos: -1}},
 	} {
 		if text, err := Marshal(m); err == nil {
@@ -280,6 +281,18 @@ func TestWhatHasNoText(t *testing.T) {
 		if text, err := MarshalJSON(m); err == nil {
 			t.Errorf("%s: %s", name, text)
 		}
+	}
+}
+
+// The longest Duration is a word; a decimal number of seconds would say less.
+func TestInfinite(t *testing.T) {
+	m := &vnetv1.DHCP{LeaseTime: &durationpb.Duration{Seconds: InfiniteSeconds}}
+	roundTrip(t, m, func() proto.Message { return &vnetv1.DHCP{} })
+	if text, err := Marshal(m); err != nil || string(text) != "leaseTime: infinite\n" {
+		t.Errorf("%s, %v", text, err)
+	}
+	if d := m.LeaseTime.AsDuration(); d != math.MaxInt64 {
+		t.Errorf("as Go's: %s", d)
 	}
 }
 

@@ -169,6 +169,9 @@ func (e *encoder) word(m protoreflect.Message) *yaml.Node {
 		e.fail(t.CheckValid())
 		return plain("!!timestamp", t.AsTime().Format(time.RFC3339Nano))
 	}
+	if seconds == InfiniteSeconds && nanos == 0 {
+		return text(infinite)
+	}
 	d := &durationpb.Duration{Seconds: seconds, Nanos: nanos}
 	e.fail(d.CheckValid())
 	if !proto.Equal(durationpb.New(d.AsDuration()), d) {

@@ -137,7 +137,16 @@ func wordOf(text string, md protoreflect.MessageDescriptor) (v protoreflect.Valu
 	return protoreflect.ValueOfMessage(m.ProtoReflect()), "", ""
 }
 
+// InfiniteSeconds make the longest Duration that there is; a definition calls it
+// infinite.
+const InfiniteSeconds = 315_576_000_000
+
+const infinite = "infinite"
+
 func durationOf(text string) (m *durationpb.Duration, why, hint string) {
+	if text == infinite {
+		return &durationpb.Duration{Seconds: InfiniteSeconds}, "", ""
+	}
 	d, err := time.ParseDuration(text)
 	if err == nil {
 		return durationpb.New(d), "", ""

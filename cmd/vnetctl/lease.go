@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,17 +31,23 @@ func leaseTable(leases []*vnetv1.Lease) table {
 }
 
 func (t *tool) leaseList() *cobra.Command {
-	return &cobra.Command{
+	var req vnetv1.ListLeasesRequest
+	c := &cobra.Command{
 		Use: "list [NETWORK]", Aliases: []string{"ls"}, Short: "List leases in force", Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: t.completeNetworks,
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
-			resp, err := c.ListLeases(ctx, &vnetv1.ListLeasesRequest{Network: first(args)})
+			req.Network = first(args)
+			resp, err := c.ListLeases(ctx, &req)
 			if err != nil {
 				return err
 			}
 			return printList(t, resp.GetLeases(), leaseTable(resp.GetLeases()))
 		}),
 	}
+	c.Flags().StringVar(&req.Mac, "mac", "", "only those of this guest")
+	c.Flags().StringVar(&req.Hostname, "hostname", "", "only those of the guest that is called so")
+	c.Flags().StringVar(&req.Address, "address", "", "only this address, or those in this prefix")
+	return c
 }
 
 func first(args []string) string {
@@ -51,16 +59,46 @@ func first(args []string) string {
 
 func (t *tool) leaseRelease() *cobra.Command {
 	return &cobra.Command{
-		Use: "release NETWORK ADDRESS", Short: "End a lease at once", Args: cobra.ExactArgs(2),
+		Use: "release NETWORK ADDRESS|MAC|NAME", Short: "End a guest's leases, or that of an address, at once", Args: cobra.ExactArgs(2),
 		ValidArgsFunction: t.completeNetworks,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
-			_, err := c.ReleaseLease(ctx, &vnetv1.ReleaseLeaseRequest{Network: args[0], Address: args[1]})
-			if err == nil {
-				t.say("lease of %s released", args[1])
+			addresses, err := leasedBy(ctx, c, args[0], args[1])
+			if err != nil {
+				return err
 			}
-			return err
+			for _, a := range addresses {
+				if _, err := c.ReleaseLease(ctx, &vnetv1.ReleaseLeaseRequest{Network: args[0], Address: a}); err != nil {
+					return err
+				}
+				t.say("lease of %s released", a)
+			}
+			return nil
 		}),
 	}
+}
+
+// leasedBy returns the addresses that somebody means: an address itself, or those
+// that a guest has.
+func leasedBy(ctx context.Context, c *client.Client, network, who string) ([]string, error) {
+	if _, err := netip.ParseAddr(who); err == nil {
+		return []string{who}, nil
+	}
+	req := &vnetv1.ListLeasesRequest{Network: network, Hostname: who}
+	if _, err := net.ParseMAC(who); err == nil {
+		req = &vnetv1.ListLeasesRequest{Network: network, Mac: who}
+	}
+	resp, err := c.ListLeases(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, l := range resp.GetLeases() {
+		all = append(all, l.GetAddress())
+	}
+	if all == nil {
+		return nil, fmt.Errorf("network %s has no lease of %s: %w", network, who, client.ErrNotFound)
+	}
+	return all, nil
 }
 
 func (t *tool) leaseWait() *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
+	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -14,26 +15,32 @@ import (
 // dhcpConfig translates a network for the DHCP server, which knows nothing of
 // networks; false if it has nothing to serve there. mtu is that of the bridge.
 func dhcpConfig(n *netdrv.Network, mtu int) (dhcpd.Config, bool) {
-	cfg := dhcpd.Config{Network: n.Name, Interface: n.Bridge.Name, Domain: n.DNS.Domain}
+	cfg := dhcpd.Config{Network: n.Name, Interface: n.Bridge.Name}
 	if !n.Mode.OwnsBridge() {
 		return cfg, false
 	}
 	if n.Bridge.MTU == 0 {
 		mtu = 0 // guests have the same default
 	}
-	cfg.MTU, cfg.V6, cfg.RA = mtu, v6Config(n), raConfig(n, mtu)
+	cfg.V6, cfg.RA = v6Config(n), raConfig(n, mtu)
 	for _, s := range n.Subnets {
 		if s.DHCP != nil && !s.IsIPv6() {
-			addV4(&cfg, n, s)
+			cfg.V4 = append(cfg.V4, v4Subnet(n, s, mtu))
+			for _, r := range s.DHCP.Relayed {
+				cfg.V4 = append(cfg.V4, v4Relayed(n, s, r))
+			}
 		}
 	}
-	return cfg, cfg.Server.IsValid() || cfg.V6 != nil || cfg.RA != nil
+	return cfg, len(cfg.V4) > 0 || cfg.V6 != nil || cfg.RA != nil
 }
 
-func addV4(cfg *dhcpd.Config, n *netdrv.Network, s netdrv.Subnet) {
+func v4Subnet(n *netdrv.Network, s netdrv.Subnet, mtu int) v4.Config {
 	gateway := s.Address.Addr()
-	cfg.Server = s.Address
-	cfg.LeaseTime = cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime)
+	cfg := v4.Config{
+		Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime), MTU: mtu, Domain: n.DNS.Domain, Boot: bootConfig(s),
+		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime, Options: options4(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options4),
+		Ranges: v4Ranges(s.DHCP.Pools()), Reservations: v4Reservations(s.DHCP.Reservations),
+	}
 	if n.DNS.Enabled != netdrv.No {
 		cfg.DNS = []netip.Addr{gateway}
 	}
@@ -42,17 +49,38 @@ func addV4(cfg *dhcpd.Config, n *netdrv.Network, s netdrv.Subnet) {
 	if n.Mode.Forwards() {
 		cfg.Routers = []netip.Addr{gateway}
 	}
-	cfg.RenewTime, cfg.RebindTime = s.DHCP.RenewTime, s.DHCP.RebindTime
-	cfg.Options, cfg.Tags = options4(&s.DHCP.Options), tags(s.DHCP.Tags, options4)
-	for _, r := range s.DHCP.Ranges {
-		cfg.Ranges = append(cfg.Ranges, dhcpd.Range{Start: r.Start, End: r.End})
+	return cfg
+}
+
+// v4Relayed is a subnet behind relays: its links are not ours, and its router is
+// what the definition says.
+func v4Relayed(n *netdrv.Network, s netdrv.Subnet, r netdrv.RelayedSubnet) v4.Config {
+	d := *s.DHCP
+	d.Options.Routers, d.Options.Routes, s.DHCP = nil, nil, &d
+	cfg := v4Subnet(n, s, 0)
+	cfg.Relayed, cfg.LeaseTime, cfg.Routers = r.Subnet, cmp.Or(r.LeaseTime, netdrv.DefaultLeaseTime), nil
+	cfg.Ranges, cfg.Reservations = v4Ranges(r.Pools()), v4Reservations(r.Reservations)
+	if r.Router.IsValid() {
+		cfg.Routers = []netip.Addr{r.Router}
 	}
-	for _, r := range s.DHCP.Reservations {
-		cfg.Reservations = append(cfg.Reservations, dhcpd.Reservation{
-			MAC: lease.MAC(r.MAC), Address: r.Address, Hostname: r.Hostname,
-			Options: options4(&r.Options), Tags: r.Tags,
+	return cfg
+}
+
+func v4Ranges(ranges []netdrv.Range) (out []v4.Range) {
+	for _, r := range ranges {
+		out = append(out, v4.Range{Start: r.Start, End: r.End})
+	}
+	return out
+}
+
+func v4Reservations(rs []netdrv.Reservation) (out []v4.Reservation) {
+	for _, r := range rs {
+		out = append(out, v4.Reservation{
+			MAC: lease.MAC(r.MAC), ClientID: r.ClientID, DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
+			Options: options4(&r.Options), Tags: r.Tags, BootFile: r.BootFile,
 		})
 	}
+	return out
 }
 
 // v6Config is nil where no IPv6 subnet has DHCP.
@@ -67,9 +95,15 @@ func v6Config(n *netdrv.Network) *v6.Config {
 			cfg.Options, cfg.Tags = options6(&s.DHCP.Options), tags(s.DHCP.Tags, options6)
 		}
 		served = true
+		if s.DHCP.Boot != nil {
+			cfg.Boot = bootConfig(s)
+		}
 		if s.Stateful() {
 			cfg.Stateless = false
 			cfg.Subnets = append(cfg.Subnets, v6Subnet(s))
+			for _, r := range s.DHCP.Relayed {
+				cfg.Subnets = append(cfg.Subnets, v6Relayed(s, r))
+			}
 		}
 	}
 	if !served {
@@ -79,18 +113,32 @@ func v6Config(n *netdrv.Network) *v6.Config {
 }
 
 func v6Subnet(s netdrv.Subnet) v6.Subnet {
-	out := v6.Subnet{
+	return v6.Subnet{
 		Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime),
-		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime,
-		Options: options6(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options6),
+		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime, Options: options6(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options6),
+		Ranges: v6Ranges(s.DHCP.Pools()), Reservations: v6Reservations(s.DHCP.Reservations),
 	}
-	for _, r := range s.DHCP.Ranges {
-		out.Ranges = append(out.Ranges, v6.Range{Start: r.Start, End: r.End})
+}
+
+func v6Relayed(s netdrv.Subnet, r netdrv.RelayedSubnet) v6.Subnet {
+	out := v6Subnet(s)
+	out.Relayed, out.LeaseTime = r.Subnet, cmp.Or(r.LeaseTime, netdrv.DefaultLeaseTime)
+	out.Ranges, out.Reservations = v6Ranges(r.Pools()), v6Reservations(r.Reservations)
+	return out
+}
+
+func v6Ranges(ranges []netdrv.Range) (out []v6.Range) {
+	for _, r := range ranges {
+		out = append(out, v6.Range{Start: r.Start, End: r.End})
 	}
-	for _, r := range s.DHCP.Reservations {
-		out.Reservations = append(out.Reservations, v6.Reservation{
+	return out
+}
+
+func v6Reservations(rs []netdrv.Reservation) (out []v6.Reservation) {
+	for _, r := range rs {
+		out = append(out, v6.Reservation{
 			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
-			Options: options6(&r.Options), Tags: r.Tags,
+			Options: options6(&r.Options), Tags: r.Tags, BootFile: r.BootFile,
 		})
 	}
 	return out

@@ -26,6 +26,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall"
 	"github.com/vnetd/vnetd/netdrv"
@@ -66,8 +67,8 @@ type Firewall interface {
 	Watch(ctx context.Context, wake func()) error
 }
 
-// DHCP and DNS serve networks by name. Set starts or changes one, Remove ends
-// one; both servers keep their sockets through a change.
+// DHCP, DNS and Boot serve networks by name. Set starts or changes one, Remove
+// ends one; all keep their sockets through a change.
 type (
 	DHCP interface {
 		Set(dhcpd.Config) error
@@ -75,6 +76,10 @@ type (
 	}
 	DNS interface {
 		Set(dnsd.Config) error
+		Remove(network string)
+	}
+	Boot interface {
+		Set(files.Config) error
 		Remove(network string)
 	}
 )
@@ -92,6 +97,7 @@ type Parts struct {
 	Firewall Firewall
 	DHCP     DHCP
 	DNS      DNS
+	Boot     Boot
 	Leases   Leases
 	Events   *event.Bus
 	Hostname string // what guests may call the host

@@ -104,6 +104,7 @@ func (r *round) run(ctx context.Context) error {
 		r.lookAgain(ctx)
 	}
 	r.serve()
+	r.serveNamers()
 	r.sweep(ctx)
 	r.checkGround()
 	return r.checkHost(ctx)
@@ -242,24 +243,28 @@ func (r *round) lookAgain(ctx context.Context) {
 func (r *round) withdraw() {
 	for _, entry := range r.scope {
 		if !entry.Live {
-			r.DHCP.Remove(entry.Network.Name)
-			r.DNS.Remove(entry.Network.Name)
+			r.unserve(entry.Network.Name)
 		}
 	}
 	for _, name := range r.gone {
-		r.DHCP.Remove(name)
-		r.DNS.Remove(name)
+		r.unserve(name)
 	}
 }
 
-// serve gives DHCP and DNS their configuration, once the links stand.
+func (r *round) unserve(name string) {
+	r.DHCP.Remove(name)
+	r.DNS.Remove(name)
+	r.Boot.Remove(name)
+}
+
+// serve gives DHCP, DNS and boot files their configuration, once the links stand.
 func (r *round) serve() {
 	for _, entry := range r.scope {
 		n := &entry.Network
 		if !entry.Live || r.failed[n.Name] != nil {
 			continue
 		}
-		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n)); err != nil {
+		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n), r.serveBoot(n)); err != nil {
 			r.fail(n.Name, err)
 		}
 	}

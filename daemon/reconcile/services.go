@@ -24,7 +24,7 @@ func (r *round) serveDNS(n *netdrv.Network) error {
 		return nil
 	}
 	cfg.Names = r.Leases.Names(n.Name)
-	return r.DNS.Set(cfg)
+	return r.DNS.Set(r.withPeers(cfg, n))
 }
 
 // dnsConfig translates a network for the DNS server; false if the host has no
@@ -42,22 +42,54 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 		HostNames: hostNames(hostname),
 		// An isolated network's guests could otherwise tunnel out by DNS.
 		Forward: n.Mode.Forwards(),
+		Records: records(n),
+		Reverse: reverse(n),
+
+		RebindProtection: n.DNS.RebindProtection,
 	}
 	for _, s := range n.Subnets {
-		cfg.Reverse = append(cfg.Reverse, s.Address.Masked())
+		cfg.Clients = append(cfg.Clients, s.Address.Masked())
 		if s.DHCP == nil {
 			continue
 		}
-		for _, r := range s.DHCP.Reservations {
-			if r.Hostname != "" {
-				cfg.Hosts = append(cfg.Hosts, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
-			}
+		cfg.Hosts = append(cfg.Hosts, reservedHosts(s.DHCP.Reservations)...)
+		for _, r := range s.DHCP.Relayed {
+			cfg.Reverse = append(cfg.Reverse, r.Subnet)
+			cfg.Hosts = append(cfg.Hosts, reservedHosts(r.Reservations)...)
 		}
 	}
+	for _, r := range n.Routes { // behind guests
+		cfg.Clients = append(cfg.Clients, r.Destination)
+	}
 	for _, f := range n.DNS.Forwarders {
-		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address})
+		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address, TLS: f.TLS})
 	}
 	return cfg, true
+}
+
+func records(n *netdrv.Network) []dnsd.Record {
+	var out []dnsd.Record
+	for _, r := range n.DNS.Records {
+		out = append(out, dnsd.Record{Name: r.Name, Type: r.Type, Value: r.Value, TTL: r.TTL})
+	}
+	return out
+}
+
+func reverse(n *netdrv.Network) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range n.Subnets {
+		out = append(out, s.Address.Masked())
+	}
+	return out
+}
+
+func reservedHosts(rs []netdrv.Reservation) (out []dnsd.Host) {
+	for _, r := range rs {
+		if r.Hostname != "" {
+			out = append(out, dnsd.Host{Name: r.Hostname, Addrs: []netip.Addr{r.Address}})
+		}
+	}
+	return out
 }
 
 // hostNames are what guests may call the host: "host", and its own name.

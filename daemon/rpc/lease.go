@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -22,11 +24,50 @@ func (s *Server) ListLeases(_ context.Context, req *vnetv1.ListLeasesRequest) (*
 			return nil, s.missing(name)
 		}
 	}
+	fits, err := leaseFilter(req)
+	if err != nil {
+		return nil, err
+	}
 	resp := &vnetv1.ListLeasesResponse{}
 	for _, l := range s.leases(name) {
-		resp.Leases = append(resp.Leases, LeaseProto(l))
+		if fits(&l) {
+			resp.Leases = append(resp.Leases, LeaseProto(l))
+		}
 	}
 	return resp, nil
+}
+
+// leaseFilter says whether a lease is one that was asked for.
+func leaseFilter(req *vnetv1.ListLeasesRequest) (fits func(*lease.Lease) bool, err error) {
+	var mac lease.MAC
+	if req.GetMac() != "" {
+		if mac, err = lease.ParseMAC(req.GetMac()); err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+	}
+	within, err := addressFilter(req.GetAddress())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return func(l *lease.Lease) bool {
+		return (req.GetMac() == "" || l.MAC == mac) && (req.GetHostname() == "" || strings.EqualFold(l.Hostname, req.GetHostname())) &&
+			(!within.IsValid() || within.Contains(l.Address))
+	}, nil
+}
+
+// addressFilter reads an address or a prefix; the zero Prefix fits all.
+func addressFilter(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a prefix", s)
+	}
+	return p, nil
 }
 
 func (s *Server) leases(network string) []lease.Lease {

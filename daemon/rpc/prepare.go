@@ -26,7 +26,7 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	findings = append(findings, none...)
 	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random[[3]byte]())
 	what := "network " + n.Name
-	if fs := wire.Validate(&n, findings); fs != nil {
+	if fs := append(wire.Validate(&n, findings), s.Engine.CheckNames(&n)...); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)
 	}
 	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, freed(host, old))...)

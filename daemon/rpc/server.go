@@ -28,6 +28,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -42,6 +43,7 @@ type Parts struct {
 	Engine     *reconcile.Engine
 	Kernel     reconcile.Kernel
 	Leases     *lease.Table
+	DHCP       *dhcpd.Server
 	Events     *event.Bus
 	AdminGroup string
 	// Pools are where subnets are picked from.
@@ -66,6 +68,7 @@ type Server struct {
 	vnetv1.UnimplementedNetworkServiceServer
 	vnetv1.UnimplementedPortServiceServer
 	vnetv1.UnimplementedLeaseServiceServer
+	vnetv1.UnimplementedRecordServiceServer
 	vnetv1.UnimplementedEventServiceServer
 	vnetv1.UnimplementedSystemServiceServer
 }
@@ -88,6 +91,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 	vnetv1.RegisterNetworkServiceServer(g, s)
 	vnetv1.RegisterPortServiceServer(g, s)
 	vnetv1.RegisterLeaseServiceServer(g, s)
+	vnetv1.RegisterRecordServiceServer(g, s)
 	vnetv1.RegisterEventServiceServer(g, s)
 	vnetv1.RegisterSystemServiceServer(g, s)
 	healthpb.RegisterHealthServer(g, s.health)
@@ -105,7 +109,7 @@ func stopSoon(g *grpc.Server) {
 
 // reads are the methods that everybody may call.
 var reads = map[string]bool{
-	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "Watch": true, "GetStatus": true,
+	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "Watch": true, "GetStatus": true,
 	"Check": true, "List": true, "ServerReflectionInfo": true,
 }
 

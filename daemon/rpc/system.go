@@ -33,5 +33,8 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	for _, name := range slices.Sorted(maps.Keys(broken)) {
 		resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %v", name, broken[name]))
 	}
+	for _, p := range s.DHCP.Full() {
+		resp.Problems = append(resp.Problems, p.String())
+	}
 	return resp, nil
 }

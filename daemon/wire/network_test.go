@@ -27,9 +27,9 @@ func full() netdrv.Network {
 				LeaseTime: 2 * time.Hour,
 				Reservations: []netdrv.Reservation{
 					{
-						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02",
+						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02", ClientID: "\x01\x02",
 						Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web",
-						Options: fullOptions(), Tags: []string{"phones"},
+						Options: fullOptions(), Tags: []string{"phones"}, BootFile: "web.ipxe",
 					},
 				},
 				Stateless: true,
@@ -39,6 +39,26 @@ func full() netdrv.Network {
 					Name: "phones", Options: fullOptions(),
 					Match: netdrv.OptionMatch{VendorClass: "phone*", UserClass: "desk", MACPrefix: "\x52\x54", Hostname: "p*"},
 				}},
+				Boot: &netdrv.Boot{
+					Root: "/srv/boot", Server: netip.MustParseAddr("192.168.10.5"), HTTPPort: 8080,
+					Files: []netdrv.BootFile{
+						{Arch: netdrv.BootArch{Known: true, Number: 7}, IPXE: true, File: "boot.ipxe", Params: []string{"quiet"}},
+						{Arch: netdrv.BootArch{Known: true}, File: "undionly.kpxe"},
+						{Arch: netdrv.BootArch{Known: true, Number: 4711}, File: "http://192.168.10.5/x"},
+						{File: "pxelinux.0"},
+					},
+				},
+				Exclude: []netdrv.Range{{Start: netip.MustParseAddr("192.168.10.5"), End: netip.MustParseAddr("192.168.10.5")}},
+				Relayed: []netdrv.RelayedSubnet{{
+					Subnet: netip.MustParsePrefix("10.30.0.0/24"), Router: netip.MustParseAddr("10.30.0.1"),
+					Ranges:    []netdrv.Range{{Start: netip.MustParseAddr("10.30.0.2"), End: netip.MustParseAddr("10.30.0.9")}},
+					Exclude:   []netdrv.Range{{Start: netip.MustParseAddr("10.30.0.5"), End: netip.MustParseAddr("10.30.0.6")}},
+					LeaseTime: netdrv.Infinite,
+					Reservations: []netdrv.Reservation{{
+						MAC: netdrv.MAC{2, 0, 0, 0, 10, 12}, DUID: "\x00\x03\x00\x01\x03", ClientID: "text",
+						Address: netip.MustParseAddr("10.30.0.11"), Hostname: "far", Options: fullOptions(), Tags: []string{"phones"}, BootFile: "far.ipxe",
+					}},
+				}},
 			},
 			SLAAC: netdrv.No,
 		}},
@@ -47,9 +67,12 @@ func full() netdrv.Network {
 			Domain:    "lab.test",
 			LocalOnly: netdrv.Yes,
 			Forwarders: []netdrv.Forwarder{
-				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:53")},
+				{Domain: "corp.example", Address: netip.MustParseAddrPort("10.0.0.53:853"), TLS: "dns.example"},
 				{Address: netip.MustParseAddrPort("[fd00::53]:5353")},
 			},
+			Records:          []netdrv.Record{{Name: "www", Type: "A", Value: "192.168.10.11", TTL: 5 * time.Minute}},
+			Peers:            []string{"office"},
+			RebindProtection: true,
 		},
 		NAT: netdrv.NATOptions{
 			Ports:     netdrv.PortRange{Start: 2000, End: 3000},
@@ -109,6 +132,24 @@ func TestRoundTrip(t *testing.T) {
 		n, fs := FromNetwork(p)
 		if fs != nil || ToNetwork(&n).Mode != p.Mode {
 			t.Errorf("mode %s does not come back: %v, %v", p.Mode, n.Mode, fs)
+		}
+	}
+}
+
+// A client identifier is text or octets, and comes back as the octets it was.
+func TestClientID(t *testing.T) {
+	for text, octets := range map[string]string{
+		"web": "web", "01:52:54:00:AA:bb:01": "\x01\x52\x54\x00\xaa\xbb\x01", "ab": "ab", "0:1": "0:1", "": "", "a1:zz": "a1:zz",
+	} {
+		if got := readClientID(text); got != octets {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	for octets, text := range map[string]string{
+		"web": "web", "\x00web": "00:77:65:62", "a1:b2": "61:31:3a:62:32", "\xff\x01": "ff:01", "Grüße": "47:72:c3:bc:c3:9f:65",
+	} {
+		if got := writeClientID(octets); got != text || readClientID(got) != octets {
+			t.Errorf("%q: %q, and back %q", octets, got, readClientID(got))
 		}
 	}
 }
@@ -191,7 +232,7 @@ func TestUnreadable(t *testing.T) {
 			{Address: "192.168.10.1"},
 			{Address: "192.168.11.1/24", Dhcp: &vnetv1.DHCP{Ranges: []*vnetv1.AddressRange{{Start: "x", End: "192.168.11.9"}}}},
 		},
-		Dns: &vnetv1.DNS{Forwarders: []*vnetv1.Forwarder{{Address: "dns.example"}}},
+		Dns: &vnetv1.DNS{Forwarders: []*vnetv1.Forwarder{{Address: "dns.example"}, {Address: "10.0.0.53", Tls: &vnetv1.ForwarderTLS{}}}},
 		Nat: &vnetv1.NAT{Ports: &vnetv1.PortRange{Start: 70000, End: 80000}},
 	}
 	n, unread := FromNetwork(p)
@@ -201,6 +242,7 @@ func TestUnreadable(t *testing.T) {
 		`subnets[0].address: "192.168.10.1" has no prefix length: write it as in 192.168.10.1/24`,
 		`subnets[1].dhcp.ranges[0].start: "x" is not an IP address`,
 		`dns.forwarders[0].address: "dns.example" is not ADDRESS or ADDRESS:PORT`,
+		`dns.forwarders[1].tls.name: is missing: the name that the server's certificate is for`,
 		`nat.ports: 70000 to 80000 is not a range of ports`,
 	}
 	for i := range max(len(got), len(want)) {

@@ -66,7 +66,28 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 		RebindTime:   r.duration(path+".rebindTime", p.GetRebindTime()),
 		Options:      r.options(path+".options", p.GetOptions()),
 		Tags:         each(path+".tags", p.GetTags(), r.tag),
+		Boot:         r.boot(path+".boot", p.GetBoot()),
+		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
+		Relayed:      each(path+".relayed", p.GetRelayed(), r.relayed),
 	}
+}
+
+func (r *reader) relayed(path string, p *vnetv1.RelayedSubnet) netdrv.RelayedSubnet {
+	return netdrv.RelayedSubnet{
+		Subnet:       r.prefix(path+".subnet", p.GetSubnet()),
+		Router:       r.optionalAddr(path+".router", p.GetRouter()),
+		Ranges:       each(path+".ranges", p.GetRanges(), r.addresses),
+		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
+		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
+		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
+	}
+}
+
+func (r *reader) optionalAddr(path, s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return r.addr(path, s)
 }
 
 func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
@@ -76,11 +97,13 @@ func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
 func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservation {
 	return netdrv.Reservation{
 		MAC:      r.optionalMAC(path+".mac", p.GetMac()),
+		ClientID: readClientID(p.GetClientId()),
 		DUID:     r.duid(path+".duid", p.GetDuid()),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),
 		Options:  r.options(path+".options", p.GetOptions()),
 		Tags:     p.GetTags(),
+		BootFile: r.guestBoot(path+".boot", p.GetBoot()),
 	}
 }
 
@@ -130,17 +153,33 @@ func (r *reader) dns(path string, p *vnetv1.DNS) netdrv.DNS {
 		Domain:     strings.TrimSuffix(p.GetDomain(), "."),
 		LocalOnly:  choice(p.LocalOnly),
 		Forwarders: each(path+".forwarders", p.GetForwarders(), r.forwarder),
+
+		RebindProtection: p.GetRebindProtection(),
+		Records:          each(path+".records", p.GetRecords(), r.record),
+		Peers:            p.GetPeers(),
+	}
+}
+
+func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
+	return netdrv.Record{
+		Name:  p.GetName(),
+		Type:  strings.ToUpper(p.GetType()),
+		Value: p.GetValue(),
+		TTL:   r.duration(path+".ttl", p.GetTtl()),
 	}
 }
 
 func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
-	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), ".")}
+	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), "."), TLS: strings.TrimSuffix(p.GetTls().GetName(), ".")}
+	if p.GetTls() != nil && f.TLS == "" {
+		r.findings.Add(path+".tls.name", "is missing: the name that the server's certificate is for")
+	}
 	if ap, err := netip.ParseAddrPort(p.GetAddress()); err == nil {
 		f.Address = ap
 		return f
 	}
 	if a, err := netip.ParseAddr(p.GetAddress()); err == nil {
-		f.Address = netip.AddrPortFrom(a.Unmap(), 53)
+		f.Address = netip.AddrPortFrom(a.Unmap(), f.DefaultPort())
 		return f
 	}
 	r.findings.Add(path+".address", "%q is not ADDRESS or ADDRESS:PORT", p.GetAddress())

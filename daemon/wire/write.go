@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -72,11 +73,22 @@ func toDirect(d netdrv.Direct) *vnetv1.Direct {
 }
 
 func toDNS(d netdrv.DNS) *vnetv1.DNS {
-	p := &vnetv1.DNS{Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly)}
+	p := &vnetv1.DNS{
+		Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly), Peers: d.Peers,
+		RebindProtection: d.RebindProtection,
+	}
 	for _, f := range d.Forwarders {
 		p.Forwarders = append(p.Forwarders, toForwarder(f))
 	}
+	for _, r := range d.Records {
+		p.Records = append(p.Records, ToRecord(r))
+	}
 	return some(p)
+}
+
+// ToRecord writes a record of a definition.
+func ToRecord(r netdrv.Record) *vnetv1.Record {
+	return &vnetv1.Record{Name: r.Name, Type: r.Type, Value: r.Value, Ttl: toDuration(r.TTL)}
 }
 
 func optional(c netdrv.Choice) *bool {
@@ -88,10 +100,14 @@ func optional(c netdrv.Choice) *bool {
 
 func toForwarder(f netdrv.Forwarder) *vnetv1.Forwarder {
 	address := f.Address.String()
-	if f.Address.Port() == 53 {
+	if f.Address.Port() == f.DefaultPort() {
 		address = f.Address.Addr().String()
 	}
-	return &vnetv1.Forwarder{Domain: f.Domain, Address: address}
+	p := &vnetv1.Forwarder{Domain: f.Domain, Address: address}
+	if f.TLS != "" {
+		p.Tls = &vnetv1.ForwarderTLS{Name: f.TLS}
+	}
+	return p
 }
 
 func toRA(a netdrv.RA) *vnetv1.RA {
@@ -106,8 +122,11 @@ func toRA(a netdrv.RA) *vnetv1.RA {
 }
 
 func toDuration(d time.Duration) *durationpb.Duration {
-	if d == 0 {
+	switch d {
+	case 0:
 		return nil
+	case netdrv.Infinite:
+		return &durationpb.Duration{Seconds: definition.InfiniteSeconds}
 	}
 	return durationpb.New(d)
 }
@@ -148,26 +167,42 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 	if s.DHCP == nil {
 		return p
 	}
+	d := s.DHCP
 	p.Dhcp = &vnetv1.DHCP{
-		LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless,
-		RenewTime: toDuration(s.DHCP.RenewTime), RebindTime: toDuration(s.DHCP.RebindTime), Options: toOptions(s.DHCP.Options),
+		LeaseTime: toDuration(d.LeaseTime), Stateless: d.Stateless, Boot: toBoot(d.Boot),
+		RenewTime: toDuration(d.RenewTime), RebindTime: toDuration(d.RebindTime), Options: toOptions(d.Options),
+		Ranges: all(d.Ranges, toRange), Exclude: all(d.Exclude, toRange), Tags: all(d.Tags, toTag),
+		Reservations: all(d.Reservations, toReservation), Relayed: all(d.Relayed, toRelayed),
 	}
-	for _, r := range s.DHCP.Ranges {
-		p.Dhcp.Ranges = append(p.Dhcp.Ranges, toRange(r))
+	return p
+}
+
+// all writes the elements of a list.
+func all[T, P any](list []T, write func(T) P) []P {
+	var out []P
+	for _, x := range list {
+		out = append(out, write(x))
 	}
-	for _, r := range s.DHCP.Reservations {
-		p.Dhcp.Reservations = append(p.Dhcp.Reservations, toReservation(r))
+	return out
+}
+
+func toRelayed(r netdrv.RelayedSubnet) *vnetv1.RelayedSubnet {
+	p := &vnetv1.RelayedSubnet{
+		Subnet: r.Subnet.String(), LeaseTime: toDuration(r.LeaseTime),
+		Ranges: all(r.Ranges, toRange), Exclude: all(r.Exclude, toRange),
+		Reservations: all(r.Reservations, toReservation),
 	}
-	for _, t := range s.DHCP.Tags {
-		p.Dhcp.Tags = append(p.Dhcp.Tags, toTag(t))
+	if r.Router.IsValid() {
+		p.Router = r.Router.String()
 	}
 	return p
 }
 
 func toReservation(r netdrv.Reservation) *vnetv1.Reservation {
 	p := &vnetv1.Reservation{
-		Address: r.Address.String(), Hostname: r.Hostname, Duid: hex.EncodeToString([]byte(r.DUID)),
-		Options: toOptions(r.Options), Tags: r.Tags,
+		Address: r.Address.String(), Hostname: r.Hostname,
+		Duid: hex.EncodeToString([]byte(r.DUID)), ClientId: writeClientID(r.ClientID),
+		Options: toOptions(r.Options), Tags: r.Tags, Boot: some(&vnetv1.GuestBoot{File: r.BootFile}),
 	}
 	if !r.MAC.IsZero() {
 		p.Mac = r.MAC.String()

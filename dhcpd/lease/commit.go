@@ -121,7 +121,7 @@ func (t *Table) Run(ctx context.Context) error {
 	if t.journal == nil {
 		return nil
 	}
-	return t.journal.f.Close()
+	return t.journal.close()
 }
 
 // write is the loop of the one goroutine that owns the journal.

@@ -22,7 +22,8 @@
 // CRC-32C and payload. A frame is everything that was gathered during the last
 // fdatasync (group commit without a window), so a crash can tear only the last
 // frame, and [Open] cuts it. A bad frame with a good one behind it is not a
-// torn tail but damage, and Open refuses to guess.
+// torn tail but damage, and Open refuses to guess. Behind the last frame there
+// may be zeros, which were written ahead.
 //
 // When the journal outgrows the live set it is renamed to journal.old, a new
 // one is begun, and the snapshot is written beside the running server. Replay

@@ -18,7 +18,14 @@ const (
 
 	frameHeader = 8        // length, CRC-32C of length and payload
 	maxFrame    = 16 << 20 // more than the longest queue makes
+
+	// room is how much of a journal is written ahead, as zeros. A frame that
+	// takes their place makes the file no longer, so that its sync has nothing
+	// of the file system's to write: half the time, or better.
+	room = 512 << 10
 )
+
+var zeros [room]byte
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -91,8 +98,9 @@ func nextFrame(data []byte, at int) int {
 
 // journal is the open file. Only one goroutine may use it.
 type journal struct {
-	f    *os.File
-	size int64 // up to the end of the last frame on stable storage
+	f     *os.File
+	size  int64 // up to the end of the last frame on stable storage
+	ahead int64 // up to where there are zeros; not below size
 
 	// suspect: what the file holds is unknown, because the kernel
 	// reported a failed sync (it may have dropped the pages) or cutting back
@@ -125,6 +133,7 @@ func (j *journal) prepare(dir string) error {
 		}
 		j.size = int64(len(journalMagic))
 	}
+	j.ahead = j.size
 	if err := j.f.Sync(); err != nil {
 		return err
 	}
@@ -134,8 +143,10 @@ func (j *journal) prepare(dir string) error {
 // append writes one sealed frame and waits until it is on stable storage.
 // After an error the file ends with the frame before.
 func (j *journal) append(b []byte) error {
+	j.reserve(len(b))
 	if _, err := j.f.WriteAt(b, j.size); err != nil {
 		j.suspect = j.f.Truncate(j.size) != nil
+		j.ahead = j.size
 		return err
 	}
 	if err := datasync(j.f); err != nil {
@@ -143,7 +154,26 @@ func (j *journal) append(b []byte) error {
 		return &fs.PathError{Op: "fdatasync", Path: j.f.Name(), Err: err}
 	}
 	j.size += int64(len(b))
+	j.ahead = max(j.ahead, j.size)
 	return nil
+}
+
+// reserve has zeros where n octets will be written. On a disk that has no room
+// for them there may still be some for the octets.
+func (j *journal) reserve(n int) {
+	if j.size+int64(n) <= j.ahead {
+		return
+	}
+	wrote, _ := j.f.WriteAt(zeros[:], j.ahead)
+	j.ahead += int64(wrote)
+}
+
+// close gives back what was written ahead.
+func (j *journal) close() error {
+	if !j.suspect && j.ahead > j.size {
+		_ = j.f.Truncate(j.size) // zeros do no harm
+	}
+	return j.f.Close()
 }
 
 // datasync writes the data and what is needed to read it (the length), not

@@ -116,6 +116,13 @@ func (n *Network) Count6() int {
 	return n.count6
 }
 
+// count returns how many leases are remembered, also ended ones.
+func (n *Network) count() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.byClient)
+}
+
 // Each calls yield with every lease, also those that ended, in no order,
 // until it returns false. yield must not call the network.
 func (n *Network) Each(yield func(*Lease) bool) {

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,10 @@ import (
 	"time"
 )
 
-const snapshotFrame = 64 << 10
+const (
+	snapshotFrame = 64 << 10
+	usualRecord   = 96 // octets, with a hostname and a client identifier
+)
 
 // load reads what Open finds in dir and returns how much of the journal is
 // good.
@@ -70,8 +74,8 @@ func (t *Table) loadJournal(name string, now time.Time) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("lease journal %s: %w (move it away to start without it)", path, err)
 	}
-	if good < len(data) {
-		t.log.Warn("torn end of the lease journal was cut off", "file", path, "octets", len(data)-good)
+	if torn := bytes.TrimRight(data[good:], "\x00"); len(torn) > 0 {
+		t.log.Warn("torn end of the lease journal was cut off", "file", path, "octets", len(torn))
 	}
 	return int64(good), nil
 }
@@ -96,7 +100,13 @@ func (t *Table) apply(r record, now time.Time) error {
 // snapshot returns the contents of a snapshot file. Leases may change while it
 // is made: those changes are in the journal that follows it.
 func (t *Table) snapshot() []byte {
-	b := []byte(snapshotMagic)
+	networks := t.networks()
+	size := snapshotFrame
+	for _, n := range networks {
+		size += n.count() * usualRecord
+	}
+	// In one piece: to grow by copies would take the memory of the leases again.
+	b := append(make([]byte, 0, size), snapshotMagic...)
 	start := len(b)
 	b = append(b, make([]byte, frameHeader)...)
 	count := 0
@@ -109,7 +119,7 @@ func (t *Table) snapshot() []byte {
 			b = append(b, make([]byte, frameHeader)...)
 		}
 	}
-	for _, n := range t.networks() {
+	for _, n := range networks {
 		n.eachInOrder(add)
 	}
 	b = appendCount(b, count)
@@ -162,7 +172,7 @@ func (t *Table) rotate() error {
 		t.journal.suspect = back != nil
 		return errors.Join(err, back)
 	}
-	t.journal.f.Close()
+	_ = t.journal.close()
 	t.journal = j
 	return nil
 }

@@ -314,7 +314,7 @@ func (t *Table) Close() error {
 	if closed || t.journal == nil {
 		return nil
 	}
-	return t.journal.f.Close()
+	return t.journal.close()
 }
 
 func finish(done func(error), err error) {

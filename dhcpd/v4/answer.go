@@ -13,50 +13,75 @@ import (
 // promises; everything else is the caller's to do.
 func (p *Pool) Answer(req *Request, now time.Time) Decision {
 	p.tidy(now)
-	if !req.GIAddr.IsUnspecified() {
-		return Decision{Why: Relayed}
+	c := p.client(req)
+	if len(c.on) == 0 {
+		return Decision{Why: NoSubnet}
 	}
+	d := p.decide(req, &c, now)
+	if d.Subnet == nil {
+		d.Subnet = c.on[0]
+	}
+	d.Reserved = p.svc.reservation(&c, d.Subnet)
+	d.own = p.svc.own(&c, d.Subnet)
+	return d
+}
+
+func (p *Pool) decide(req *Request, c *client, now time.Time) Decision {
 	switch req.Type {
 	case dhcpv4.MessageTypeDiscover:
-		return p.discover(req, now)
+		return p.discover(req, c, now)
 	case dhcpv4.MessageTypeRequest:
-		return p.request(req, now)
+		return p.request(req, c, now)
 	case dhcpv4.MessageTypeDecline:
-		return p.decline(req, now)
+		return p.decline(req, c, now)
 	case dhcpv4.MessageTypeRelease:
-		return p.release(req, now)
+		return p.release(req, c, now)
 	case dhcpv4.MessageTypeInform:
-		return p.inform(req)
+		return p.inform(req, c, now)
 	}
 	return Decision{Why: Unknown}
 }
 
 // discover answers a DHCPDISCOVER, RFC 2131 §4.3.1.
-func (p *Pool) discover(req *Request, now time.Time) Decision {
-	a := p.choose(req, now)
+func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
+	a := p.choose(req, c, now)
 	if !a.IsValid() {
-		return Decision{Why: Exhausted}
+		return Decision{Why: p.lack(c, now)}
 	}
-	o := p.promise(req.MAC, a, now)
+	o := p.promise(c, a, now)
+	sub := c.subnet(a)
 	d := Decision{
-		Reply: dhcpv4.MessageTypeOffer, Why: Offered,
-		Address: a, Seconds: p.sub.seconds(req.LeaseTime), Hostname: p.sub.byMAC[req.MAC].Hostname,
-		Check: !o.checked && p.doubtful(a, req.MAC),
+		Reply: dhcpv4.MessageTypeOffer, Why: Offered, Subnet: sub,
+		Address: a, Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
+		Check: !o.checked && !sub.relayed && p.doubtful(a, c),
 	}
 	if req.FQDN {
 		had, _ := p.leases.ByMAC(req.MAC)
-		d.Name = p.hostname(req, had.Hostname, now)
+		d.Name = p.hostname(req, c, had.Hostname, now)
 	}
 	return d
 }
 
+// lack says why there is no address for a client.
+func (p *Pool) lack(c *client, now time.Time) Reason {
+	if len(p.within(c, now)) < len(c.on) {
+		return Greedy
+	}
+	for _, sub := range c.on {
+		if sub.spans.size > 0 {
+			return Exhausted
+		}
+	}
+	return NoRanges
+}
+
 // doubtful says whether an address should be looked for on the wire: the
 // client never had it, and nobody has reserved it for the client.
-func (p *Pool) doubtful(a netip.Addr, mac lease.MAC) bool {
-	if owner, reserved := p.sub.byAddr[a]; reserved && owner == mac {
+func (p *Pool) doubtful(a netip.Addr, c *client) bool {
+	if r := p.svc.byAddr[a]; r != nil && r.isFor(c) {
 		return false
 	}
-	l, had := p.leases.ByMAC(mac)
+	l, had := p.leases.ByMAC(c.mac)
 	return !had || l.Address != a
 }
 
@@ -89,63 +114,66 @@ func (req *Request) state() (State, netip.Addr) {
 //
 // Deviation: if the address that such a client wants is free and in a range, it
 // is bound, also as dnsmasq does: leases that were lost come back by themselves.
-func (p *Pool) request(req *Request, now time.Time) Decision {
+func (p *Pool) request(req *Request, c *client, now time.Time) Decision {
 	state, want := req.state()
-	if req.ServerID.IsValid() && req.ServerID != p.sub.server {
-		p.recall(p.offers.byMAC[req.MAC]) // it chose another server
+	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
+		p.recall(p.offers.byMAC[req.MAC], now) // it chose another server
 		return Decision{State: state, Why: OtherServer}
 	}
 	if !want.IsValid() {
 		return Decision{State: state, Why: Incomplete}
 	}
-	if why := p.refuse(state, want, req.MAC, now); why != 0 {
+	if why := p.refuse(state, want, c, now); why != 0 {
 		return Decision{Reply: dhcpv4.MessageTypeNak, State: state, Why: why}
 	}
-	return p.bind(state, want, req, now)
+	return p.bind(state, want, req, c, now)
 }
 
 // refuse says why the client may not have the address, or 0.
-func (p *Pool) refuse(state State, want netip.Addr, mac lease.MAC, now time.Time) Reason {
-	if a, ok := p.reserved(mac); ok {
+func (p *Pool) refuse(state State, want netip.Addr, c *client, now time.Time) Reason {
+	if r := p.reserved(c, want, now); r != nil {
 		// It wins over the client's lease and over another's.
-		if a != want {
+		if r.Address != want {
 			return ReservedElse
 		}
 		return 0
 	}
-	if why := p.forbidden(want, mac); why != 0 {
+	if why := p.forbidden(want, c); why != 0 {
 		return why
 	}
 	if l, ok := p.leases.ByAddr(want); ok && l.Live(now) {
-		if l.MAC != mac {
+		if l.MAC != c.mac {
 			return Taken
 		}
 		return 0 // also outside of the ranges: guests do not notice an edit
 	}
-	if _, in := p.sub.spans.number(want); !in {
+	if _, in := c.subnet(want).spans.number(want); !in {
 		return OutsideRanges
+	}
+	if p.greedy(want, c, now) {
+		return Greedy
 	}
 	if state == SELECTING {
 		return 0 // who names our offer first gets it, see findPromised
 	}
-	if o := p.offers.byAddr[want]; o != nil && o.mac != mac {
+	if o := p.offers.byAddr[want]; o != nil && o.mac != c.mac {
 		return Promised
 	}
-	if l, ok := p.leases.ByMAC(mac); ok && l.Address != want && l.Live(now) {
+	if l, ok := p.leases.ByMAC(c.mac); ok && l.Address != want && l.Live(now) && c.subnet(l.Address) != nil {
 		return HasAnother
 	}
 	return 0
 }
 
 // forbidden says why nobody but its owner may have the address, or 0.
-func (p *Pool) forbidden(want netip.Addr, mac lease.MAC) Reason {
-	owner, reserved := p.sub.byAddr[want]
+func (p *Pool) forbidden(want netip.Addr, c *client) Reason {
+	sub, r := c.subnet(want), p.svc.byAddr[want]
 	switch {
-	case !p.sub.prefix.Contains(want):
+	case sub == nil:
 		return WrongNetwork
-	case !p.sub.usable(want):
+	case !sub.usable(want):
 		return NotForClients
-	case reserved && owner != mac:
+	case r != nil && !r.isFor(c):
 		return ReservedOther
 	case p.declined.has(want):
 		return Resting
@@ -154,15 +182,16 @@ func (p *Pool) forbidden(want netip.Addr, mac lease.MAC) Reason {
 }
 
 // bind gives the client its lease.
-func (p *Pool) bind(state State, a netip.Addr, req *Request, now time.Time) Decision {
+func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time.Time) Decision {
 	had, ok := p.leases.ByMAC(req.MAC)
+	sub := c.subnet(a)
 	d := Decision{
-		Reply: dhcpv4.MessageTypeAck, State: state, Why: Bound, Address: a,
-		Seconds: p.sub.seconds(req.LeaseTime), Hostname: p.sub.byMAC[req.MAC].Hostname,
+		Reply: dhcpv4.MessageTypeAck, State: state, Why: Bound, Subnet: sub, Address: a,
+		Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
 		Bind: true,
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
-	d.Lease.Hostname = p.hostname(req, had.Hostname, now)
+	d.Lease.Hostname = p.hostname(req, c, had.Hostname, now)
 	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
@@ -173,9 +202,10 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, now time.Time) Deci
 	if d.Seconds != infiniteSeconds {
 		d.Lease.Expires = now.Add(time.Duration(d.Seconds) * time.Second)
 	}
-	p.recall(p.offers.byMAC[req.MAC])
-	p.recall(p.offers.byAddr[a])
+	p.recall(p.offers.byMAC[req.MAC], now)
+	p.recall(p.offers.byAddr[a], now)
 	p.unsettled = append(p.unsettled, a)
+	p.hold(a, c.port)
 	if ok && had.Address != a {
 		p.unsettled = append(p.unsettled, had.Address)
 	}
@@ -184,15 +214,15 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, now time.Time) Deci
 
 // hostname decides what the client is called. The first holder of a name
 // keeps it; a reservation's name is never anybody else's.
-func (p *Pool) hostname(req *Request, had string, now time.Time) string {
-	if r := p.sub.byMAC[req.MAC]; r.Hostname != "" {
-		return r.Hostname
+func (p *Pool) hostname(req *Request, c *client, had string, now time.Time) string {
+	if name := p.reservedName(c, now); name != "" {
+		return name
 	}
 	name := had
 	if req.Hostname != nil {
 		name = Hostname(req.Hostname)
 	}
-	if owner, reserved := p.sub.byName[name]; reserved && owner != req.MAC {
+	if r := p.svc.byName[name]; r != nil && !r.isFor(c) {
 		return ""
 	}
 	if holder, held := p.leases.Holder(name, now); held && holder != req.MAC {
@@ -202,34 +232,37 @@ func (p *Pool) hostname(req *Request, had string, now time.Time) string {
 }
 
 // decline answers a DHCPDECLINE, RFC 2131 §4.3.3.
-func (p *Pool) decline(req *Request, now time.Time) Decision {
+func (p *Pool) decline(req *Request, c *client, now time.Time) Decision {
 	a := req.RequestedIP
-	if why := p.disown(req, a, now); why != 0 {
+	if why := p.disown(req, c, a, now); why != 0 {
 		return Decision{Why: why}
 	}
 	p.Rest(a, now)
-	return Decision{Why: Declined, Address: a, End: lease.Declined}
+	return Decision{Why: Declined, Subnet: c.subnet(a), Address: a, End: lease.Declined}
 }
 
 // release answers a DHCPRELEASE, RFC 2131 §4.3.4.
-func (p *Pool) release(req *Request, now time.Time) Decision {
-	if why := p.disown(req, req.CIAddr, now); why != 0 {
+func (p *Pool) release(req *Request, c *client, now time.Time) Decision {
+	if why := p.disown(req, c, req.CIAddr, now); why != 0 {
 		return Decision{Why: why}
 	}
-	p.recall(p.offers.byMAC[req.MAC])
-	return Decision{Why: Released, Address: req.CIAddr, End: lease.Released}
+	p.recall(p.offers.byMAC[req.MAC], now)
+	return Decision{Why: Released, Subnet: c.subnet(req.CIAddr), Address: req.CIAddr, End: lease.Released}
 }
 
 // disown says why the client cannot give the address back, or 0.
 //
 // Deviation: RFC 2131 table 5 has a RELEASE and a DECLINE name the server. One
 // that names none is taken: systemd-networkd's (as of 252) does not.
-func (p *Pool) disown(req *Request, a netip.Addr, now time.Time) Reason {
-	if req.ServerID.IsValid() && req.ServerID != p.sub.server {
+func (p *Pool) disown(req *Request, c *client, a netip.Addr, now time.Time) Reason {
+	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
 		return OtherServer
 	}
 	if !a.IsValid() || a.IsUnspecified() {
 		return Incomplete
+	}
+	if port, known := p.holder(a); req.forged() || known && c.port > 0 && port != c.port {
+		return Forged
 	}
 	if o := p.offers.byMAC[req.MAC]; o != nil && o.addr == a {
 		return 0
@@ -241,12 +274,13 @@ func (p *Pool) disown(req *Request, a netip.Addr, now time.Time) Reason {
 }
 
 // inform answers a DHCPINFORM, RFC 2131 §4.3.5: options, and no lease.
-func (p *Pool) inform(req *Request) Decision {
+func (p *Pool) inform(req *Request, c *client, now time.Time) Decision {
 	if req.CIAddr.IsUnspecified() {
 		return Decision{Why: Incomplete}
 	}
-	if !p.sub.usable(req.CIAddr) {
+	sub := c.subnet(req.CIAddr)
+	if sub == nil || !sub.usable(req.CIAddr) {
 		return Decision{Why: WrongNetwork}
 	}
-	return Decision{Reply: dhcpv4.MessageTypeAck, Why: Informed, Hostname: p.sub.byMAC[req.MAC].Hostname}
+	return Decision{Reply: dhcpv4.MessageTypeAck, Why: Informed, Subnet: sub, Hostname: p.reservedName(c, now)}
 }

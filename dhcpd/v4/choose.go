@@ -8,110 +8,158 @@ import (
 )
 
 // choose finds an address for a client that has none, in the order of RFC
-// 2131 §4.3.1, reservations first. It is the zero Addr if there is none.
-func (p *Pool) choose(req *Request, now time.Time) netip.Addr {
-	if a, ok := p.reserved(req.MAC); ok {
-		return a
+// 2131 §4.3.1, reservations first, and the subnets in theirs. It is the zero
+// Addr if there is none.
+func (p *Pool) choose(req *Request, c *client, now time.Time) netip.Addr {
+	if r := p.reserved(c, req.RequestedIP, now); r != nil {
+		return r.Address
 	}
-	if o := p.offers.byMAC[req.MAC]; o != nil && p.available(o.addr, req.MAC, now) {
+	if o := p.offers.byMAC[c.mac]; o != nil && p.available(o.addr, c, now) {
 		return o.addr
 	}
-	if l, ok := p.leases.ByMAC(req.MAC); ok && p.available(l.Address, req.MAC, now) {
+	l, had := p.leases.ByMAC(c.mac)
+	if had && l.Live(now) && p.available(l.Address, c, now) {
 		return l.Address
 	}
-	if p.available(req.RequestedIP, req.MAC, now) {
+	fair := *c
+	fair.on = p.within(c, now)
+	if had && p.available(l.Address, &fair, now) {
+		return l.Address
+	}
+	if p.available(req.RequestedIP, &fair, now) {
 		return req.RequestedIP
 	}
-	for _, find := range []func(lease.MAC, time.Time) netip.Addr{p.findFree, p.findEnded, p.findPromised} {
-		if a := find(req.MAC, now); a.IsValid() {
+	for _, find := range []func(*client, time.Time) netip.Addr{p.findFree, p.findEnded, p.findPromised} {
+		if a := find(&fair, now); a.IsValid() {
 			return a
 		}
+	}
+	if a := p.findHoarded(c, now); a.IsValid() {
+		return a
 	}
 	if now.Sub(p.rebuilt) < rebuildTime {
 		return netip.Addr{}
 	}
 	p.rebuild(now) // in case free has lost something
-	return p.findFree(req.MAC, now)
-}
-
-// reserved returns the address that is fixed for the client, unless it rests.
-func (p *Pool) reserved(mac lease.MAC) (netip.Addr, bool) {
-	a := p.sub.byMAC[mac].Address
-	return a, a.IsValid() && !p.declined.has(a)
+	return p.findFree(&fair, now)
 }
 
 // permitted says whether the configuration lets the client have the address
 // out of the ranges.
-func (p *Pool) permitted(a netip.Addr, mac lease.MAC) bool {
-	if _, in := p.sub.spans.number(a); !in || !p.sub.usable(a) {
-		return false
-	}
-	owner, reserved := p.sub.byAddr[a]
-	return !reserved || owner == mac
+func (p *Pool) permitted(a netip.Addr, c *client) bool {
+	sub := c.subnet(a)
+	return sub != nil && sub.gives(a) && p.allotted(a, c)
+}
+
+// gives says whether an address is in a range.
+func (s *Subnet) gives(a netip.Addr) bool {
+	_, in := s.spans.number(a)
+	return in && s.usable(a)
+}
+
+// allotted says whether no reservation keeps the address from the client.
+func (p *Pool) allotted(a netip.Addr, c *client) bool {
+	r := p.svc.byAddr[a]
+	return r == nil || r.isFor(c)
 }
 
 // available says whether the address may be offered to the client.
-func (p *Pool) available(a netip.Addr, mac lease.MAC, now time.Time) bool {
-	if !p.permitted(a, mac) || p.declined.has(a) {
+func (p *Pool) available(a netip.Addr, c *client, now time.Time) bool {
+	if !p.permitted(a, c) || p.declined.has(a) {
 		return false
 	}
-	if o := p.offers.byAddr[a]; o != nil && o.mac != mac {
+	if o := p.offers.byAddr[a]; o != nil && o.mac != c.mac {
 		return false
 	}
 	l, leased := p.leases.ByAddr(a)
-	return !leased || l.MAC == mac || !l.Live(now)
+	return !leased || l.MAC == c.mac || !l.Live(now)
 }
 
 // findFree finds an address that nobody ever had. Where it begins depends on
 // the MAC alone, so that a client gets the same address on a host that
 // forgot everything.
-func (p *Pool) findFree(mac lease.MAC, _ time.Time) netip.Addr {
-	if p.sub.spans.size == 0 {
+func (p *Pool) findFree(c *client, _ time.Time) netip.Addr {
+	for _, sub := range c.on {
+		if a := p.findFreeIn(sub, c.mac); a.IsValid() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+func (p *Pool) findFreeIn(sub *Subnet, mac lease.MAC) netip.Addr {
+	if sub.spans.size == 0 {
 		return netip.Addr{}
 	}
-	start := int(hash(mac) % uint64(p.sub.spans.size))
+	free := p.free[sub.number]
+	start := int(hash(mac) % uint64(sub.spans.size))
 	for {
-		n, ok := p.free.next(start)
+		n, ok := free.next(start)
 		if !ok {
 			return netip.Addr{}
 		}
-		if a := p.sub.spans.addr(n); p.vacant(a) {
+		if a := sub.spans.addr(n); p.vacant(sub, a) {
 			return a
 		}
-		p.free.set(n, false)
+		free.set(n, false)
 	}
 }
 
 // findEnded finds the address whose lease ended longest ago.
-func (p *Pool) findEnded(mac lease.MAC, now time.Time) netip.Addr {
-	for range maxTries {
+func (p *Pool) findEnded(c *client, now time.Time) netip.Addr {
+	for range maxTries * len(p.svc.subnets) {
 		l, ok := p.leases.Oldest(now)
 		if !ok {
 			break
 		}
-		if !p.permitted(l.Address, mac) {
+		if !p.anybodys(l.Address) {
 			p.leases.Drop(l.Address)
 			continue
 		}
-		if p.available(l.Address, mac, now) {
+		if p.available(l.Address, c, now) {
 			return l.Address
 		}
 	}
 	return netip.Addr{}
 }
 
+// anybodys says whether an address is one for clients without a reservation.
+func (p *Pool) anybodys(a netip.Addr) bool {
+	sub := p.svc.subnet(a)
+	return sub != nil && sub.gives(a) && p.svc.byAddr[a] == nil
+}
+
 // findPromised takes the oldest promise away from somebody who has not taken
 // it up. So a flood of DISCOVERs from invented addresses cannot hold a pool: a
 // real client takes up its offer within milliseconds.
-func (p *Pool) findPromised(mac lease.MAC, now time.Time) netip.Addr {
+func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
+	o := p.offers.front
+	for range maxTries * len(p.svc.subnets) {
+		if o == nil {
+			break
+		}
+		l, leased := p.leases.ByAddr(o.addr)
+		if p.permitted(o.addr, c) && (!leased || !l.Live(now)) {
+			p.recall(o, now)
+			return o.addr
+		}
+		o = o.next
+	}
+	return netip.Addr{}
+}
+
+// findHoarded takes a promise away from a port that has more than the client's:
+// what others were offered, and have not taken, must not keep an honest guest
+// with many addresses from another one.
+func (p *Pool) findHoarded(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
 	for range maxTries {
 		if o == nil {
 			break
 		}
 		l, leased := p.leases.ByAddr(o.addr)
-		if p.permitted(o.addr, mac) && (!leased || !l.Live(now)) {
-			p.recall(o)
+		if p.permitted(o.addr, c) && p.hoarded(o.addr, c) && (!leased || !l.Live(now)) {
+			p.recall(o, now)
 			return o.addr
 		}
 		o = o.next

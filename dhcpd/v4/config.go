@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
@@ -26,22 +27,30 @@ const (
 // A Range is the addresses from Start to End, both included.
 type Range struct{ Start, End netip.Addr }
 
-// A Reservation gives a client always the same address and hostname. The
-// address may be outside of the ranges; without one, only the hostname is
-// fixed. Hostname may be "". Options and the tags that it names count before
-// those of the subnet.
+// A Reservation gives a client always the same address and hostname. The client
+// is known by its MAC, its ClientID or its DUID, or, with none of them, by what
+// it calls itself: Hostname. The address may be outside of the ranges; without
+// one, only the hostname is fixed. Hostname may be "" if another key is there.
+// Options and the tags that it names count before those of the subnet.
 type Reservation struct {
 	MAC      lease.MAC
+	ClientID string // the octets of option 61; with or without a type of 0 before them
+	DUID     string // the octets; that in a client identifier of RFC 4361
 	Address  netip.Addr
 	Hostname string
 	Options  option.List
 	Tags     []string
+	BootFile string // before all of Config.Boot's
+
+	subnet *Subnet
+	own    *option.Own
 }
 
 // A Config is what is served in one subnet. What Options say counts before
 // Routers, DNS, Domain and MTU.
 type Config struct {
 	Server       netip.Prefix // our address, and the subnet
+	Relayed      netip.Prefix // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range
 	LeaseTime    time.Duration // 0: an hour
 	RenewTime    time.Duration // T1; 0: half of the lease time
@@ -53,42 +62,48 @@ type Config struct {
 	MTU          int          // of the link, option 26; 0: not sent, and 1500
 	Options      option.List
 	Tags         []option.Tag
+	Boot         *boot.Config // nil: nobody is told what to boot
 }
 
 // A Subnet is a Config that was checked and made ready. It does not change.
 type Subnet struct {
 	server    netip.Addr
 	prefix    netip.Prefix
+	relayed   bool
 	broadcast netip.Addr // zero in a /31 or /32
 	leaseTime time.Duration
 	t1, t2    uint32 // seconds; 0: as the lease time says
 	domain    string
 	longest   int // of a reply, headers included
 	spans     spans
-	byMAC     map[lease.MAC]Reservation
-	byAddr    map[netip.Addr]lease.MAC
-	byName    map[string]lease.MAC
+	number    int // of the subnet in its service
 	book      *option.Book
-	own       map[lease.MAC]*option.Own // of reservations with options or tags
+	boot      *boot.Config
 }
 
-// Compile checks a Config and makes it ready. The error has a line for each
-// finding, with the path of what is wrong.
-func Compile(cfg Config) (*Subnet, error) {
+// Server returns our address, which replies come from.
+func (s *Subnet) Server() netip.Addr { return s.server }
+
+// Prefix returns the subnet's prefix.
+func (s *Subnet) Prefix() netip.Prefix { return s.prefix }
+
+// Size returns how many addresses the ranges have.
+func (s *Subnet) Size() int { return s.spans.size }
+
+// newSubnet makes a subnet ready, but for its reservations.
+func newSubnet(cfg *Config) (*Subnet, error) {
 	if !cfg.Server.Addr().Is4() {
 		return nil, fmt.Errorf("server: %q is not an IPv4 address with a prefix", cfg.Server)
 	}
 	s := &Subnet{
-		server:    cfg.Server.Addr(),
-		prefix:    cfg.Server.Masked(),
-		leaseTime: cfg.LeaseTime,
-		t1:        uint32(cfg.RenewTime / time.Second),
-		t2:        uint32(cfg.RebindTime / time.Second),
-		domain:    cfg.Domain,
-		longest:   cmp.Or(cfg.MTU, ethernetMTU),
-		byMAC:     map[lease.MAC]Reservation{},
-		byAddr:    map[netip.Addr]lease.MAC{},
-		byName:    map[string]lease.MAC{},
+		server: cfg.Server.Addr(), prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime, domain: cfg.Domain, boot: cfg.Boot,
+		t1: uint32(cfg.RenewTime / time.Second), t2: uint32(cfg.RebindTime / time.Second), longest: cmp.Or(cfg.MTU, ethernetMTU),
+	}
+	if cfg.Relayed.IsValid() {
+		s.relayed, s.prefix = true, cfg.Relayed.Masked()
+	}
+	if !s.prefix.Addr().Is4() {
+		return nil, fmt.Errorf("relayed: %q is not an IPv4 prefix", cfg.Relayed)
 	}
 	if s.leaseTime == 0 {
 		s.leaseTime = defaultLeaseTime
@@ -96,14 +111,11 @@ func Compile(cfg Config) (*Subnet, error) {
 	if s.prefix.Bits() < 31 {
 		s.broadcast = lastAddr(s.prefix)
 	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.setReservations(cfg.Reservations), s.setOptions(&cfg))
+	err := errors.Join(s.setRanges(cfg.Ranges), s.setOptions(cfg), checkBoot(cfg))
 	if cfg.LeaseTime < 0 {
 		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, err
 }
 
 func (s *Subnet) setRanges(ranges []Range) error {
@@ -126,44 +138,6 @@ func (s *Subnet) setRanges(ranges []Range) error {
 		errs = append(errs, fmt.Errorf("ranges: more than %d addresses", maxSpan))
 	}
 	return errors.Join(errs...)
-}
-
-func (s *Subnet) setReservations(all []Reservation) error {
-	var errs []error
-	for i, r := range all {
-		if err := s.reserve(r); err != nil {
-			errs = append(errs, fmt.Errorf("reservations[%d]: %w", i, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Subnet) reserve(r Reservation) error {
-	if _, twice := s.byMAC[r.MAC]; twice {
-		return fmt.Errorf("%s is reserved for twice", r.MAC)
-	}
-	if r.Address.IsValid() {
-		if !s.usable(r.Address) {
-			return fmt.Errorf("%s is not an address for a client of %s", r.Address, s.prefix)
-		}
-		if _, twice := s.byAddr[r.Address]; twice {
-			return fmt.Errorf("%s is reserved twice", r.Address)
-		}
-		s.byAddr[r.Address] = r.MAC
-	}
-	if r.Hostname != "" {
-		name := Hostname([]byte(r.Hostname))
-		if name == "" {
-			return fmt.Errorf("hostname %q is not a label of letters, digits and inner hyphens", r.Hostname)
-		}
-		if _, twice := s.byName[name]; twice {
-			return fmt.Errorf("hostname %q is reserved twice", name)
-		}
-		r.Hostname = name
-		s.byName[name] = r.MAC
-	}
-	s.byMAC[r.MAC] = r
-	return nil
 }
 
 // usable says whether a client may have the address at all.

@@ -6,6 +6,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // A Decision is what to do about a request.
@@ -14,6 +15,13 @@ type Decision struct {
 	Reply dhcpv4.MessageType
 	State State // of a REQUEST
 	Why   Reason
+
+	// Subnet is what Address is in, and whose AppendReply makes the reply; nil if
+	// the message came from none of ours.
+	Subnet *Subnet
+
+	// Reserved is the client's reservation there; nil: it has none.
+	Reserved *Reservation
 
 	Address  netip.Addr // offered, bound, declined or released
 	Seconds  uint32     // the lease time, option 51; ^0 is for ever
@@ -27,6 +35,8 @@ type Decision struct {
 	// Check: nobody knows yet whether somebody uses Address without having
 	// asked us. See Pool.Vouch and Pool.Rest.
 	Check bool
+
+	own *option.Own // what the client's reservation says of options
 
 	// End, if not zero: the client's lease of Address, which it may not
 	// have, is to be ended in this way.
@@ -70,12 +80,15 @@ const (
 	Promised      // it was offered to another client
 	Resting       // it was declined
 	HasAnother    // the client has a lease on another address
+	Greedy        // its port has so many that the rest is for others; also silence
 
 	// Silence.
 	Exhausted   // no address is left
 	OtherServer // the message is for another server
-	Relayed     // relays are not served
+	NoRanges    // addresses are given to clients with a reservation only
+	NoSubnet    // the relay is in no subnet that is served
 	NotHolder   // a RELEASE or DECLINE of what the client does not have
+	Forged      // a RELEASE or DECLINE in the name of another
 	Incomplete  // the address is missing
 	Unknown     // not a message to a server
 
@@ -88,8 +101,9 @@ var reasonText = [reasons]string{
 	"wrong network", "not an address for clients", "address is outside the ranges",
 	"address is reserved for another client", "client has a reservation for another address",
 	"address is leased to another client", "address was offered to another client",
-	"address was declined", "client has another address",
-	"no address left", "for another server", "relayed", "not the holder", "address is missing", "unknown message",
+	"address was declined", "client has another address", "too many addresses at one port",
+	"no address left", "for another server", "no reservation", "no subnet for this relay", "not the holder",
+	"sent by another", "address is missing", "unknown message",
 }
 
 func (r Reason) String() string { return reasonText[r] }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -15,7 +16,8 @@ import (
 const (
 	offOp, offHType, offHLen                = 0, 1, 2
 	offXID, offSecs, offFlags               = 4, 8, 10
-	offCIAddr, offYIAddr, offGIAddr         = 12, 16, 24
+	offCIAddr, offYIAddr                    = 12, 16
+	offSIAddr, offGIAddr                    = 20, 24
 	offCHAddr, offSName, offFile            = 28, 44, 108
 	offCookie, offOptions                   = 236, 240
 	bootRequest, bootReply, ethernet        = 1, 2, 1
@@ -46,8 +48,13 @@ const (
 	optT2           = 59
 	optVendorClass  = 60
 	optClientID     = 61
-	optUserClass    = 77  // RFC 3004
-	optFQDN         = 81  // RFC 4702
+	optServerName   = 66
+	optBootFile     = 67
+	optUserClass    = 77 // RFC 3004
+	optFQDN         = 81 // RFC 4702
+	optRelayInfo    = 82 // RFC 3046
+	optClientArch   = 93 // RFC 4578, as the next
+	optMachineID    = 97
 	optIPv6Only     = 108 // RFC 8925
 	optRoutes       = 121 // RFC 3442
 	optEnd          = 255
@@ -73,7 +80,9 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool // it was sent to our address; Parse cannot know
+	Unicast bool      // it was sent to our address; Parse cannot know, as the next
+	From    lease.MAC // who sent the frame; zero if unknown
+	Port    fair.Port // from where; fair.Unasked if nobody can tell
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54
@@ -82,10 +91,31 @@ type Request struct {
 	Hostname    []byte // the name in option 81, or else option 12 (RFC 4702 §3.1)
 	FQDN        bool   // option 81 is there
 	FQDNFlags   byte
-	VendorClass []byte // option 60
-	UserClass   []byte // option 77
 	Parameters  []byte // option 55; nil if missing
 	MaxSize     int    // option 57
+
+	VendorClass    []byte     // option 60
+	UserClass      []byte     // option 77
+	ClientArch     []byte     // option 93
+	MachineID      []byte     // option 97
+	RelayInfo      []byte     // option 82; nil if missing
+	Link           netip.Addr // its sub-option 5: the subnet to answer from (RFC 3527)
+	ServerOverride netip.Addr // its sub-option 11: who the relay says that we are (RFC 5107)
+}
+
+// Relayed says whether a relay agent sent the message on.
+func (r *Request) Relayed() bool { return r.GIAddr.IsValid() && !r.GIAddr.IsUnspecified() }
+
+// Ends says whether the message is to end a lease.
+func (r *Request) Ends() bool {
+	return r.Type == dhcpv4.MessageTypeRelease || r.Type == dhcpv4.MessageTypeDecline
+}
+
+// forged says whether the message came from somebody else than the client that
+// it says. A guest may ask in others' names, and gets nothing but addresses by
+// it; ending what others have is another matter.
+func (r *Request) forged() bool {
+	return !r.Relayed() && !r.Unicast && r.From != (lease.MAC{}) && r.From != r.MAC
 }
 
 // Broadcast says whether the client cannot take unicast yet.
@@ -118,7 +148,8 @@ func Parse(b []byte) (Request, error) {
 // wanted are the options that a server reads, in the order of options.
 var wanted = [...]byte{
 	optMessageType, optRequestedIP, optServerID, optParameters, optClientID,
-	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload, optVendorClass, optUserClass,
+	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload, optRelayInfo,
+	optVendorClass, optUserClass, optClientArch, optMachineID,
 }
 
 // place[code] is one more than the code's place in wanted.
@@ -200,7 +231,9 @@ func (r *Request) interpret(o *options) error {
 	}
 	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
 	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
+	r.ClientArch, r.MachineID = o.get(optClientArch), o.get(optMachineID)
 	r.name(o.get(optHostname), o.get(optFQDN))
+	r.takeRelayInfo(o.get(optRelayInfo))
 	if size := o.get(optMaxSize); len(size) == 2 {
 		r.MaxSize = int(binary.BigEndian.Uint16(size))
 	}

@@ -164,7 +164,7 @@ func TestReply(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := w.answer(&req)
-		out := w.pool.sub.AppendReply(nil, &req, &d)
+		out := w.pool.svc.subnets[0].AppendReply(nil, &req, &d)
 		if len(out) < minMessage {
 			t.Errorf("the reply has %d octets", len(out))
 		}
@@ -235,7 +235,7 @@ func TestReplyFitsTheClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := w.answer(&req)
-		out := w.pool.sub.AppendReply(nil, &req, &d)
+		out := w.pool.svc.subnets[0].AppendReply(nil, &req, &d)
 		if len(out) > max(size, 576)-28 {
 			t.Errorf("client takes %d, got %d", size, len(out)+28)
 		}
@@ -295,13 +295,16 @@ func TestCompileFindsEverything(t *testing.T) {
 		"ranges[0]: 192.168.20.9 is outside 192.168.10.0/24",
 		"ranges[1]: 192.168.10.9 comes after 192.168.10.8",
 		"ranges[2]: 192.168.11.0 is outside 192.168.10.0/24",
+		`dns[0]: "fd00::1" is not an IPv4 address`,
+		"mtu: 60 is not between 68 and 65535",
 		"reservations[0]: 192.168.10.1 is not an address for a client of 192.168.10.0/24",
 		`reservations[1]: hostname "a_b" is not a label of letters, digits and inner hyphens`,
 		"reservations[3]: 02:00:00:00:00:03 is reserved for twice",
 		"reservations[4]: 192.168.10.3 is reserved twice",
 		`reservations[5]: hostname "x" is reserved twice`,
-		`dns[0]: "fd00::1" is not an IPv4 address`,
-		"mtu: 60 is not between 68 and 65535",
+	}
+	for i := range want {
+		want[i] = "subnets[0]." + want[i]
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
 		t.Error(diff)
@@ -348,6 +351,7 @@ func FuzzParse(f *testing.F) {
 	for _, typ := range []dhcpv4.MessageType{1, 3, 4, 7, 8} {
 		f.Add(wire(f, 1, typ, "192.168.10.101", generic(61, 1, 2), generic(81, 4, 0, 0, 1, 'a', 0)))
 	}
+	f.Add(wire(f, 1, dhcpv4.MessageTypeDiscover, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0', 5, 4, 10, 30, 0, 1, 11, 4, 10, 30, 0, 2)))
 	b := wire(f, 1, dhcpv4.MessageTypeDiscover, "")
 	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
 	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 81, 3, 5, 0, 0, 81, 4, 2, 'a', 'b', 0, 60, 1, 'x', 77, 2, 1, 'y', 60, 1, 'z', 255))
@@ -385,8 +389,10 @@ func FuzzAnswer(f *testing.F) {
 		wire(f, 1, dhcpv4.MessageTypeRelease, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 101})),
 	))
 	f.Add(pack(wire(f, 10, dhcpv4.MessageTypeRequest, "192.168.10.10"), wire(f, 11, dhcpv4.MessageTypeInform, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 9}))))
+	f.Add(pack(wire(f, 1, dhcpv4.MessageTypeDiscover, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0')),
+		wire(f, 1, dhcpv4.MessageTypeRequest, "10.30.0.100", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(61, 0, 'i', 'd'))))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w := newWorld(t, labConfig())
+		w := newWorld(t, labConfig(), relayedConfig())
 		for len(b) >= 2 {
 			n := min(int(b[0])<<8|int(b[1]), len(b)-2)
 			packet := b[2 : 2+n]
@@ -405,14 +411,15 @@ func FuzzAnswer(f *testing.F) {
 // check holds what must be true after any message.
 func (w *world) check(req *Request, d *Decision) {
 	if d.Reply != 0 {
-		out := w.pool.sub.AppendReply(nil, req, d)
+		out := d.Subnet.AppendReply(nil, req, d)
 		if msg, err := dhcpv4.FromBytes(out); err != nil || msg.MessageType() != d.Reply {
 			w.t.Fatalf("the reply is broken: %v", err)
 		}
 	}
 	if d.Bind || d.Reply == dhcpv4.MessageTypeOffer {
-		owner, reserved := w.pool.sub.byAddr[d.Address]
-		if !w.pool.sub.usable(d.Address) || reserved && owner != req.MAC {
+		r := w.pool.svc.byAddr[d.Address]
+		c := w.pool.client(req)
+		if !d.Subnet.usable(d.Address) || r != nil && !r.isFor(&c) {
 			w.t.Fatalf("%s was given to %s", d.Address, req.MAC)
 		}
 	}

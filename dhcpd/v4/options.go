@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/netip"
 
-	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
@@ -95,20 +94,8 @@ func withDefault(routes []byte, all option.List) []byte {
 func (s *Subnet) setOptions(cfg *Config) error {
 	given, err := s.given(cfg)
 	book, wrong := option.NewBook(option.Merge(cfg.Options, given), cfg.Tags, render)
-	if err = errors.Join(err, wrong, checkTimes(cfg)); err != nil {
-		return err
-	}
-	s.book, s.own = book, map[lease.MAC]*option.Own{}
-	for i, r := range cfg.Reservations {
-		own, wrong := book.Own(r.Options, r.Tags)
-		if wrong != nil {
-			err = errors.Join(err, fmt.Errorf("reservations[%d].%w", i, wrong))
-		}
-		if own != nil {
-			s.own[r.MAC] = own
-		}
-	}
-	return err
+	s.book = book
+	return errors.Join(err, wrong, checkTimes(cfg))
 }
 
 // given are the options that follow from the rest of the configuration.
@@ -148,12 +135,22 @@ func checkTimes(cfg *Config) error {
 	return nil
 }
 
+// own is what a client's reservation in a subnet says, or nil.
+func (s *Service) own(c *client, sub *Subnet) *option.Own {
+	for r := range s.reservations(c) {
+		if r.own != nil && r.subnet == sub {
+			return r.own
+		}
+	}
+	return nil
+}
+
 // options returns what counts for a client.
-func (s *Subnet) options(req *Request) *option.Set {
+func (s *Subnet) options(req *Request, d *Decision) *option.Set {
 	c := option.Client{
 		MAC: req.MAC, Hostname: req.Hostname,
 		VendorClass: option.Class{Value: req.VendorClass},
 		UserClass:   option.Class{Value: req.UserClass, Width: 1},
 	}
-	return s.book.Set(&c, s.own[req.MAC])
+	return s.book.Set(&c, d.own)
 }

@@ -66,7 +66,7 @@ func ask(t testing.TB, cfg Config, codes []byte, more ...dhcpv4.Modifier) ([]byt
 		t.Fatal(err)
 	}
 	d := w.answer(&req)
-	b := w.pool.sub.AppendReply(nil, &req, &d)
+	b := d.Subnet.AppendReply(nil, &req, &d)
 	got, values := decode(t, b)
 	return b, got, values
 }
@@ -282,7 +282,7 @@ func TestReservationsAndTags(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := w.answer(&req)
-		_, values := decode(t, w.pool.sub.AppendReply(nil, &req, &d))
+		_, values := decode(t, d.Subnet.AppendReply(nil, &req, &d))
 		got := fmt.Sprintf("%s %s %s %s", values[150], values[151], values[152], values[153])
 		if strings.TrimRight(got, " ") != tt.want {
 			t.Errorf("client %d: got %q, want %q", tt.n, got, tt.want)
@@ -290,11 +290,11 @@ func TestReservationsAndTags(t *testing.T) {
 	}
 	cfg.Reservations[0].Tags = []string{"vip", "none"}
 	cfg.Tags = append(cfg.Tags, cfg.Tags[0])
-	if _, err := Compile(cfg); err == nil || err.Error() != `tags[3]: "pxe" is the name of tags[0], too` {
+	if _, err := Compile(cfg); err == nil || err.Error() != `subnets[0].tags[3]: "pxe" is the name of tags[0], too` {
 		t.Errorf("got %v", err)
 	}
 	cfg.Tags = cfg.Tags[:3]
-	if _, err := Compile(cfg); err == nil || err.Error() != `reservations[0].tags[1]: there is no tag "none"` {
+	if _, err := Compile(cfg); err == nil || err.Error() != `subnets[0].reservations[0]: tags[1]: there is no tag "none"` {
 		t.Errorf("got %v", err)
 	}
 }
@@ -317,7 +317,7 @@ func TestTimes(t *testing.T) {
 		cfg.LeaseTime, cfg.RenewTime, cfg.RebindTime = tt.lease, tt.renew, tt.rebind
 		w := newWorld(t, cfg)
 		d := w.answer(&Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(1), LeaseTime: tt.asked})
-		_, values := decode(t, w.pool.sub.AppendReply(nil, &Request{}, &d))
+		_, values := decode(t, d.Subnet.AppendReply(nil, &Request{}, &d))
 		var got []string
 		for _, code := range []byte{51, 58, 59} {
 			if v := values[code]; len(v) == 4 {
@@ -366,7 +366,7 @@ func TestFQDNReply(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := w.answer(&req)
-			_, values := decode(t, w.pool.sub.AppendReply(nil, &req, &d))
+			_, values := decode(t, d.Subnet.AppendReply(nil, &req, &d))
 			if string(values[81]) != tt.want {
 				t.Errorf("%s, %s: got %q, want %q", tt.name, typ, values[81], tt.want)
 			}
@@ -388,10 +388,11 @@ func TestReplyDoesNotAllocate(t *testing.T) {
 	cfg.Tags = []option.Tag{{Name: "pxe", Match: option.Match{VendorClass: "PXEClient*", UserClass: "x", Hostname: "GUEST"}}}
 	cfg.Tags[0].Options.Text(67, "pxelinux.0")
 	cfg.Reservations[1].Options.Text(66, "other")
-	sub, err := Compile(cfg)
+	svc, err := Compile(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sub := svc.subnets[0]
 	out := make([]byte, 0, 1500)
 	for _, n := range []int{1, 11} {
 		req, err := Parse(wire(t, n, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("PXEClient:1")...), generic(77, 1, 'x'),
@@ -399,7 +400,7 @@ func TestReplyDoesNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := Decision{Reply: dhcpv4.MessageTypeOffer, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a"}
+		d := Decision{Reply: dhcpv4.MessageTypeOffer, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a", own: svc.own(&client{mac: mac(n)}, sub)}
 		if _, values := decode(t, sub.AppendReply(out, &req, &d)); string(values[67]) != "pxelinux.0" || values[81] == nil || (string(values[66]) == "other") != (n == 11) {
 			t.Errorf("client %d: got %q", n, values)
 		}
@@ -428,10 +429,11 @@ func FuzzReply(f *testing.F) {
 		cfg.Tags[i].Options.Text(uint16(100+i), "tag")
 		cfg.Tags[i].Options.Omit(uint16(4 + 3*i))
 	}
-	sub, err := Compile(cfg)
+	svc, err := Compile(cfg)
 	if err != nil {
 		f.Fatal(err)
 	}
+	sub := svc.subnets[0]
 	f.Add([]byte{1, 3, 6, 121, 15, 12}, []byte("abc"), []byte("\x01b"), []byte("\x05\x00\x00\x01c\x00"), []byte{1, 2, 3}, uint16(0), uint8(2))
 	f.Add([]byte{121, 3, 33, 52, 53}, []byte{}, []byte("b"), []byte("\x00\x00\x00c.d"), bytes.Repeat([]byte{9}, 300), uint16(1500), uint8(5))
 	f.Fuzz(func(t *testing.T, asked, vendor, user, fqdn, id []byte, size uint16, reply uint8) {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -15,83 +16,104 @@ const (
 	rebuildTime = 10 * time.Second
 )
 
-// A Pool knows which addresses of a subnet may be given to whom: what is
+// A Pool knows which addresses of a service may be given to whom: what is
 // promised, what is resting, and a way to find a free one that does not take
 // longer when few are left. It has no lock: one goroutine at a time.
 type Pool struct {
-	sub      *Subnet
+	svc      *Service
 	leases   *lease.Network
 	offers   offers
 	declined declines
 
-	// free holds the numbers of addresses that nobody ever had: in a
-	// range, usable, not reserved, without a lease, an offer or a decline. It
-	// may lag behind the leases, so what it says is checked.
-	free      bitmap
+	// free holds, for each subnet, the numbers of addresses that nobody ever
+	// had: in a range, usable, not reserved, without a lease, an offer or a
+	// decline. It may lag behind the leases, so what it says is checked.
+	free      []bitmap
 	unsettled []netip.Addr // whose place in free the next Answer looks at
 	rebuilt   time.Time
+	shares    []fair.Shares // of each subnet
 }
 
-// NewPool returns a pool for a subnet with its leases.
-func NewPool(s *Subnet, leases *lease.Network, now time.Time) *Pool {
+// NewPool returns a pool for a service with its leases.
+func NewPool(s *Service, leases *lease.Network, now time.Time) *Pool {
 	p := &Pool{leases: leases, offers: newOffers(), declined: declines{until: map[netip.Addr]time.Time{}}}
-	p.SetSubnet(s, now)
+	p.SetService(s, now)
 	return p
 }
 
-// SetSubnet changes the configuration. Leases and promises stay; those that it
+// SetService changes the configuration. Leases and promises stay; those that it
 // does not allow any more are refused at the client's next word.
-func (p *Pool) SetSubnet(s *Subnet, now time.Time) {
-	p.sub = s
+func (p *Pool) SetService(s *Service, now time.Time) {
+	p.svc = s
 	p.rebuild(now)
+	old := p.shares
+	p.shares = make([]fair.Shares, len(s.subnets))
+	for i := range old {
+		for a, port := range old[i].All() {
+			p.hold(a, port)
+		}
+	}
+	p.leases.Each(func(l *lease.Lease) bool {
+		if sub := s.subnet(l.Address); sub != nil && l.Live(now) && sub.gives(l.Address) {
+			p.shares[sub.number].HoldEarlier(l.Address)
+		}
+		return true
+	})
 }
-
-// Subnet returns the configuration in force.
-func (p *Pool) Subnet() *Subnet { return p.sub }
 
 // rebuild makes free from what is known.
 func (p *Pool) rebuild(now time.Time) {
 	p.rebuilt = now
 	p.unsettled = p.unsettled[:0]
-	p.free = newBitmap(p.sub.spans.size)
-	for n := range p.sub.spans.size {
-		p.free.set(n, true)
-	}
-	clear := func(a netip.Addr) {
-		if n, ok := p.sub.spans.number(a); ok {
-			p.free.set(n, false)
+	p.free = p.free[:0]
+	for _, sub := range p.svc.subnets {
+		b := newBitmap(sub.spans.size)
+		for n := range sub.spans.size {
+			b.set(n, true)
+		}
+		p.free = append(p.free, b)
+		for _, a := range []netip.Addr{sub.server, sub.prefix.Addr(), sub.broadcast} {
+			if !sub.usable(a) {
+				p.take(a)
+			}
 		}
 	}
-	for _, a := range []netip.Addr{p.sub.server, p.sub.prefix.Addr(), p.sub.broadcast} {
-		if !p.sub.usable(a) {
-			clear(a)
-		}
-	}
-	for a := range p.sub.byAddr {
-		clear(a)
+	for a := range p.svc.byAddr {
+		p.take(a)
 	}
 	for a := range p.offers.byAddr {
-		clear(a)
+		p.take(a)
 	}
 	for a := range p.declined.until {
-		clear(a)
+		p.take(a)
 	}
 	p.leases.Each(func(l *lease.Lease) bool {
-		clear(l.Address)
+		p.take(l.Address)
 		return true
 	})
 }
 
-// settle enters the truth about an address in free.
-func (p *Pool) settle(a netip.Addr) {
-	if n, ok := p.sub.spans.number(a); ok {
-		p.free.set(n, p.vacant(a))
+// take notes that an address is not free.
+func (p *Pool) take(a netip.Addr) {
+	if sub := p.svc.subnet(a); sub != nil {
+		if n, ok := sub.spans.number(a); ok {
+			p.free[sub.number].set(n, false)
+		}
 	}
 }
 
-// vacant says whether nobody has or had the address.
-func (p *Pool) vacant(a netip.Addr) bool {
-	if _, reserved := p.sub.byAddr[a]; reserved || !p.sub.usable(a) {
+// settle enters the truth about an address in free.
+func (p *Pool) settle(a netip.Addr) {
+	if sub := p.svc.subnet(a); sub != nil {
+		if n, ok := sub.spans.number(a); ok {
+			p.free[sub.number].set(n, p.vacant(sub, a))
+		}
+	}
+}
+
+// vacant says whether nobody has or had an address of a subnet.
+func (p *Pool) vacant(sub *Subnet, a netip.Addr) bool {
+	if p.svc.byAddr[a] != nil || !sub.usable(a) {
 		return false
 	}
 	if p.offers.byAddr[a] != nil || p.declined.has(a) {
@@ -108,7 +130,7 @@ func (p *Pool) tidy(now time.Time) {
 	}
 	p.unsettled = p.unsettled[:0]
 	for o := p.offers.front; o != nil && !now.Before(o.until); o = p.offers.front {
-		p.recall(o)
+		p.recall(o, now)
 	}
 	for a, ok := p.declined.over(now); ok; a, ok = p.declined.over(now) {
 		p.settle(a)
@@ -116,45 +138,47 @@ func (p *Pool) tidy(now time.Time) {
 }
 
 // promise keeps an address for a client.
-func (p *Pool) promise(mac lease.MAC, a netip.Addr, now time.Time) *offer {
-	if o := p.offers.byAddr[a]; o != nil && o.mac != mac {
-		p.recall(o)
+func (p *Pool) promise(c *client, a netip.Addr, now time.Time) *offer {
+	if o := p.offers.byAddr[a]; o != nil && o.mac != c.mac {
+		p.recall(o, now)
 	}
-	o := p.offers.byMAC[mac]
+	o := p.offers.byMAC[c.mac]
 	if o != nil && o.addr != a {
-		p.recall(o)
+		p.recall(o, now)
 		o = nil
 	}
 	if o == nil {
 		if len(p.offers.byMAC) >= maxOffers {
-			p.recall(p.offers.front)
+			p.recall(p.offers.front, now)
 		}
-		o = &offer{mac: mac, addr: a}
+		o = &offer{mac: c.mac, addr: a}
 	} else {
 		p.offers.remove(o)
 	}
 	o.until = now.Add(offerTime)
 	p.offers.add(o)
 	p.settle(a)
+	p.hold(a, c.port)
 	return o
 }
 
 // recall ends a promise.
-func (p *Pool) recall(o *offer) {
+func (p *Pool) recall(o *offer, now time.Time) {
 	if o == nil {
 		return
 	}
 	p.offers.remove(o)
 	p.settle(o.addr)
+	p.letGo(o.addr, now)
 }
 
 // Rest keeps an address out for ten minutes, because somebody was found to use
 // it who should not, and forgets a promise of it.
 func (p *Pool) Rest(a netip.Addr, now time.Time) {
-	p.recall(p.offers.byAddr[a])
+	p.recall(p.offers.byAddr[a], now)
 	// A hostile client may decline whatever it gets: most of the pool
 	// must stay.
-	if len(p.declined.until) >= max(p.sub.spans.size/4, 1) {
+	if len(p.declined.until) >= max(p.svc.size()/4, 1) {
 		p.settle(p.declined.drop())
 	}
 	p.declined.add(a, now.Add(declineTime))

@@ -25,6 +25,8 @@ var (
 // broadcast, to the client's MAC.
 func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 	switch {
+	case req.Relayed():
+		return req.GIAddr, false
 	case d.Reply == dhcpv4.MessageTypeNak:
 		return limitedBroadcast, true
 	case !req.CIAddr.IsUnspecified():
@@ -42,10 +44,14 @@ func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 // does not fit there is left out, the least needed first.
 func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	size := max(min(req.MaxSize, s.longest), minMaxSize)
-	w := newWriter(b, size-ipAndUDPHeaders)
+	w := newWriter(b, size-ipAndUDPHeaders, req.RelayInfo)
 	w.header(req, d)
 	w.octets(optMessageType, byte(d.Reply))
-	w.addr(optServerID, s.server)
+	if req.ServerOverride.IsValid() {
+		w.addr(optServerID, req.ServerOverride)
+	} else {
+		w.addr(optServerID, s.server)
+	}
 	// RFC 6842: back to the client, so that it can tell the reply is its own.
 	if len(req.ClientID) > 0 {
 		w.option(optClientID, req.ClientID)
@@ -55,7 +61,7 @@ func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		return w.end()
 	}
 	s.times(&w, d)
-	s.requested(&w, req, d)
+	s.requested(&w, req, d, s.bootstrap(&w, req, d))
 	return w.end()
 }
 
@@ -83,9 +89,10 @@ func (s *Subnet) times(w *writer, d *Decision) {
 
 // requested adds the options that the client asked for: first those that it
 // needs, and then in its order, which is that of its preference (RFC 2132 §9.8).
-// The mask comes before any router (§3.3).
-func (s *Subnet) requested(w *writer, req *Request, d *Decision) {
-	left, set := asked(req), s.options(req)
+// The mask comes before any router (§3.3). What was said already is not said
+// again: clients would join the two (RFC 3396).
+func (s *Subnet) requested(w *writer, req *Request, d *Decision, said codeSet) {
+	left, set := asked(req).without(said), s.options(req, d)
 	if left.take(optMask) {
 		w.whole(set.Get(optMask))
 	}

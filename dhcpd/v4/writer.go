@@ -14,6 +14,7 @@ type writer struct {
 	start, limit int // of the options, with room for option 52 and the end
 	overload     byte
 	used         [len(spare)]int
+	relayInfo    []byte // what the relay wants back
 }
 
 // spare are the fields that have room for options where nothing else is in
@@ -27,8 +28,11 @@ var spare = [...]struct {
 // reservedOctets is the room for option 52 and for the end.
 const reservedOctets = 3 + 1
 
-func newWriter(b []byte, size int) writer {
-	return writer{b: b, start: len(b), limit: len(b) + size - reservedOctets}
+func newWriter(b []byte, size int, relayInfo []byte) writer {
+	if len(relayInfo) > 0 {
+		size -= 2 + len(relayInfo)
+	}
+	return writer{b: b, start: len(b), limit: len(b) + size - reservedOctets, relayInfo: relayInfo}
 }
 
 var emptyHeader [offOptions]byte
@@ -41,6 +45,9 @@ func (w *writer) header(req *Request, d *Decision) {
 	binary.BigEndian.PutUint16(h[offFlags:], req.Flags)
 	if d.Reply == dhcpv4.MessageTypeAck {
 		put(h[offCIAddr:], req.CIAddr)
+	}
+	if d.Reply == dhcpv4.MessageTypeNak && req.Relayed() {
+		h[offFlags] |= byte(flagBroadcast >> 8) // RFC 2131 §4.3.2
 	}
 	put(h[offYIAddr:], d.yourAddress())
 	put(h[offGIAddr:], req.GIAddr)
@@ -117,9 +124,24 @@ func (w *writer) spare(i int, o []byte) bool {
 	return true
 }
 
+// overloads says whether a spare field has options.
+func (w *writer) overloads(field int) bool {
+	for i := range spare {
+		if spare[i].begin == field {
+			return w.used[i] > 0
+		}
+	}
+	return false
+}
+
+// end adds what the relay wants back, for which there is room: as it was, and
+// last (RFC 3046 §2.2).
 func (w *writer) end() []byte {
 	if w.overload != 0 {
 		w.b = append(w.b, optOverload, 1, w.overload)
+	}
+	if len(w.relayInfo) > 0 {
+		w.b = append(append(w.b, optRelayInfo, byte(len(w.relayInfo))), w.relayInfo...)
 	}
 	w.b = append(w.b, optEnd)
 	for len(w.b)-w.start < minMessage {

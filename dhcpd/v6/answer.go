@@ -2,6 +2,7 @@ package v6
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -18,6 +19,14 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 	if why := p.ignore(req); why != "" {
 		return Decision{Why: why}
 	}
+	d := p.decide(req, now)
+	if d.Reply != 0 && d.configures() {
+		p.reserve(req, &d)
+	}
+	return d
+}
+
+func (p *Pool) decide(req *Request, now time.Time) Decision {
 	switch req.Type {
 	case dhcpv6.MessageTypeSolicit:
 		return p.solicit(req, now)
@@ -59,6 +68,8 @@ var rules = map[dhcpv6.MessageType]int{
 func (p *Pool) ignore(req *Request) Reason {
 	rule := rules[req.Type]
 	switch {
+	case len(p.svc.reach(req)) == 0 && !p.svc.stateless:
+		return NoSubnet
 	case rule&multicastAll != 0 && req.Unicast:
 		return ByUnicast
 	case rule&wantsClient != 0 && req.ClientID == nil,
@@ -100,15 +111,15 @@ func (p *Pool) solicit(req *Request, now time.Time) Decision {
 		ia := &req.ias[i]
 		r, a := p.begin(ia), netip.Addr{}
 		if ia.Code == optIANA {
-			d.Why = Exhausted
-			a = p.give(&r, ia, req.client(ia), now)
+			d.Why = p.lack(req, now)
+			a = p.give(&r, ia, p.client(req, ia), now)
 		}
 		if a.IsValid() {
 			d.Why = Advertised
 		}
 		d.IAs = append(d.IAs, r)
 	}
-	d.Hostname = p.hostname(req, "", now)
+	d.Hostname = p.hostname(req, p.client(req, &IA{}), "", now)
 	return p.orStateless(d)
 }
 
@@ -128,9 +139,21 @@ func (p *Pool) begin(ia *IA) IAReply {
 	return r
 }
 
+// lack says why there is no address for a client, if there is none.
+func (p *Pool) lack(req *Request, now time.Time) Reason {
+	c := p.client(req, &IA{})
+	switch {
+	case !p.may(c, now):
+		return Greedy
+	case !slices.ContainsFunc(c.on, func(s *subnet) bool { return len(s.spans) > 0 }):
+		return NoRanges
+	}
+	return Exhausted
+}
+
 // give finds an address for an association, enters it in its answer, and
 // promises it.
-func (p *Pool) give(r *IAReply, ia *IA, c lease.Client, now time.Time) netip.Addr {
+func (p *Pool) give(r *IAReply, ia *IA, c *client, now time.Time) netip.Addr {
 	if p.svc.stateless {
 		return netip.Addr{}
 	}
@@ -141,22 +164,22 @@ func (p *Pool) give(r *IAReply, ia *IA, c lease.Client, now time.Time) netip.Add
 	return a
 }
 
-func (p *Pool) enter(r *IAReply, a netip.Addr, c lease.Client, now time.Time) {
+func (p *Pool) enter(r *IAReply, a netip.Addr, c *client, now time.Time) {
 	r.Status, r.Address, r.Seconds = nil, a, p.svc.subnet(a).seconds()
 	p.promise(c, a, now)
 }
 
 // decide finds what an association gets in a REPLY.
-type decide func(r *IAReply, ia *IA, c lease.Client, now time.Time)
+type decide func(r *IAReply, ia *IA, c *client, now time.Time)
 
 // assign answers a message that asks for addresses, and binds what it gives.
 func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 	d := Decision{Reply: dhcpv6.MessageTypeReply, Why: Nothing}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		r, c := p.begin(ia), req.client(ia)
+		r, c := p.begin(ia), p.client(req, ia)
 		if ia.Code == optIANA {
-			d.Why = Exhausted
+			d.Why = p.lack(req, now)
 			find(&r, ia, c, now)
 		}
 		if r.Address.IsValid() {
@@ -186,13 +209,13 @@ func (p *Pool) kind(leases []lease.Lease, now time.Time) Reason {
 }
 
 // requestedAnywhere is for a SOLICIT: its wishes are only wishes.
-func (p *Pool) requestedAnywhere(r *IAReply, ia *IA, c lease.Client, now time.Time) {
+func (p *Pool) requestedAnywhere(r *IAReply, ia *IA, c *client, now time.Time) {
 	p.give(r, ia, c, now)
 }
 
 // requested is for a REQUEST, RFC 8415 §18.3.2.
-func (p *Pool) requested(r *IAReply, ia *IA, c lease.Client, now time.Time) {
-	if !p.onLink(ia.Addrs()) {
+func (p *Pool) requested(r *IAReply, ia *IA, c *client, now time.Time) {
+	if !c.onLink(ia.Addrs()) {
 		r.Status = status(iana.StatusNotOnLink)
 		return
 	}
@@ -207,13 +230,13 @@ func (p *Pool) requested(r *IAReply, ia *IA, c lease.Client, now time.Time) {
 //
 // Deviation: an address that we do not know, but that is free, is bound: leases
 // that were lost come back by themselves, as in IPv4.
-func (p *Pool) extended(r *IAReply, ia *IA, c lease.Client, now time.Time) {
+func (p *Pool) extended(r *IAReply, ia *IA, c *client, now time.Time) {
 	a := p.extendable(ia, c, now)
-	if !a.IsValid() && (ia.n == 0 || !p.onLink(ia.Addrs())) && !p.svc.stateless {
+	if !a.IsValid() && (ia.n == 0 || !c.onLink(ia.Addrs())) && !p.svc.stateless {
 		a = p.choose(c, nil, now)
 	}
 	for _, old := range ia.Addrs() {
-		if old != a && (a.IsValid() || p.svc.subnet(old) == nil) {
+		if old != a && (a.IsValid() || c.subnet(old) == nil) {
 			r.Gone = append(r.Gone, old)
 		}
 	}
@@ -229,20 +252,20 @@ func (p *Pool) extended(r *IAReply, ia *IA, c lease.Client, now time.Time) {
 
 // extendable returns the address that a client keeps: the reserved one, the one
 // that it has, or one of those that it says it has.
-func (p *Pool) extendable(ia *IA, c lease.Client, now time.Time) netip.Addr {
+func (p *Pool) extendable(ia *IA, c *client, now time.Time) netip.Addr {
 	if p.svc.stateless {
 		return netip.Addr{}
 	}
 	if a, ok := p.reserved(c, now); ok {
 		return a
 	}
-	if l, ok := p.leases.ByClient(c); ok && l.Live(now) {
+	if l, ok := p.leases.ByClient(c.Client); ok && l.Live(now) {
 		if p.keeps(l.Address, c) {
 			return l.Address
 		}
 	}
 	for _, a := range ia.Addrs() {
-		if p.available(a, c, now) {
+		if p.available(a, c, now) && p.may(c, now) {
 			return a
 		}
 	}
@@ -251,25 +274,16 @@ func (p *Pool) extendable(ia *IA, c lease.Client, now time.Time) netip.Addr {
 
 // keeps says whether a client may keep its address, which may be outside of
 // the ranges by now: guests do not notice an edit.
-func (p *Pool) keeps(a netip.Addr, c lease.Client) bool {
-	sub, r := p.svc.subnet(a), p.svc.byAddr[a]
+func (p *Pool) keeps(a netip.Addr, c *client) bool {
+	sub, r := c.subnet(a), p.svc.byAddr[a]
 	return sub != nil && sub.usable(a) && (r == nil || r.isFor(c)) && !p.declined.has(a)
 }
 
-func (p *Pool) onLink(addrs []netip.Addr) bool {
-	for _, a := range addrs {
-		if p.svc.subnet(a) == nil {
-			return false
-		}
-	}
-	return true
-}
-
 // lease is what is to be stored for an association.
-func (p *Pool) lease(req *Request, r *IAReply, c lease.Client, now time.Time) lease.Lease {
-	had, ok := p.leases.ByClient(c)
+func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
+	had, ok := p.leases.ByClient(c.Client)
 	l := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: r.Address, Start: now}
-	l.Hostname = p.hostname(req, had.Hostname, now)
+	l.Hostname = p.hostname(req, c, had.Hostname, now)
 	if ok && had.Address == l.Address && had.Live(now) {
 		l.Start = had.Start
 	}
@@ -282,12 +296,9 @@ func (p *Pool) lease(req *Request, r *IAReply, c lease.Client, now time.Time) le
 // hostname decides what the client is called: as its reservation says, as it
 // calls itself, as before, or as in IPv4. The first holder of a name keeps it; a
 // reservation's name is never anybody else's.
-func (p *Pool) hostname(req *Request, had string, now time.Time) string {
-	c := lease.Client{MAC: req.MAC(), DUID: string(req.ClientID)}
-	for r := range p.svc.reservations(c) {
-		if r.Hostname != "" {
-			return r.Hostname
-		}
+func (p *Pool) hostname(req *Request, c *client, had string, now time.Time) string {
+	if name := p.reservedName(c, now); name != "" {
+		return name
 	}
 	name := had
 	if req.Hostname != nil {
@@ -311,7 +322,7 @@ func (p *Pool) confirm(req *Request) Decision {
 	for i := range req.IAs() {
 		ia := &req.ias[i]
 		asked = asked || ia.n > 0
-		if !p.onLink(ia.Addrs()) {
+		if !p.client(req, ia).onLink(ia.Addrs()) {
 			return Decision{Reply: dhcpv6.MessageTypeReply, Why: OffLink, Status: status(iana.StatusNotOnLink)}
 		}
 	}
@@ -330,7 +341,7 @@ func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
 	}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		if ended := p.disownIA(ia, req.client(ia), kind, now); ended != nil {
+		if ended := p.disownIA(ia, p.client(req, ia), kind, now); ended != nil {
 			d.End = append(d.End, ended...)
 			continue
 		}
@@ -343,11 +354,14 @@ func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
 }
 
 // disownIA returns the leases of one association that end.
-func (p *Pool) disownIA(ia *IA, c lease.Client, kind lease.Kind, now time.Time) (ended []lease.Lease) {
+func (p *Pool) disownIA(ia *IA, c *client, kind lease.Kind, now time.Time) (ended []lease.Lease) {
 	for _, a := range ia.Addrs() {
-		o := p.offers.byClient[c]
+		if port, known := p.shares.Holder(a); known && c.port > 0 && c.port != port {
+			continue // sent by another in the client's name
+		}
+		o := p.offers.byClient[c.Client]
 		promised := o != nil && o.addr == a
-		l, ok := p.leases.ByClient(c)
+		l, ok := p.leases.ByClient(c.Client)
 		if held := ok && l.Address == a && l.Live(now); !held && !promised {
 			continue
 		}

@@ -447,16 +447,16 @@ func TestCompileRefuses(t *testing.T) {
 		"more than 2^64": func(c *Config) {
 			c.Subnets[0] = Subnet{Server: prefix("fd00:10::1/48"), Ranges: []Range{{ip("fd00:10::"), ip("fd00:10:0:1::")}}}
 		},
-		"reservations[0]: fd00:10::1 is":  func(c *Config) { c.Subnets[0].Reservations[0].Address = ip("fd00:10::1") },
-		"neither a MAC nor a DUID":        func(c *Config) { c.Subnets[0].Reservations[0].MAC = lease.MAC{} },
-		"reserved twice":                  func(c *Config) { c.Subnets[0].Reservations[1].Address = ip("fd00:10::50") },
-		`"mail" is reserved twice`:        func(c *Config) { c.Subnets[0].Reservations[1].Hostname = "Mail" },
-		"not a label":                     func(c *Config) { c.Subnets[0].Reservations[1].Hostname = "a_b" },
-		"dns[0]":                          func(c *Config) { c.DNS[0] = ip("10.0.0.1") },
-		"subnets[0].tags[1]: \"a\" is":    func(c *Config) { c.Subnets[0].Tags = []option.Tag{{Name: "a"}, {Name: "a"}} },
-		"reservations[0]: tags[0]: there": func(c *Config) { c.Subnets[0].Reservations[0].Tags = []string{"b"} },
-		"search[1]":                       func(c *Config) { c.Search[1] = "a..b" },
-		"leaseTime":                       func(c *Config) { c.Subnets[0].LeaseTime = -1 },
+		"reservations[0]: fd00:10::1 is":            func(c *Config) { c.Subnets[0].Reservations[0].Address = ip("fd00:10::1") },
+		"neither a MAC, nor a DUID, nor a hostname": func(c *Config) { c.Subnets[0].Reservations[0] = Reservation{Address: ip("fd00:10::50")} },
+		"reserved twice":                            func(c *Config) { c.Subnets[0].Reservations[1].Address = ip("fd00:10::50") },
+		`"mail" is reserved twice`:                  func(c *Config) { c.Subnets[0].Reservations[1].Hostname = "Mail" },
+		"not a label":                               func(c *Config) { c.Subnets[0].Reservations[1].Hostname = "a_b" },
+		"dns[0]":                                    func(c *Config) { c.DNS[0] = ip("10.0.0.1") },
+		"search[1]":                                 func(c *Config) { c.Search[1] = "a..b" },
+		"subnets[0].tags[1]: \"a\" is":              func(c *Config) { c.Subnets[0].Tags = []option.Tag{{Name: "a"}, {Name: "a"}} },
+		"reservations[0]: tags[0]: there":           func(c *Config) { c.Subnets[0].Reservations[0].Tags = []string{"b"} },
+		"leaseTime":                                 func(c *Config) { c.Subnets[0].LeaseTime = -1 },
 	} {
 		cfg := config()
 		spoil(&cfg)

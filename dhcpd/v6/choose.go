@@ -16,14 +16,21 @@ const (
 
 // choose finds an address for a client that has none, reservations first. It
 // is the zero Addr if there is none. wishes are what the client asked for.
-func (p *Pool) choose(c lease.Client, wishes []netip.Addr, now time.Time) netip.Addr {
+func (p *Pool) choose(c *client, wishes []netip.Addr, now time.Time) netip.Addr {
 	if a, ok := p.reserved(c, now); ok {
 		return a
 	}
-	if o := p.offers.byClient[c]; o != nil && p.available(o.addr, c, now) {
+	if o := p.offers.byClient[c.Client]; o != nil && p.available(o.addr, c, now) {
 		return o.addr
 	}
-	if l, ok := p.leases.ByClient(c); ok && p.available(l.Address, c, now) {
+	l, had := p.leases.ByClient(c.Client)
+	if had && l.Live(now) && p.available(l.Address, c, now) {
+		return l.Address
+	}
+	if !p.may(c, now) {
+		return netip.Addr{}
+	}
+	if had && p.available(l.Address, c, now) {
 		return l.Address
 	}
 	for _, a := range wishes {
@@ -31,7 +38,7 @@ func (p *Pool) choose(c lease.Client, wishes []netip.Addr, now time.Time) netip.
 			return a
 		}
 	}
-	for _, find := range []func(lease.Client, time.Time) netip.Addr{p.findFree, p.findEnded, p.findPromised} {
+	for _, find := range []func(*client, time.Time) netip.Addr{p.findFree, p.findEnded, p.findPromised} {
 		if a := find(c, now); a.IsValid() {
 			return a
 		}
@@ -41,31 +48,32 @@ func (p *Pool) choose(c lease.Client, wishes []netip.Addr, now time.Time) netip.
 
 // reserved returns the address that is fixed for the client, unless it rests or
 // another association of the same client has it.
-func (p *Pool) reserved(c lease.Client, now time.Time) (netip.Addr, bool) {
+func (p *Pool) reserved(c *client, now time.Time) (netip.Addr, bool) {
 	for r := range p.svc.reservations(c) {
-		if r.Address.IsValid() && !p.declined.has(r.Address) && !p.sibling(r.Address, c, now) {
-			return r.Address, true
+		if c.subnet(r.Address) == nil || p.declined.has(r.Address) || p.sibling(r.Address, c, now) || p.clonesHas(r, c, now) {
+			continue
 		}
+		return r.Address, true
 	}
 	return netip.Addr{}, false
 }
 
 // sibling says whether another association of the same client has an address.
 // The same MAC with another DUID is a guest that was installed anew.
-func (p *Pool) sibling(a netip.Addr, c lease.Client, now time.Time) bool {
-	if o := p.offers.byAddr[a]; o != nil && siblings(o.client, c) {
+func (p *Pool) sibling(a netip.Addr, c *client, now time.Time) bool {
+	if o := p.offers.byAddr[a]; o != nil && siblings(o.client, c.Client) {
 		return true
 	}
 	l, ok := p.leases.ByAddr(a)
-	return ok && l.Live(now) && siblings(l.Client(), c)
+	return ok && l.Live(now) && siblings(l.Client(), c.Client)
 }
 
 func siblings(a, b lease.Client) bool { return a != b && a.MAC == b.MAC && a.DUID == b.DUID }
 
 // permitted says whether the configuration lets the client have the address
 // out of the ranges.
-func (p *Pool) permitted(a netip.Addr, c lease.Client) bool {
-	sub := p.svc.subnet(a)
+func (p *Pool) permitted(a netip.Addr, c *client) bool {
+	sub := c.subnet(a)
 	if sub == nil || !sub.contains(a) || !sub.usable(a) {
 		return false
 	}
@@ -74,38 +82,40 @@ func (p *Pool) permitted(a netip.Addr, c lease.Client) bool {
 }
 
 // available says whether the address may be given to the client.
-func (p *Pool) available(a netip.Addr, c lease.Client, now time.Time) bool {
+func (p *Pool) available(a netip.Addr, c *client, now time.Time) bool {
 	if !p.permitted(a, c) || p.declined.has(a) {
 		return false
 	}
-	if o := p.offers.byAddr[a]; o != nil && o.client != c {
+	if o := p.offers.byAddr[a]; o != nil && o.client != c.Client {
 		return false
 	}
 	l, leased := p.leases.ByAddr(a)
-	return !leased || l.Client() == c || !l.Live(now)
+	return !leased || l.Client() == c.Client || !l.Live(now)
 }
 
 // findFree finds an address that nobody ever had. Where it looks depends on
 // the client alone, so that a client gets the same address on a host that
 // forgot everything. A range is never enumerated: a small one is looked through,
 // in a large one, where almost all is free, places are tried at random.
-func (p *Pool) findFree(c lease.Client, now time.Time) netip.Addr {
+func (p *Pool) findFree(c *client, now time.Time) netip.Addr {
 	if now.Before(p.full) || p.leases.Count6() >= maxLeases {
 		return netip.Addr{}
 	}
-	h := hash(c)
-	for i := range p.svc.subnets {
-		for j := range p.svc.subnets[i].spans {
-			if a := p.findIn(&p.svc.subnets[i].spans[j], h, c); a.IsValid() {
+	h := hash(c.Client)
+	for _, sub := range c.on {
+		for j := range sub.spans {
+			if a := p.findIn(&sub.spans[j], h, c); a.IsValid() {
 				return a
 			}
 		}
 	}
-	p.full = now.Add(fullTime)
+	if len(c.on) == len(p.svc.subnets) {
+		p.full = now.Add(fullTime)
+	}
 	return netip.Addr{}
 }
 
-func (p *Pool) findIn(s *span, h uint64, c lease.Client) netip.Addr {
+func (p *Pool) findIn(s *span, h uint64, c *client) netip.Addr {
 	tries, step := uint64(maxScan), h|1
 	if s.last < maxScan {
 		tries, step = s.last+1, 1
@@ -119,7 +129,7 @@ func (p *Pool) findIn(s *span, h uint64, c lease.Client) netip.Addr {
 }
 
 // vacant says whether nobody has or had the address.
-func (p *Pool) vacant(a netip.Addr, c lease.Client) bool {
+func (p *Pool) vacant(a netip.Addr, c *client) bool {
 	if !p.permitted(a, c) || p.declined.has(a) || p.offers.byAddr[a] != nil {
 		return false
 	}
@@ -128,13 +138,13 @@ func (p *Pool) vacant(a netip.Addr, c lease.Client) bool {
 }
 
 // findEnded finds the address whose lease ended longest ago.
-func (p *Pool) findEnded(c lease.Client, now time.Time) netip.Addr {
-	for range maxTries {
+func (p *Pool) findEnded(c *client, now time.Time) netip.Addr {
+	for range maxTries * len(p.svc.subnets) {
 		l, ok := p.leases.Oldest6(now)
 		if !ok {
 			break
 		}
-		if !p.permitted(l.Address, c) {
+		if !p.anybodys(l.Address) {
 			p.leases.Drop(l.Address)
 			continue
 		}
@@ -145,17 +155,23 @@ func (p *Pool) findEnded(c lease.Client, now time.Time) netip.Addr {
 	return netip.Addr{}
 }
 
+// anybodys says whether an address is one for clients without a reservation.
+func (p *Pool) anybodys(a netip.Addr) bool {
+	sub := p.svc.subnet(a)
+	return sub != nil && sub.contains(a) && sub.usable(a) && p.svc.byAddr[a] == nil
+}
+
 // findPromised takes the oldest promise away from somebody who has not taken
 // it up. So a flood of SOLICITs from invented clients cannot hold a pool: a
 // real one takes up its offer within milliseconds.
-func (p *Pool) findPromised(c lease.Client, now time.Time) netip.Addr {
+func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
-	for range maxTries {
+	for range maxTries * len(p.svc.subnets) {
 		if o == nil {
 			break
 		}
 		l, leased := p.leases.ByAddr(o.addr)
-		if p.permitted(o.addr, c) && !siblings(o.client, c) && (!leased || !l.Live(now)) {
+		if p.permitted(o.addr, c) && !siblings(o.client, c.Client) && (!leased || !l.Live(now)) {
 			p.recall(o)
 			return o.addr
 		}

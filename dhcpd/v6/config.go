@@ -7,8 +7,10 @@ import (
 	"iter"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 	"github.com/vnetd/vnetd/dhcpd/v4"
@@ -21,6 +23,7 @@ const (
 	defaultLeaseTime = time.Hour
 	infiniteSeconds  = math.MaxUint32 // RFC 8415 §7.7
 	maxDUID          = 130            // RFC 8415 §11.1
+	maxBoot          = 512            // octets of a boot file's name and parameters
 )
 
 // A Config is what is served on one link.
@@ -31,6 +34,7 @@ type Config struct {
 	DNS       []netip.Addr // option 23
 	Search    []string     // option 24
 	Domain    string       // what follows a client's hostname in option 39
+	Boot      *boot.Config // nil: nobody is told what to boot
 
 	// What a client is told that gets no address; what they say counts before
 	// DNS and Search.
@@ -41,6 +45,7 @@ type Config struct {
 // A Subnet is one prefix of the link.
 type Subnet struct {
 	Server       netip.Prefix  // our address, and the subnet
+	Relayed      netip.Prefix  // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range       // for clients without a reservation
 	LeaseTime    time.Duration // 0: an hour
 	RenewTime    time.Duration // T1; 0: half of the lease time
@@ -55,10 +60,10 @@ type Subnet struct {
 type Range struct{ Start, End netip.Addr }
 
 // A Reservation gives a client always the same address and hostname. The client
-// is known by its DUID or its MAC; if both are given, by either. The address may
-// be outside of the ranges; without one, only the hostname is fixed. Hostname
-// may be "". Options and the tags that it names count before those of the
-// subnet.
+// is known by its MAC or its DUID; if both are given, by either; if neither is,
+// by what it calls itself. The address may be outside of the ranges; without
+// one, only the hostname is fixed. Hostname may be "" if another key is there.
+// Options and the tags that it names count before those of the subnet.
 type Reservation struct {
 	MAC      lease.MAC
 	DUID     string // the octets
@@ -66,6 +71,7 @@ type Reservation struct {
 	Hostname string
 	Options  option.List
 	Tags     []string
+	BootFile string // before all of Config.Boot's
 
 	subnet int
 	own    *option.Own
@@ -80,17 +86,21 @@ type Service struct {
 	stateless bool
 	domain    string
 	subnets   []subnet
-	size      uint64 // addresses in all ranges, or MaxUint64 if more
+	onLink    []*subnet // those that are not behind a relay
+	size      uint64    // addresses in all ranges, or MaxUint64 if more
 	byMAC     map[lease.MAC][]*Reservation
 	byDUID    map[string][]*Reservation
+	byOwn     map[string][]*Reservation // by what the client calls itself
 	byAddr    map[netip.Addr]*Reservation
 	byName    map[string]*Reservation
 	book      *option.Book // for clients without an address
+	boot      *boot.Config
 }
 
 type subnet struct {
 	server    netip.Addr
 	prefix    netip.Prefix
+	relayed   bool
 	leaseTime time.Duration
 	t1, t2    uint32 // seconds; 0: as the lease time says
 	spans     []span
@@ -101,9 +111,9 @@ type subnet struct {
 // finding, with the path of what is wrong.
 func Compile(cfg Config) (*Service, error) {
 	s := &Service{
-		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain,
+		duid: cfg.DUID, stateless: cfg.Stateless, domain: cfg.Domain, boot: cfg.Boot,
 		byMAC: map[lease.MAC][]*Reservation{}, byDUID: map[string][]*Reservation{},
-		byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
+		byOwn: map[string][]*Reservation{}, byAddr: map[netip.Addr]*Reservation{}, byName: map[string]*Reservation{},
 	}
 	var errs []error
 	if !validDUID(cfg.DUID) {
@@ -119,8 +129,14 @@ func Compile(cfg Config) (*Service, error) {
 			errs = append(errs, fmt.Errorf("subnets[%d]%w", i, err))
 		}
 	}
+	errs = append(errs, checkBoot(&cfg))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; !sub.relayed {
+			s.onLink = append(s.onLink, sub)
+		}
 	}
 	return s, nil
 }
@@ -135,6 +151,12 @@ func (s *Service) addSubnet(cfg Subnet, given option.List) (errs []error) {
 	sub := subnet{
 		server: a, prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime,
 		t1: uint32(cfg.RenewTime / time.Second), t2: uint32(cfg.RebindTime / time.Second),
+	}
+	if cfg.Relayed.IsValid() {
+		sub.relayed, sub.prefix = true, cfg.Relayed.Masked()
+	}
+	if !sub.prefix.Addr().Is6() {
+		return []error{fmt.Errorf(".relayed: %q is not an IPv6 prefix", cfg.Relayed)}
 	}
 	if sub.leaseTime == 0 {
 		sub.leaseTime = defaultLeaseTime
@@ -165,8 +187,8 @@ func (s *Service) addSubnet(cfg Subnet, given option.List) (errs []error) {
 }
 
 func (s *Service) reserve(sub *subnet, r Reservation) error {
-	if r.MAC == (lease.MAC{}) && r.DUID == "" {
-		return errors.New("neither a MAC nor a DUID")
+	if r.byOwnName() && r.Hostname == "" {
+		return errors.New("neither a MAC, nor a DUID, nor a hostname")
 	}
 	if r.DUID != "" && !validDUID(r.DUID) {
 		return fmt.Errorf("duid: %d octets, want 3 to %d", len(r.DUID), maxDUID)
@@ -194,8 +216,14 @@ func (s *Service) reserve(sub *subnet, r Reservation) error {
 	if r.MAC != (lease.MAC{}) {
 		s.byMAC[r.MAC] = append(s.byMAC[r.MAC], &r)
 	}
+	if r.byOwnName() {
+		s.byOwn[r.Hostname] = append(s.byOwn[r.Hostname], &r)
+	}
 	return nil
 }
+
+// byOwnName says whether the client is known by what it calls itself.
+func (r *Reservation) byOwnName() bool { return r.MAC == (lease.MAC{}) && r.DUID == "" }
 
 func (s *Service) reserveName(r *Reservation) error {
 	if r.Hostname == "" {
@@ -214,10 +242,10 @@ func (s *Service) reserveName(r *Reservation) error {
 	return nil
 }
 
-// reservations are those of a client, by DUID before MAC.
-func (s *Service) reservations(c lease.Client) iter.Seq[*Reservation] {
+// reservations are those of a client, the surest first.
+func (s *Service) reservations(c *client) iter.Seq[*Reservation] {
 	return func(yield func(*Reservation) bool) {
-		for _, all := range [][]*Reservation{s.byDUID[c.DUID], s.byMAC[c.MAC]} {
+		for _, all := range [][]*Reservation{s.byMAC[c.MAC], s.byDUID[c.DUID], s.byOwn[c.name]} {
 			for _, r := range all {
 				if !yield(r) {
 					return
@@ -228,12 +256,42 @@ func (s *Service) reservations(c lease.Client) iter.Seq[*Reservation] {
 }
 
 // isFor says whether a reservation is the client's.
-func (r *Reservation) isFor(c lease.Client) bool {
-	return r.DUID != "" && r.DUID == c.DUID || r.MAC != (lease.MAC{}) && r.MAC == c.MAC
+func (r *Reservation) isFor(c *client) bool {
+	return r.DUID != "" && r.DUID == c.DUID || r.MAC != (lease.MAC{}) && r.MAC == c.MAC ||
+		r.byOwnName() && r.Hostname == c.name
 }
 
-// subnet returns the subnet that an address is in, or nil: it is not on the
-// link.
+// RelayServers returns our addresses that relays may send to. A nil Service has
+// none.
+func (s *Service) RelayServers() []netip.Addr {
+	var all []netip.Addr
+	if s == nil {
+		return nil
+	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; sub.relayed && !slices.Contains(all, sub.server) {
+			all = append(all, sub.server)
+		}
+	}
+	return all
+}
+
+// reach returns the subnets that a message may be answered from: those of the
+// link, or the one that its relays name.
+func (s *Service) reach(req *Request) []*subnet {
+	link := req.link()
+	if !link.IsValid() {
+		return s.onLink
+	}
+	for i := range s.subnets {
+		if sub := &s.subnets[i]; sub.relayed && sub.prefix.Contains(link) {
+			return []*subnet{sub}
+		}
+	}
+	return nil
+}
+
+// subnet returns the subnet that an address is in, or nil.
 func (s *Service) subnet(a netip.Addr) *subnet {
 	for i := range s.subnets {
 		if s.subnets[i].prefix.Contains(a) {

@@ -7,6 +7,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // A Decision is what to do about a request.
@@ -25,6 +26,11 @@ type Decision struct {
 	// End are leases to be ended in this way; the client may not have them.
 	End     []lease.Lease
 	EndKind lease.Kind
+
+	// What AppendReply tells the client besides: see Pool.reserve.
+	book     *option.Book
+	own      *option.Own
+	bootFile string
 }
 
 // An IAReply is what is said of one identity association. With a Status there
@@ -53,6 +59,8 @@ const (
 	Declined   Reason = "declined"
 	NotHolder  Reason = "not the holder"
 	Exhausted  Reason = "no address left"
+	NoRanges   Reason = "no reservation"
+	Greedy     Reason = "too many addresses at one port"
 	Stateless  Reason = "no addresses are given here"
 	Nothing    Reason = "no address was asked for"
 
@@ -61,6 +69,7 @@ const (
 	Invalid     Reason = "an identifier is missing, or there and must not be"
 	ByUnicast   Reason = "must not come by unicast"
 	NoAddresses Reason = "no addresses to confirm"
+	NoSubnet    Reason = "no subnet for this relay"
 )
 
 func status(c iana.StatusCode) *iana.StatusCode { return &c }

@@ -19,10 +19,9 @@
 // # Who is asking
 //
 // A client is its MAC, its DUID and its IAID (see lease.Lease for why the MAC
-// counts). The MAC is that of the frame, because there are no relays here; a
-// request without one tells it by its link-local address, if that is made of
-// one (RFC 4291 appendix A), or by its DUID. Option 79 (RFC 6939) is only in a
-// relay's messages.
+// counts). The MAC is that of the frame; behind a relay, what the relay says
+// (RFC 6939), or else what the client's link-local address is made of (RFC 4291
+// appendix A), or its DUID.
 //
 // # The codec
 //

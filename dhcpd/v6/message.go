@@ -8,6 +8,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
+	"github.com/vnetd/vnetd/dhcpd/boot"
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -20,15 +22,21 @@ const (
 	optIAAddr     = 5
 	optORO        = 6
 	optPreference = 7
+	optRelayMsg   = 9
 	optStatus     = 13
 	optRapid      = 14
 	optUserClass  = 15
 	optVendor     = 16 // its class
+	optInterface  = 18
 	optDNS        = 23 // RFC 3646
 	optSearch     = 24 // RFC 3646
 	optIAPD       = 25
 	optRefresh    = 32
 	optFQDN       = 39 // RFC 4704
+	optBootURL    = 59 // RFC 5970, as the next two
+	optBootParams = 60
+	optArch       = 61
+	optLinkLayer  = 79 // RFC 6939
 )
 
 // What is kept of a message. A client has one association, rarely two, with one
@@ -48,11 +56,14 @@ var (
 )
 
 // A Request is a client's message. Its slices point into the payload that was
-// parsed. The first three fields are the caller's to fill.
+// parsed. The first four fields are the caller's to fill, the
+// first three only if it is not Relayed.
 type Request struct {
 	From     netip.Addr // the packet's source
 	FrameMAC lease.MAC  // the frame's source; zero if unknown
 	Unicast  bool       // it was sent to an address of ours
+	Port     fair.Port  // where the frame is from; fair.Unasked if nobody can tell
+	Relays   []Relay    // that sent it on, the one next to us first
 
 	Type      dhcpv6.MessageType
 	XID       [3]byte
@@ -64,11 +75,18 @@ type Request struct {
 	FQDNFlags byte
 	Hostname  []byte // the first label of option 39; nil if missing
 
-	UserClass   []byte // option 15: classes, each with its length before it
-	VendorClass []byte // option 16, behind the enterprise number: the same
+	UserClass   []byte      // option 15: classes, each with its length before it
+	VendorClass []byte      // option 16, behind the enterprise number: the same
+	Enterprise  uint32      // of option 16
+	Boot        boot.Client // of options 15, 16 and 61
 
 	n   int
 	ias [maxIAs]IA
+}
+
+// Ends says whether the message is to end leases.
+func (r *Request) Ends() bool {
+	return r.Type == dhcpv6.MessageTypeRelease || r.Type == dhcpv6.MessageTypeDecline
 }
 
 // IAs returns the identity associations, the first eight.
@@ -125,32 +143,41 @@ func duidMAC(d []byte) (mac lease.MAC) {
 	return mac
 }
 
-// Parse reads the payload of a UDP packet to port 547. A relay's message is
-// ErrType.
+// Parse reads the payload of a UDP packet to port 547: a client's message, or one
+// that relays have sent on.
 func Parse(b []byte) (Request, error) {
 	var r Request
 	if len(b) < 4 || len(b) > maxSize {
 		return r, ErrSize
 	}
+	b, err := r.unwrap(b)
+	if err != nil {
+		return r, err
+	}
+	return r, r.read(b)
+}
+
+// read reads a client's message.
+func (r *Request) read(b []byte) error {
+	if len(b) < 4 {
+		return ErrSize
+	}
 	r.Type = dhcpv6.MessageType(b[0])
-	switch r.Type {
-	case dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeConfirm, dhcpv6.MessageTypeRenew,
-		dhcpv6.MessageTypeRebind, dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeInformationRequest:
-	default:
-		return r, ErrType
+	if rules[r.Type] == 0 {
+		return ErrType
 	}
 	copy(r.XID[:], b[1:])
 	for b = b[4:]; len(b) > 0; {
 		code, value, rest, ok := nextOption(b)
 		if !ok {
-			return r, ErrOption
+			return ErrOption
 		}
 		b = rest
 		if err := r.take(code, value); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func nextOption(b []byte) (code uint16, value, rest []byte, ok bool) {
@@ -178,8 +205,12 @@ func (r *Request) take(code uint16, value []byte) error {
 		r.takeFQDN(value)
 	case optUserClass:
 		r.UserClass = value
+		r.Boot.UserClass6(value)
 	case optVendor:
 		r.VendorClass = value[min(4, len(value)):]
+		r.Enterprise = r.Boot.VendorClass6(value)
+	case optArch:
+		r.Boot.Archs = value
 	case optIANA, optIATA, optIAPD:
 		return r.takeIA(code, value)
 	}
@@ -267,4 +298,14 @@ func (r *Request) asked() iter.Seq[uint16] {
 			}
 		}
 	}
+}
+
+// wants says whether the client asked for an option.
+func (r *Request) wants(code uint16) bool {
+	for c := range r.asked() {
+		if c == code {
+			return true
+		}
+	}
+	return false
 }

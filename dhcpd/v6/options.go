@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
-	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
@@ -68,24 +68,41 @@ func render(o option.Option, _ option.List) []byte {
 	return append(b, o.Value...)
 }
 
-// options returns what counts for a client: of the subnet of its first address,
-// or of its reservation, or else of the link.
-func (s *Service) options(req *Request, d *Decision) *option.Set {
+// reserve enters into a decision what the client's reservations say of options
+// and of what to boot: in the subnet of its first address, or, if there is none,
+// in any that it can be answered from.
+func (p *Pool) reserve(req *Request, d *Decision) {
+	ia := &IA{}
+	if len(req.IAs()) > 0 {
+		ia = &req.ias[0]
+	}
+	c, sub := p.client(req, ia), p.svc.subnetOf(d)
+	for r := range p.svc.reservations(c) {
+		at := &p.svc.subnets[r.subnet]
+		if d.bootFile == "" {
+			d.bootFile = r.BootFile
+		}
+		if d.own == nil && r.own != nil && (sub == nil && slices.Contains(c.on, at) || sub == at) {
+			d.own, d.book = r.own, at.book
+		}
+	}
+	switch {
+	case d.book != nil:
+	case sub != nil:
+		d.book = sub.book
+	default:
+		d.book = p.svc.book
+	}
+}
+
+// options returns what counts for a client.
+func (d *Decision) options(req *Request) *option.Set {
 	c := option.Client{
 		MAC: req.MAC(), Hostname: req.Hostname,
 		VendorClass: option.Class{Value: req.VendorClass, Width: 2},
 		UserClass:   option.Class{Value: req.UserClass, Width: 2},
 	}
-	sub := s.subnetOf(d)
-	for r := range s.reservations(lease.Client{MAC: c.MAC, DUID: string(req.ClientID)}) {
-		if at := &s.subnets[r.subnet]; r.own != nil && (sub == nil || sub == at) {
-			return at.book.Set(&c, r.own)
-		}
-	}
-	if sub == nil {
-		return s.book.Set(&c, nil)
-	}
-	return sub.book.Set(&c, nil)
+	return d.book.Set(&c, d.own)
 }
 
 // subnetOf is the subnet of the first address that is given, or nil.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -23,15 +24,23 @@ type Pool struct {
 	leases   *lease.Network
 	offers   offers
 	declined declines
+	shares   fair.Shares
 	full     time.Time // no free address was found; not to be searched for before
 }
 
 // NewPool returns a pool for a service with its leases.
 func NewPool(s *Service, leases *lease.Network) *Pool {
-	return &Pool{
+	p := &Pool{
 		svc: s, leases: leases, offers: newOffers(),
 		declined: declines{until: map[netip.Addr]time.Time{}},
 	}
+	leases.Each(func(l *lease.Lease) bool {
+		if l.Address.Is6() {
+			p.shares.HoldEarlier(l.Address)
+		}
+		return true
+	})
+	return p
 }
 
 // SetService changes the configuration. Leases and promises stay; those that it
@@ -51,13 +60,14 @@ func (p *Pool) tidy(now time.Time) {
 
 // promise keeps an address for a client, who may be somebody who already has
 // it.
-func (p *Pool) promise(c lease.Client, a netip.Addr, now time.Time) {
+func (p *Pool) promise(c *client, a netip.Addr, now time.Time) {
 	p.recall(p.offers.byAddr[a])
-	p.recall(p.offers.byClient[c])
+	p.recall(p.offers.byClient[c.Client])
 	if len(p.offers.byClient) >= maxOffers {
 		p.recall(p.offers.front)
 	}
-	p.offers.add(&offer{client: c, addr: a, until: now.Add(offerTime)})
+	p.offers.add(&offer{client: c.Client, addr: a, until: now.Add(offerTime)})
+	p.hold(a, c)
 }
 
 func (p *Pool) recall(o *offer) {

@@ -27,7 +27,7 @@ const (
 
 // AppendReply adds the message that d.Reply says.
 func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
-	limit := len(b) + maxReply
+	start, limit := len(b), len(b)+maxReply
 	b = append(b, byte(d.Reply), req.XID[0], req.XID[1], req.XID[2])
 	if req.ClientID != nil {
 		b = appendOption(b, optClientID, req.ClientID)
@@ -50,22 +50,22 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	if d.configures() {
 		b = s.appendConfig(b, req, d, limit)
 	}
-	return b
+	return req.wrap(b, start)
 }
 
 // configures says whether an answer carries more than the state of leases.
 func (d *Decision) configures() bool { return d.Status == nil }
 
-// appendConfig adds the options that the client asked for, in its order, each
-// once, as far as they fit.
+// appendConfig adds what to boot and the options that the client asked for, in its
+// order, each once, as far as they fit.
 func (s *Service) appendConfig(b []byte, req *Request, d *Decision, limit int) []byte {
-	set := s.options(req, d)
-	var sent [1 << 16 / 64]uint64 // a bit for each code
+	set := d.options(req)
+	var said codeSet
+	b = s.appendBoot(b, req, d, limit, &said)
 	for code := range req.asked() {
-		if sent[code/64]&(1<<(code%64)) != 0 {
+		if !said.add(code) {
 			continue
 		}
-		sent[code/64] |= 1 << (code % 64)
 		switch {
 		case code == optFQDN && req.FQDN && d.Hostname != "":
 			if next := s.appendFQDN(b, req.FQDNFlags, d.Hostname); len(next) <= limit {
@@ -79,6 +79,16 @@ func (s *Service) appendConfig(b []byte, req *Request, d *Decision, limit int) [
 		}
 	}
 	return b
+}
+
+// A codeSet has a bit for each option.
+type codeSet [1 << 16 / 64]uint64
+
+// add says whether the option is new.
+func (c *codeSet) add(code uint16) bool {
+	was := c[code/64]&(1<<(code%64)) != 0
+	c[code/64] |= 1 << (code % 64)
+	return !was
 }
 
 // appendFQDN adds option 39: the AAAA record is ours to keep (RFC 4704 §6). The

@@ -1,13 +1,16 @@
 // Package cache keeps upstream's replies for as long as their TTLs say, within
-// bounds of number and memory, and gives up the least recently used first.
+// bounds of number and memory. Many owners share it; none sees what is another's.
 //
 // It goes by the whole question (name, type, DO, CD: [wire.Query.Key]) and keeps
 // whole replies. Records out of one reply never answer another question, so a
 // reply cannot poison names that nobody asked it for.
 //
-// The clock is the caller's. A hit allocates nothing. What is stale is dropped
-// when it is met; keeping it for a while (RFC 8767), or asking again before it
-// goes stale, would begin in Get.
+// What is asked for again while less than a tenth of its life is left is to be
+// refreshed, so that hot names are never waited for. What is past its life
+// stays for [StaleLife], if there is room: stale is better than nothing when no
+// upstream answers (RFC 8767).
+//
+// The clock is the caller's. A hit allocates nothing.
 package cache
 
 import (
@@ -17,7 +20,19 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-const shards = 16 // more than the cores that one network's guests will ever keep busy
+const (
+	// StaleLife is how long a reply can stand in after its end (RFC 8767 §5: one
+	// to three days).
+	StaleLife = 24 * time.Hour
+
+	// RetryTime is how long a stale reply is given out at once, after upstreams
+	// have failed (the failure recheck timer of RFC 8767 §5).
+	RetryTime = 30 * time.Second
+
+	shards       = 16               // more than the cores that guests will ever keep busy
+	refreshPart  = 10               // the last tenth of a life
+	refreshLeast = 10 * time.Second // shorter lives are not worth it
+)
 
 // A Cache is safe for many goroutines. Get one from New.
 type Cache struct {
@@ -37,27 +52,62 @@ func New(entries, bytes int) *Cache {
 	return c
 }
 
-// Get returns the reply to a key and its age in whole seconds, or nil.
-func (c *Cache) Get(key []byte, now time.Time) (m *wire.Message, age uint32) {
+// A Hit is what Get found.
+type Hit struct {
+	Message *wire.Message // nil: nothing
+	Age     uint32        // seconds
+	Refresh bool          // it should be asked for again; said once
+	Stale   bool          // it is past its life, and upstreams failed a short while ago
+}
+
+// Get returns the reply to an owner's key.
+func (c *Cache) Get(owner uint32, key []byte, now time.Time) Hit {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[string(key)]
+	e := s.find(owner, key, now)
 	if e == nil {
-		return nil, 0
+		return Hit{}
 	}
-	since := now.Sub(e.stored)
-	if since >= e.msg.Life() {
-		s.remove(e)
-		return nil, 0
+	since, life := now.Sub(e.stored), e.msg.Life()
+	if since >= life {
+		if now.Before(e.retry) {
+			return Hit{Message: e.msg, Stale: true}
+		}
+		return Hit{}
 	}
+	again := e.ring == &s.kept
 	s.touch(e)
-	return e.msg, uint32(max(since, 0) / time.Second)
+	hit := Hit{Message: e.msg, Age: uint32(max(since, 0) / time.Second)}
+	hit.Refresh = again && !e.refreshed && life >= refreshLeast && life-since < life/refreshPart
+	e.refreshed = e.refreshed || hit.Refresh
+	return hit
+}
+
+// Stale returns the reply to a key although its life may be over, or nil.
+func (c *Cache) Stale(owner uint32, key []byte, now time.Time) *wire.Message {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.find(owner, key, now); e != nil && e.msg.Lasts() {
+		return e.msg
+	}
+	return nil
+}
+
+// Keep has Get give out the stale reply to a key for RetryTime.
+func (c *Cache) Keep(owner uint32, key []byte, now time.Time) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.find(owner, key, now); e != nil {
+		e.retry = now.Add(RetryTime)
+	}
 }
 
 // Put keeps a reply for its Life, and nothing if that is 0 or if the reply would
 // take more than its share of the memory.
-func (c *Cache) Put(key []byte, m *wire.Message, now time.Time) {
+func (c *Cache) Put(owner uint32, key []byte, m *wire.Message, now time.Time) {
 	s := c.shard(key)
 	size := m.Size() + len(key) + overhead
 	if m.Life() <= 0 || size > s.maxBytes/4 {
@@ -65,23 +115,15 @@ func (c *Cache) Put(key []byte, m *wire.Message, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.entries[string(key)]; old != nil {
+	to := &s.trial
+	if old := s.entries[place{owner, string(key)}]; old != nil {
+		to = old.ring
 		s.remove(old)
 	}
-	s.add(&entry{key: string(key), msg: m, stored: now, size: size})
+	s.add(&entry{place: place{owner, string(key)}, msg: m, stored: now, size: size}, to)
 }
 
-// Clear forgets everything.
-func (c *Cache) Clear() {
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		s.reset()
-		s.mu.Unlock()
-	}
-}
-
-// Len returns how many replies are held, stale ones that nobody met included.
+// Len returns how many replies are held, stale ones included.
 func (c *Cache) Len() int {
 	n := 0
 	for i := range c.shards {
@@ -91,6 +133,23 @@ func (c *Cache) Len() int {
 		s.mu.Unlock()
 	}
 	return n
+}
+
+// find returns the entry of a key, and drops it if it is past its use.
+func (s *shard) find(owner uint32, key []byte, now time.Time) *entry {
+	e := s.entries[place{owner, string(key)}]
+	if e == nil {
+		return nil
+	}
+	life := e.msg.Life()
+	if e.msg.Lasts() {
+		life += StaleLife
+	}
+	if now.Sub(e.stored) >= life {
+		s.remove(e)
+		return nil
+	}
+	return e
 }
 
 func (c *Cache) shard(key []byte) *shard {

@@ -67,18 +67,19 @@ func TestRepliesLiveAsLongAsTheyMay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache, q := New(100, 1<<20), parse(t, question("www.example.org."))
-			cache.Put(q.Key(), message(t, q, c.record), start)
+			cache.Put(1, q.Key(), message(t, q, c.record), start)
 			for _, after := range []time.Duration{0, time.Second - 1, time.Second, c.life / 2, max(c.life-1, 0), c.life, c.life + time.Hour} {
-				m, age := cache.Get(q.Key(), start.Add(after))
-				if (m != nil) != (after < c.life) {
-					t.Errorf("after %v of %v: %v", after, c.life, m)
+				hit := cache.Get(1, q.Key(), start.Add(after))
+				if (hit.Message != nil) != (after < c.life) {
+					t.Errorf("after %v of %v: %v", after, c.life, hit)
 				}
-				if m != nil && age != uint32(after/time.Second) {
-					t.Errorf("age %d after %v", age, after)
+				if hit.Message != nil && hit.Age != uint32(after/time.Second) {
+					t.Errorf("age %d after %v", hit.Age, after)
 				}
 			}
+			cache.Get(1, q.Key(), start.Add(c.life+StaleLife))
 			if cache.Len() != 0 {
-				t.Error("what was met stale is still there")
+				t.Error("what was met past all use is still there")
 			}
 		})
 	}
@@ -86,16 +87,16 @@ func TestRepliesLiveAsLongAsTheyMay(t *testing.T) {
 
 func TestClockThatGoesBackMakesNothingOlder(t *testing.T) {
 	cache, q := New(100, 1<<20), parse(t, question("a."))
-	cache.Put(q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
-	if m, age := cache.Get(q.Key(), start.Add(-time.Hour)); m == nil || age != 0 {
-		t.Errorf("%v, age %d", m, age)
+	cache.Put(1, q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
+	if hit := cache.Get(1, q.Key(), start.Add(-time.Hour)); hit.Message == nil || hit.Age != 0 {
+		t.Errorf("%+v", hit)
 	}
 }
 
 func TestKeysDoNotMix(t *testing.T) {
 	cache := New(100, 1<<20)
 	base := parse(t, question("www.example.org."))
-	cache.Put(base.Key(), message(t, base, "www.example.org. 60 IN A 192.0.2.1"), start)
+	cache.Put(1, base.Key(), message(t, base, "www.example.org. 60 IN A 192.0.2.1"), start)
 	do := question("www.example.org.")
 	do.SetEdns0(1232, true)
 	cd := question("www.example.org.")
@@ -103,14 +104,17 @@ func TestKeysDoNotMix(t *testing.T) {
 	for name, m := range map[string]*dns.Msg{
 		"name": question("example.org."), "type": new(dns.Msg).SetQuestion("www.example.org.", dns.TypeAAAA), "DO": do, "CD": cd,
 	} {
-		if m, _ := cache.Get(parse(t, m).Key(), start); m != nil {
+		if cache.Get(1, parse(t, m).Key(), start).Message != nil {
 			t.Errorf("another %s finds it", name)
 		}
 	}
 	for _, m := range []*dns.Msg{question("WWW.Example.ORG."), question("www.example.org.").SetEdns0(4096, false)} {
-		if got, _ := cache.Get(parse(t, m).Key(), start); got == nil {
+		if cache.Get(1, parse(t, m).Key(), start).Message == nil {
 			t.Errorf("%v does not find it", m.Question)
 		}
+	}
+	if cache.Get(2, base.Key(), start).Message != nil {
+		t.Error("another owner finds it")
 	}
 }
 
@@ -119,7 +123,7 @@ func TestBoundsHold(t *testing.T) {
 		for i := range n {
 			name := fmt.Sprintf("n%d.example.org.", i)
 			q := parse(t, question(name))
-			c.Put(q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
+			c.Put(1, q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
 		}
 	}
 	byNumber := New(160, 1<<30)
@@ -130,13 +134,10 @@ func TestBoundsHold(t *testing.T) {
 	byMemory := New(1<<20, 64<<10)
 	put(byMemory, 5000)
 	for i := range byMemory.shards {
-		if s := &byMemory.shards[i]; s.bytes > s.maxBytes || s.bytes < s.maxBytes/2 {
-			t.Errorf("shard %d holds %d bytes of %d", i, s.bytes, s.maxBytes)
+		s := &byMemory.shards[i]
+		if n := s.trial.bytes + s.kept.bytes; n > s.maxBytes || n < s.maxBytes/2 {
+			t.Errorf("shard %d holds %d bytes of %d", i, n, s.maxBytes)
 		}
-	}
-	byMemory.Clear()
-	if byMemory.Len() != 0 {
-		t.Error("not clear")
 	}
 }
 
@@ -153,23 +154,23 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 	q := parse(t, question("x."))
 	m := message(t, q, "x. 60 IN A 192.0.2.1")
-	cache.Put(keys[0], m, start)
-	cache.Put(keys[1], m, start)
-	cache.Get(keys[0], start)
-	cache.Put(keys[2], m, start)
+	cache.Put(1, keys[0], m, start)
+	cache.Put(1, keys[1], m, start)
+	cache.Get(1, keys[0], start)
+	cache.Put(1, keys[2], m, start)
 	for i, want := range []bool{true, false, true} {
-		if m, _ := cache.Get(keys[i], start); (m != nil) != want {
-			t.Errorf("key %d: %v, want %v", i, m != nil, want)
+		if got := cache.Get(1, keys[i], start).Message != nil; got != want {
+			t.Errorf("key %d: %v, want %v", i, got, want)
 		}
 	}
 }
 
 func TestPutReplaces(t *testing.T) {
 	cache, q := New(100, 1<<20), parse(t, question("a."))
-	cache.Put(q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
-	cache.Put(q.Key(), message(t, q, "a. 90 IN A 192.0.2.2"), start.Add(50*time.Second))
-	if m, age := cache.Get(q.Key(), start.Add(100*time.Second)); m == nil || age != 50 || cache.Len() != 1 {
-		t.Errorf("%v, age %d, %d entries", m, age, cache.Len())
+	cache.Put(1, q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
+	cache.Put(1, q.Key(), message(t, q, "a. 90 IN A 192.0.2.2"), start.Add(50*time.Second))
+	if hit := cache.Get(1, q.Key(), start.Add(100*time.Second)); hit.Message == nil || hit.Age != 50 || cache.Len() != 1 {
+		t.Errorf("%+v, %d entries", hit, cache.Len())
 	}
 }
 
@@ -181,8 +182,8 @@ func TestManyAtOnce(t *testing.T) {
 			for i := range 2000 {
 				name := fmt.Sprintf("n%d.", (i*7+g)%400)
 				q := parse(t, question(name))
-				if m, _ := cache.Get(q.Key(), start); m == nil {
-					cache.Put(q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
+				if cache.Get(1, q.Key(), start).Message == nil {
+					cache.Put(1, q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
 				}
 			}
 		})
@@ -195,12 +196,91 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestHitAllocatesNothing(t *testing.T) {
 	cache, q, buf := New(100, 1<<20), parse(t, question("www.example.org.")), make([]byte, 0, 512)
-	cache.Put(q.Key(), message(t, q, "www.example.org. 60 IN A 192.0.2.1"), start)
+	cache.Put(1, q.Key(), message(t, q, "www.example.org. 60 IN A 192.0.2.1"), start)
 	got := testing.AllocsPerRun(100, func() {
-		m, age := cache.Get(q.Key(), start.Add(time.Second))
-		m.AppendReply(buf, q, age)
+		hit := cache.Get(1, q.Key(), start.Add(time.Second))
+		hit.Message.AppendReply(buf, q, hit.Age)
 	})
 	if got != 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// Breaks when new entries push out what is asked for again and again.
+func TestManyNewNamesPushOutNobodys(t *testing.T) {
+	cache := New(1<<20, 256<<10)
+	hot := parse(t, question("hot.example.org."))
+	cache.Put(1, hot.Key(), message(t, hot, "hot.example.org. 60 IN A 192.0.2.1"), start)
+	cache.Get(1, hot.Key(), start)
+	for i := range 20_000 {
+		name := fmt.Sprintf("n%d.example.org.", i)
+		q := parse(t, question(name))
+		cache.Put(1, q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
+	}
+	if cache.Get(1, hot.Key(), start).Message == nil {
+		t.Error("pushed out")
+	}
+}
+
+// What is kept has bounds, too: of names that are all asked for twice, the
+// oldest go.
+func TestKeptNamesAreBounded(t *testing.T) {
+	cache := New(1<<20, 256<<10)
+	for i := range 20_000 {
+		name := fmt.Sprintf("n%d.example.org.", i)
+		q := parse(t, question(name))
+		cache.Put(1, q.Key(), message(t, q, name+" 60 IN A 192.0.2.1"), start)
+		cache.Get(1, q.Key(), start)
+	}
+	for i := range cache.shards {
+		if s := &cache.shards[i]; s.trial.bytes+s.kept.bytes > s.maxBytes {
+			t.Errorf("shard %d holds %d bytes of %d", i, s.trial.bytes+s.kept.bytes, s.maxBytes)
+		}
+	}
+}
+
+func TestHotNamesAreRefreshedOnce(t *testing.T) {
+	cache, q := New(100, 1<<20), parse(t, question("a."))
+	put := func(at time.Duration) {
+		cache.Put(1, q.Key(), message(t, q, "a. 100 IN A 192.0.2.1"), start.Add(at))
+	}
+	refresh := func(at time.Duration) bool { return cache.Get(1, q.Key(), start.Add(at)).Refresh }
+	put(0)
+	if refresh(95 * time.Second) {
+		t.Error("refreshed though asked for the first time")
+	}
+	if !refresh(96*time.Second) || refresh(97*time.Second) {
+		t.Error("not refreshed, or twice")
+	}
+	put(98 * time.Second)
+	if refresh(180*time.Second) || !refresh(190*time.Second) {
+		t.Error("the new one is not refreshed at its time")
+	}
+}
+
+func TestStaleRepliesStandIn(t *testing.T) {
+	cache, q := New(100, 1<<20), parse(t, question("a."))
+	cache.Put(1, q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
+	late := start.Add(time.Hour)
+	if cache.Get(1, q.Key(), late).Message != nil {
+		t.Error("stale, and given out though nobody failed")
+	}
+	if cache.Stale(1, q.Key(), late) == nil || cache.Stale(2, q.Key(), late) != nil {
+		t.Error("not there, or another owner's")
+	}
+	cache.Keep(1, q.Key(), late)
+	if hit := cache.Get(1, q.Key(), late.Add(RetryTime-1)); hit.Message == nil || !hit.Stale {
+		t.Errorf("after a failure: %+v", hit)
+	}
+	if cache.Get(1, q.Key(), late.Add(RetryTime)).Message != nil {
+		t.Error("never asked again")
+	}
+	if cache.Stale(1, q.Key(), start.Add(time.Minute+StaleLife)) != nil {
+		t.Error("stale for ever")
+	}
+	failed := wire.Failure(q.Key())
+	cache.Put(2, q.Key(), failed, start)
+	if cache.Stale(2, q.Key(), start.Add(2*time.Second)) != nil {
+		t.Error("a failure stands in")
 	}
 }

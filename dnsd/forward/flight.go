@@ -1,30 +1,38 @@
 package forward
 
 import (
-	"context"
 	"errors"
+	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
 const (
-	totalTime = 5 * time.Second // for a question, as long as a stub waits
-	tryTime   = 2 * time.Second // for one upstream over UDP; the same again over TCP
+	totalTime = 5 * time.Second         // for a question, as long as a stub waits
+	staleTime = 1800 * time.Millisecond // the client response timer of RFC 8767 §5
+	rounds    = 3                       // how often the silent are asked
 )
 
-// A flight is one question on its way to upstreams.
+// A flight is one question on its way to upstreams. It is a state that events
+// move: an answer, an error, the clock. No goroutine waits for it.
 type flight struct {
-	r      *Resolver
-	key    []byte
-	epoch  uint32
-	asking atomic.Pointer[upstream] // the one that is waited for
+	r     *Resolver
+	key   []byte
+	owner uint32 // of what is kept: the resolver's at the start
+	began time.Time
 
-	waiters []waiter // guarded by r.mu
+	// Guarded by r.mu.
+	waiters []waiter
+	list    []*upstream // whom to ask, in order
+	spent   []bool      // those that have answered badly or failed: not asked again
+	step    int         // how many were asked or passed over
+	tries   []*try      // under way
+	nextAt  time.Time   // when another one is asked
+	best    *wire.Message
+	done    bool
 }
 
 // A waiter is a client's query that the flight will answer.
@@ -34,101 +42,307 @@ type waiter struct {
 	reply  func(msg []byte)
 }
 
+// A try is one query of a flight to one upstream.
+type try struct {
+	f       *flight
+	u       *upstream
+	way     way
+	letters wire.Letters
+	sent    time.Time
+	renewed bool // sent again, as its connection was gone
+	slow    bool // its silence was noted; guarded by f.r.mu
+}
+
+// A way is how a query travels.
+type way struct {
+	tcp   bool // or TLS
+	plain bool // without EDNS
+	doubt bool // as the letters of the reply over UDP were not ours
+}
+
+// What ends a try without an answer.
+var (
+	errLoop    = errors.New("it sends our queries back to us")
+	errLetters = errors.New("reply in other letters")
+	errGuesses = errors.New("many replies that answer nothing")
+	errGone    = errors.New("connection is gone")
+	errBusy    = errors.New("too much under way")
+)
+
 func (f *flight) waitsFor(client netip.AddrPort, id uint16) bool {
 	return slices.ContainsFunc(f.waiters, func(w waiter) bool {
 		return w.client == client && w.query.ID == id
 	})
 }
 
-// run asks, keeps, and answers all who wait.
-func (f *flight) run(ctx context.Context) {
-	m := f.ask(ctx)
-	if f.epoch == f.r.epoch.Load() {
-		f.r.cache.Put(f.key, m, time.Now())
+// start asks the first upstream, and those that rest and may be back.
+func (f *flight) start(now time.Time) {
+	f.r.mu.Lock()
+	out := f.nextLocked(now, nil)
+	for i, u := range f.list[1:] {
+		if u.check(now) {
+			f.spent[i+1] = true
+			out = append(out, f.tryLocked(u, way{}, now))
+		}
 	}
-	f.r.mu.Lock() // after Put: whoever finds no flight any more finds the reply
-	delete(f.r.flights, string(f.key))
-	waiters := f.waiters
 	f.r.mu.Unlock()
-	var buf []byte
+	send(out)
+}
+
+// nextLocked appends the query to the upstream whose turn it is, if there is one.
+func (f *flight) nextLocked(now time.Time, out []*try) []*try {
+	for f.step < rounds*len(f.list) {
+		i, round := f.step%len(f.list), f.step/len(f.list)
+		f.step++
+		if u := f.list[i]; !f.spent[i] {
+			f.nextAt = now.Add(f.patienceWith(u) << round)
+			return append(out, f.tryLocked(u, way{}, now))
+		}
+	}
+	f.nextAt = f.began.Add(totalTime)
+	return out
+}
+
+// patienceWith is longer where nobody else can be asked.
+func (f *flight) patienceWith(u *upstream) time.Duration {
+	if len(f.list) == 1 {
+		return firstWait
+	}
+	return u.wait()
+}
+
+func (f *flight) tryLocked(u *upstream, w way, now time.Time) *try {
+	w.tcp = w.tcp || u.name != ""
+	t := &try{f: f, u: u, way: w, sent: now, letters: u.letters(now)}
+	f.tries = append(f.tries, t)
+	return t
+}
+
+// send gives tries to the network. It holds no lock, for a try that fails at
+// once comes back to settle.
+func send(tries []*try) {
+	for _, t := range tries {
+		ask := t.u.datagrams.send
+		if t.way.tcp {
+			ask = t.u.streams.send
+		}
+		if err := ask(t); err != nil {
+			t.settle(nil, err)
+		}
+	}
+}
+
+// settle ends a try: with a reply or an error. It is called once for each, or
+// never, when its socket has given up waiting.
+func (t *try) settle(m *wire.Message, err error) {
+	now := time.Now()
+	t.account(err, now)
+	f := t.f
+	f.r.mu.Lock()
+	if f.done {
+		f.r.mu.Unlock()
+		return
+	}
+	f.tries = slices.DeleteFunc(f.tries, func(o *try) bool { return o == t })
+	out := f.decideLocked(t, m, err, now)
+	finished := f.done
+	f.r.mu.Unlock()
+	send(out)
+	if finished {
+		f.finish(now)
+	}
+}
+
+// account keeps the health of the upstream.
+func (t *try) account(err error, now time.Time) {
+	switch {
+	case err == nil || errors.Is(err, errLetters) || errors.Is(err, errGuesses):
+		if t.u.answered(now.Sub(t.sent)) {
+			t.u.pool.log.Info("upstream answers again", "upstream", t.u.place)
+		}
+	case errors.Is(err, errLoop) || errors.Is(err, errGone) || errors.Is(err, errBusy):
+	case t.u.failed(now):
+		t.u.pool.log.Warn("upstream does not answer: asked last for a while", "upstream", t.u.place, "err", err)
+	}
+}
+
+// decideLocked says what follows a try's end: more tries, or the end of the
+// flight, which sets done.
+func (f *flight) decideLocked(t *try, m *wire.Message, err error, now time.Time) []*try {
+	if w, ok := t.another(m, err); ok {
+		again := f.tryLocked(t.u, w, now)
+		again.renewed = errors.Is(err, errGone)
+		return []*try{again}
+	}
+	if err == nil && final(m) {
+		f.best, f.done = m, true
+		return nil
+	}
+	if err == nil {
+		f.best = m
+	}
+	for i, u := range f.list {
+		f.spent[i] = f.spent[i] || u == t.u && !timedOut(err) // silence is no answer yet
+	}
+	out := f.nextLocked(now, nil)
+	f.done = len(out) == 0 && len(f.tries) == 0
+	return out
+}
+
+func timedOut(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+// another says by which other way the same upstream is to be asked.
+func (t *try) another(m *wire.Message, err error) (w way, ok bool) {
+	switch w = t.way; {
+	case errors.Is(err, errGone):
+		return w, !t.renewed
+	case errors.Is(err, errLetters), errors.Is(err, errGuesses):
+		w.tcp, w.doubt = true, errors.Is(err, errLetters) // nobody forges that
+	case w.doubt && (err != nil || !m.In(t.letters)):
+		t.u.pool.log.Info("upstream changes letters: it is asked in small ones for an hour", "upstream", t.u.place)
+		t.u.lower.Store(time.Now().Add(lowerTime).Unix())
+		return way{plain: w.plain}, err != nil
+	case err != nil:
+		return w, false
+	case m.Truncated() && !w.tcp:
+		w.tcp = true
+	case !w.plain && !m.EDNS() && (m.Code() == wire.FormatError || m.Code() == wire.NotImplemented):
+		w.plain = true // RFC 6891 §6.2.2
+	default:
+		return w, false
+	}
+	return w, true
+}
+
+// final reports whether another server need not be asked.
+func final(m *wire.Message) bool {
+	return m.Code() == wire.Success || m.Code() == wire.NameError
+}
+
+// tick moves the flight by the clock.
+func (f *flight) tick(now time.Time) {
+	f.r.mu.Lock()
+	if f.done {
+		f.r.mu.Unlock()
+		return
+	}
+	age := now.Sub(f.began)
+	var out []*try
+	var silent *upstream
+	switch {
+	case age >= totalTime:
+		f.done = true
+	case !now.Before(f.nextAt):
+		silent = f.silentLocked()
+		out = f.nextLocked(now, nil)
+	}
+	finished := f.done
+	var waiters []waiter
+	if age >= staleTime && !finished && len(f.waiters) > 0 {
+		waiters = f.hurryLocked(now)
+	}
+	f.r.mu.Unlock()
+	if silent != nil && silent.failed(now) {
+		f.r.pool.log.Warn("upstream does not answer: asked last for a while", "upstream", silent.place)
+	}
+	send(out)
+	if finished {
+		f.finish(now)
+	}
 	for _, w := range waiters {
-		if ctx.Err() == nil {
-			buf = m.AppendReply(buf[:0], w.query, 0)
-			w.reply(buf)
+		f.r.pool.leave(w.client.Addr())
+	}
+}
+
+// silentLocked returns the upstream that was asked last and is silent.
+func (f *flight) silentLocked() *upstream {
+	if len(f.tries) == 0 {
+		return nil
+	}
+	t := f.tries[len(f.tries)-1]
+	if t.slow {
+		return nil
+	}
+	t.slow = true
+	return t.u
+}
+
+// hurryLocked answers those who wait with what is stale, if it is there. The
+// flight goes on without them.
+func (f *flight) hurryLocked(now time.Time) []waiter {
+	old := f.r.pool.cache.Stale(f.owner, f.key, now)
+	if old == nil {
+		return nil
+	}
+	waiters := f.waiters
+	f.waiters = nil
+	answerStale(old, waiters)
+	return waiters
+}
+
+func answerStale(m *wire.Message, waiters []waiter) {
+	var room [wire.MaxPayload]byte
+	for _, w := range waiters {
+		w.reply(m.AppendStale(room[:0], w.query))
+	}
+}
+
+// finish keeps what came and answers all who wait. It runs once, after done was
+// set.
+func (f *flight) finish(now time.Time) {
+	m := f.best
+	if m == nil {
+		m = wire.Failure(f.key)
+	}
+	m = f.r.judge(f.key, m)
+	var old *wire.Message
+	if !final(m) { // RFC 8767 §5: rather old than nothing
+		old = f.r.pool.cache.Stale(f.owner, f.key, now)
+	}
+	if old == nil {
+		f.r.pool.cache.Put(f.owner, f.key, m, now)
+	} else {
+		f.r.pool.cache.Keep(f.owner, f.key, now)
+	}
+	for _, w := range f.land() { // after Put: whoever finds no flight any more finds the reply
+		if old != nil {
+			answerStale(old, []waiter{w})
 		} else {
-			w.reply(nil)
+			var room [wire.MaxPayload]byte
+			w.reply(m.AppendReply(room[:0], w.query, 0))
 		}
 		f.r.pool.leave(w.client.Addr())
 	}
 }
 
-// ask never returns nil, and never panics: waiters must be answered.
-func (f *flight) ask(ctx context.Context) (m *wire.Message) {
-	defer func() {
-		if v := recover(); v != nil {
-			f.r.pool.log.Error("upstream reply broke the forwarder", "panic", v, "key", f.key, "stack", string(debug.Stack()))
-			m = wire.Failure(f.key)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, totalTime)
-	defer cancel()
-	servers := f.r.servers(f.key[:len(f.key)-3])
-	if m := f.tour(ctx, servers); m != nil {
-		return m
+// land takes the flight out of the air, and returns who waits.
+func (f *flight) land() []waiter {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	if f.r.flights[string(f.key)] == f {
+		delete(f.r.flights, string(f.key))
 	}
-	return wire.Failure(f.key)
+	f.r.pool.flights.Add(-1)
+	waiters := f.waiters
+	f.waiters = nil
+	return waiters
 }
 
-// tour asks one server after the other, those that were silent a second time,
-// until one gives a final answer. With none it returns the best other, or nil.
-func (f *flight) tour(ctx context.Context, servers []*upstream) (best *wire.Message) {
-	for range 2 {
-		var silent []*upstream
-		for _, u := range f.r.pool.order(servers, time.Now()) {
-			m, err := f.try(ctx, u)
-			switch {
-			case err == nil && final(m):
-				return m
-			case err == nil:
-				best = m
-			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-				silent = append(silent, u)
-			}
-			if ctx.Err() != nil {
-				return best
-			}
-		}
-		servers = silent
+// abort ends the flight without an answer: silence makes the client ask once
+// more, and whoever serves by then answers.
+func (f *flight) abort() {
+	f.r.mu.Lock()
+	over := f.done
+	f.done = true
+	f.r.mu.Unlock()
+	if over {
+		return
 	}
-	return best
-}
-
-// final reports whether another server need not be asked.
-func final(m *wire.Message) bool {
-	switch m.Code() {
-	case wire.Success, wire.NameError:
-		return true
+	for _, w := range f.land() {
+		w.reply(nil)
+		f.r.pool.leave(w.client.Addr())
 	}
-	return false
-}
-
-// try asks one upstream and keeps account of its health.
-func (f *flight) try(ctx context.Context, u *upstream) (*wire.Message, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	f.asking.Store(u)
-	u.enter(f, cancel)
-	defer u.exit(f)
-	m, err := u.exchange(ctx, f.key)
-	switch {
-	case err == nil:
-		if u.answered() {
-			f.r.pool.log.Info("upstream answers again", "upstream", u.addr)
-		}
-	case ctx.Err() == nil: // neither ours to stop nor a proved loop
-		if u.failed(time.Now()) {
-			f.r.pool.log.Warn("upstream does not answer: asked last for a while", "upstream", u.addr, "err", err)
-		}
-	}
-	return m, err
 }

@@ -58,11 +58,23 @@ func (p *Pool) caught(name []byte) bool {
 	if u == nil {
 		return false
 	}
-	if u.abandon(time.Now()) {
+	if p.abandon(u, time.Now()) {
 		p.log.Warn("upstream sends our queries back to us: not asked for a while",
 			"upstream", u.addr, "for", loopTime)
 	}
 	return true
+}
+
+// abandon makes all flights leave an upstream that loops, and reports whether
+// the loop is news.
+func (p *Pool) abandon(u *upstream, now time.Time) bool {
+	news := u.looped(now)
+	for _, f := range p.inTheAir() {
+		for _, t := range f.triesTo(u) {
+			t.settle(nil, errLoop)
+		}
+	}
+	return news
 }
 
 // suspect looks at a client that asks what we just asked u, and probes u when
@@ -71,9 +83,7 @@ func (p *Pool) suspect(client netip.Addr, u *upstream, key []byte) {
 	if u == nil || !p.related(client, u.addr.Addr()) || !u.probeNow(time.Now()) {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.spawnLocked(func(ctx context.Context) { p.probe(ctx, u, key) })
+	p.spawn(func() { p.probe(u, key) })
 }
 
 func (u *upstream) probeNow(now time.Time) bool {
@@ -97,13 +107,21 @@ func (p *Pool) related(client, upstream netip.Addr) bool {
 
 // probe asks u for an unguessable name beside the one of key. What u answers
 // does not matter, only whether we hear the question.
-func (p *Pool) probe(ctx context.Context, u *upstream, key []byte) {
+func (p *Pool) probe(u *upstream, key []byte) {
 	var random [probeLen / 2]byte
 	_, _ = rand.Read(random[:]) // never fails
 	label := hex.EncodeToString(random[:])
 	p.probes.add(label, u)
 	defer p.probes.remove(label)
-	_, _ = u.overUDP(ctx, probeKey(label, key), false)
+	s, err := u.dialUDP(time.Now())
+	if err != nil {
+		return
+	}
+	defer s.conn.Close()
+	defer context.AfterFunc(p.context(), func() { _ = s.conn.Close() })()
+	_, _ = s.conn.Write(wire.AppendQuery(nil, newID(), probeKey(label, key), false))
+	_ = s.conn.SetReadDeadline(time.Now().Add(probePause))
+	_, _ = s.conn.Read(make([]byte, 1))
 }
 
 func probeKey(label string, key []byte) []byte {

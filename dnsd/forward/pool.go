@@ -3,20 +3,29 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/vnetd/vnetd/dnsd/cache"
 )
 
 // Bounds on what is under way at once.
 const (
 	maxFlights = 1000 // questions to upstreams, all networks together
 	maxWaiting = 4000 // clients' queries that wait for them
-	maxClient  = 300  // of these from one address
+	maxClient  = 300  // of these from one address, when there is room
+	minClient  = 16   // and when there is little
 )
+
+// share is how many queries one client may have under way when there is room
+// for so many flights: the greedier the others, the less there is for each, but
+// something is left for the next.
+func share(room int) int { return min(max(room/3, minClient), maxClient) }
 
 // A Pool is what the resolvers of all networks share. Get one from NewPool.
 type Pool struct {
@@ -24,28 +33,37 @@ type Pool struct {
 	// nil is fine. Set it before Run.
 	Changed func([]netip.AddrPort)
 
-	log    *slog.Logger
-	own    atomic.Pointer[map[netip.AddrPort]bool]
-	host   atomic.Pointer[[]*upstream] // of resolv.conf
-	probes probes
-	locals locals
+	log     *slog.Logger
+	cache   *cache.Cache
+	own     atomic.Pointer[map[netip.AddrPort]bool]
+	host    atomic.Pointer[[]*upstream] // of resolv.conf
+	flights atomic.Int32                // in the air
+	owners  atomic.Uint32               // of what is cached, ever
+	ticking atomic.Bool
+	wake    chan struct{} // the clock has to tick
+	rebinds rarely
+	guesses rarely
+	probes  probes
+	locals  locals
 
 	mu        sync.Mutex
-	base      context.Context // of Run: parent of all flights; nil when not running
+	base      context.Context // of Run; nil when not running
 	running   sync.WaitGroup
-	flights   int
 	waiting   int
 	clients   map[netip.Addr]int
-	upstreams map[netip.AddrPort]*upstream
+	upstreams map[place]*upstream
 	resolvers map[string]*Resolver
+	ending    []*Resolver // nobody's any more; flights of theirs may be in the air
 }
 
 // NewPool returns a pool that answers nothing before Run.
 func NewPool(log *slog.Logger) *Pool {
 	p := &Pool{
 		log:       log,
+		cache:     cache.New(cacheEntries, cacheBytes),
+		wake:      make(chan struct{}, 1),
 		clients:   map[netip.Addr]int{},
-		upstreams: map[netip.AddrPort]*upstream{},
+		upstreams: map[place]*upstream{},
 		resolvers: map[string]*Resolver{},
 	}
 	p.own.Store(&map[netip.AddrPort]bool{})
@@ -68,7 +86,11 @@ func (p *Pool) SetOwn(own []netip.AddrPort) {
 func (p *Pool) SetHost(servers []netip.AddrPort) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next := p.upstreamsLocked(servers)
+	places := make([]place, len(servers))
+	for i, s := range servers {
+		places[i] = place{addr: s}
+	}
+	next := p.upstreamsLocked(places)
 	if slices.Equal(*p.host.Load(), next) {
 		return false
 	}
@@ -81,13 +103,13 @@ func (p *Pool) SetHost(servers []netip.AddrPort) bool {
 	return true
 }
 
-func (p *Pool) upstreamsLocked(servers []netip.AddrPort) []*upstream {
-	list := make([]*upstream, 0, len(servers))
-	for _, s := range servers {
-		u := p.upstreams[s]
+func (p *Pool) upstreamsLocked(places []place) []*upstream {
+	list := make([]*upstream, 0, len(places))
+	for _, at := range places {
+		u := p.upstreams[at]
 		if u == nil {
-			u = &upstream{addr: s}
-			p.upstreams[s] = u
+			u = &upstream{place: at, pool: p}
+			p.upstreams[at] = u
 		}
 		if !slices.Contains(list, u) {
 			list = append(list, u)
@@ -98,15 +120,15 @@ func (p *Pool) upstreamsLocked(servers []netip.AddrPort) []*upstream {
 
 // Resolver returns the resolver for rules: the same one for equal rules. It
 // must be given back with Release.
-func (p *Pool) Resolver(rules []Rule) (*Resolver, error) {
-	id := identity(rules)
+func (p *Pool) Resolver(rules []Rule, policy Policy) (*Resolver, error) {
+	id := identity(rules, policy)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r := p.resolvers[id]; r != nil {
 		r.users++
 		return r, nil
 	}
-	r := newResolver(p, id)
+	r := newResolver(p, id, policy)
 	var errs []error
 	for _, rule := range rules {
 		errs = append(errs, r.addLocked(rule))
@@ -118,24 +140,25 @@ func (p *Pool) Resolver(rules []Rule) (*Resolver, error) {
 	return r, nil
 }
 
-// Release gives a resolver back. The last user takes its cache along.
+// Release gives a resolver back. With the last user what it knew is forgotten.
 func (p *Pool) Release(r *Resolver) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.users--; r.users == 0 {
 		delete(p.resolvers, r.id)
+		p.ending = append(p.ending, r)
 	}
 }
 
 // identity returns equal strings for rules of equal meaning. The order of
 // servers for one domain has a meaning; that of domains has none.
-func identity(rules []Rule) string {
+func identity(rules []Rule, policy Policy) string {
 	lines := map[string]string{}
 	for _, r := range rules {
 		domain := strings.ToLower(strings.TrimSuffix(r.Domain, "."))
-		lines[domain] += " " + r.Server.String()
+		lines[domain] += " " + r.place().String()
 	}
-	var all []string
+	all := []string{fmt.Sprint(policy)}
 	for domain, servers := range lines {
 		all = append(all, domain+servers)
 	}
@@ -144,27 +167,48 @@ func identity(rules []Rule) string {
 }
 
 // Run follows resolvConf ("" is /etc/resolv.conf) and lets resolvers ask, until
-// ctx ends. It returns when the last flight has landed.
+// ctx ends. It returns when all that it started has ended.
 func (p *Pool) Run(ctx context.Context, resolvConf string) error {
 	p.mu.Lock()
 	p.base = ctx
 	p.mu.Unlock()
+	p.spawn(func() { p.clock(ctx) })
 	err := p.follow(ctx, resolvConf)
 	p.mu.Lock()
 	p.base = nil
 	p.mu.Unlock()
+	for _, u := range p.everyUpstream() { // first: what takes off later fails at once
+		u.datagrams.close()
+		u.streams.close()
+	}
+	for _, f := range p.inTheAir() {
+		f.abort()
+	}
 	p.running.Wait()
 	return err
 }
 
-// spawn runs f with the context of Run, and reports whether it could.
-func (p *Pool) spawnLocked(f func(ctx context.Context)) bool {
+// spawn runs f while Run does, and reports whether it could.
+func (p *Pool) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.base == nil || p.base.Err() != nil {
 		return false
 	}
-	ctx := p.base
-	p.running.Go(func() { f(ctx) })
+	p.running.Go(f)
 	return true
+}
+
+// context returns that of Run.
+func (p *Pool) context() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.base == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		return ctx
+	}
+	return p.base
 }
 
 // enter counts one more waiting query of a client, and reports whether it is
@@ -172,7 +216,7 @@ func (p *Pool) spawnLocked(f func(ctx context.Context)) bool {
 func (p *Pool) enter(client netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting >= maxWaiting || p.clients[client] >= maxClient {
+	if p.waiting >= maxWaiting || p.clients[client] >= share(maxFlights-int(p.flights.Load())) {
 		return false
 	}
 	p.waiting++
@@ -189,26 +233,20 @@ func (p *Pool) leave(client netip.Addr) {
 	}
 }
 
-// launch runs f as a flight if there is room for one more.
-func (p *Pool) launch(f func(ctx context.Context)) Verdict {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.flights >= maxFlights {
-		return Busy
-	}
-	landed := func(ctx context.Context) {
-		defer p.land()
-		f(ctx)
-	}
-	if !p.spawnLocked(landed) {
+// takeOff reports whether there is room for one more flight, and counts it.
+func (p *Pool) takeOff() Verdict {
+	if p.context().Err() != nil {
 		return Stopped
 	}
-	p.flights++
+	if p.flights.Add(1) > maxFlights {
+		p.flights.Add(-1)
+		return Busy
+	}
+	if !p.ticking.Load() {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
 	return Accepted
-}
-
-func (p *Pool) land() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.flights--
 }

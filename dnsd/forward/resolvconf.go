@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
-// DefaultPort is where name servers listen.
-const DefaultPort = 53
+// Where name servers listen.
+const (
+	DefaultPort    = 53
+	DefaultTLSPort = 853 // RFC 7858 §3.1
+)
 
 // maxServers of resolv.conf are used. The C library takes three.
 const maxServers = 8

@@ -4,26 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/vnetd/vnetd/dnsd/cache"
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// What one resolver's cache may hold.
+// What the cache of all resolvers together may hold.
 const (
-	cacheEntries = 10_000
-	cacheBytes   = 8 << 20
+	cacheEntries = 100_000
+	cacheBytes   = 32 << 20
 )
 
 // A Rule sends the names at and below Domain to Server. "" is everything, and
-// then the host's resolv.conf is not used. Several rules for one domain are
-// tried in their order; the longest domain wins.
+// then the host's resolv.conf is not used. Several rules for one domain stand in
+// for each other, the first one while it answers; the longest domain wins.
 type Rule struct {
 	Domain string
 	Server netip.AddrPort
+	TLS    string // the name in the server's certificate; "" is without TLS
+}
+
+func (r Rule) place() place { return place{addr: r.Server, name: r.TLS} }
+
+// A Policy says what a resolver does not let through.
+type Policy struct {
+	// NoPrivate refuses replies that name private addresses (DNS rebinding),
+	// unless a rule with a domain covers the question.
+	NoPrivate bool
 }
 
 // A Verdict says what Ask did with a query.
@@ -40,25 +50,30 @@ const (
 
 // A Resolver answers by one set of rules. It is safe for many goroutines.
 type Resolver struct {
-	pool  *Pool
-	id    string
-	users int // guarded by pool.mu
-	rules map[string][]*upstream
-	cache *cache.Cache
-	epoch atomic.Uint32 // counts changes of upstreams
+	pool   *Pool
+	id     string
+	policy Policy
+	users  int // guarded by pool.mu
+	rules  map[string][]*upstream
+	owner  atomic.Uint32 // of what it has in the cache; another one with other upstreams
 
 	mu      sync.Mutex
 	flights map[string]*flight
 }
 
-func newResolver(p *Pool, id string) *Resolver {
-	return &Resolver{
-		pool: p, id: id, users: 1,
+func newResolver(p *Pool, id string, policy Policy) *Resolver {
+	r := &Resolver{
+		pool: p, id: id, policy: policy, users: 1,
 		rules:   map[string][]*upstream{},
-		cache:   cache.New(cacheEntries, cacheBytes),
 		flights: map[string]*flight{},
 	}
+	r.forget()
+	return r
 }
+
+// forget makes the resolver not know what it has in the cache. What is on its
+// way is not found either.
+func (r *Resolver) forget() { r.owner.Store(r.pool.owners.Add(1)) }
 
 func (r *Resolver) addLocked(rule Rule) error {
 	domain, err := wire.Name(rule.Domain)
@@ -69,7 +84,7 @@ func (r *Resolver) addLocked(rule Rule) error {
 		return fmt.Errorf("forwarder for %q: %w", rule.Domain, err)
 	}
 	key := string(domain)
-	r.rules[key] = append(r.rules[key], r.pool.upstreamsLocked([]netip.AddrPort{rule.Server})...)
+	r.rules[key] = append(r.rules[key], r.pool.upstreamsLocked([]place{rule.place()})...)
 	return nil
 }
 
@@ -103,61 +118,108 @@ func (r *Resolver) servers(name []byte) []*upstream {
 }
 
 // Cached appends the reply to q if it is in the cache, and reports whether it
-// was. It allocates nothing.
+// was. It allocates nothing, unless the reply is asked for again ahead of its end.
 func (r *Resolver) Cached(buf []byte, q *wire.Query, now time.Time) ([]byte, bool) {
-	m, age := r.cache.Get(q.Key(), now)
-	if m == nil {
+	hit := r.pool.cache.Get(r.owner.Load(), q.Key(), now)
+	switch {
+	case hit.Message == nil:
 		return buf, false
+	case hit.Stale:
+		return hit.Message.AppendStale(buf, q), true
+	case hit.Refresh:
+		r.refresh(q, now)
 	}
-	return m.AppendReply(buf, q, age), true
+	return hit.Message.AppendReply(buf, q, hit.Age), true
 }
 
 // Ask sends a query upstream, or lets it wait with an equal one that is on its
-// way. If it is Accepted, reply is called once, later, from another goroutine,
-// with bytes that are valid only during the call; it must not block. When the
-// pool stops reply is called with nil: silence makes the client ask once more,
-// and whoever serves by then answers. q may be used again when Ask returns.
+// way. If it is Accepted, reply is called once, soon, perhaps from another
+// goroutine and before Ask returns, with bytes that are valid only during the
+// call; it must not block. When the pool stops reply is called with nil: silence
+// makes the client ask once more, and whoever serves by then answers. q may be
+// used again when Ask returns.
 func (r *Resolver) Ask(q *wire.Query, client netip.AddrPort, reply func(msg []byte)) Verdict {
 	if r.pool.caught(q.Lower()) {
 		return Looped
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	f := r.flights[string(q.Key())]
 	if f != nil && f.waitsFor(client, q.ID) {
+		r.mu.Unlock()
 		return Accepted // sent once more; the first is answered
 	}
-	if f == nil && !r.pool.anyUsable(r.servers(q.Lower()), time.Now()) {
-		return Nobody
-	}
 	if !r.pool.enter(client.Addr()) {
+		r.mu.Unlock()
 		return Busy
 	}
 	w := waiter{client: client, query: q.Clone(), reply: reply}
-	switch {
-	case f != nil:
+	if f != nil {
 		f.waiters = append(f.waiters, w)
-		r.pool.suspect(client.Addr(), f.asking.Load(), f.key)
-	default:
-		if verdict := r.launchLocked(w); verdict != Accepted {
-			r.pool.leave(client.Addr())
-			return verdict
+		asked := f.askedLocked()
+		r.mu.Unlock()
+		for _, u := range asked {
+			r.pool.suspect(client.Addr(), u, f.key)
 		}
+		return Accepted
 	}
+	f, verdict := r.launchLocked(q, time.Now(), w)
+	r.mu.Unlock()
+	if verdict != Accepted {
+		r.pool.leave(client.Addr())
+		return verdict
+	}
+	f.start(f.began)
 	return Accepted
 }
 
-func (r *Resolver) launchLocked(w waiter) Verdict {
-	f := &flight{r: r, key: append([]byte(nil), w.query.Key()...), epoch: r.epoch.Load(), waiters: []waiter{w}}
-	verdict := r.pool.launch(f.run)
-	if verdict == Accepted {
-		r.flights[string(f.key)] = f
+// refresh asks again for what will go stale soon, for nobody in particular.
+func (r *Resolver) refresh(q *wire.Query, now time.Time) {
+	r.mu.Lock()
+	if r.flights[string(q.Key())] != nil {
+		r.mu.Unlock()
+		return
 	}
-	return verdict
+	f, verdict := r.launchLocked(q, now)
+	r.mu.Unlock()
+	if verdict == Accepted {
+		f.start(now)
+	}
 }
 
-// forget drops the cache, and what is on its way is not kept either.
-func (r *Resolver) forget() {
-	r.epoch.Add(1)
-	r.cache.Clear()
+func (r *Resolver) launchLocked(q *wire.Query, now time.Time, w ...waiter) (*flight, Verdict) {
+	list := r.pool.order(r.servers(q.Lower()), now)
+	if len(list) == 0 {
+		return nil, Nobody
+	}
+	if verdict := r.pool.takeOff(); verdict != Accepted {
+		return nil, verdict
+	}
+	f := &flight{
+		r: r, key: slices.Clone(q.Key()), owner: r.owner.Load(), began: now,
+		waiters: w, list: list, spent: make([]bool, len(list)),
+	}
+	r.flights[string(f.key)] = f
+	return f, Accepted
+}
+
+// askedLocked returns the upstreams that are waited for.
+func (f *flight) askedLocked() []*upstream {
+	var list []*upstream
+	for _, t := range f.tries {
+		list = append(list, t.u)
+	}
+	return list
+}
+
+// judge returns the reply that clients get instead of m, if policy has a word
+// to say.
+func (r *Resolver) judge(key []byte, m *wire.Message) *wire.Message {
+	name := key[:len(key)-3]
+	if !r.policy.NoPrivate || !m.Private() || r.Routed(name) {
+		return m
+	}
+	if r.pool.rebinds.ok(time.Now()) {
+		r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", wire.Text(name))
+	}
+	return wire.Refusal(key)
 }

@@ -1,37 +1,70 @@
 package forward
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
 const (
-	restTime = 20 * time.Second // a silent upstream is asked last
-	loopTime = 30 * time.Second // a looping one not at all
-	patience = 2                // failures in a row that make it silent
+	patience  = 2                // silences or errors in a row that make an upstream rest
+	checkTime = 2 * time.Second  // from when it rests until it is asked beside another
+	checkMax  = 30 * time.Second // the same, after many checks without an answer
+	loopTime  = 30 * time.Second // for which one that loops is not asked at all
+	lowerTime = time.Hour        // for which one that changes letters gets them small
+
+	firstWait = time.Second // for an answer, before another upstream is asked too
+	leastWait = 250 * time.Millisecond
+	mostWait  = 1500 * time.Millisecond
 )
 
-// An upstream is a name server that others run.
-type upstream struct {
+// A place is where an upstream listens, and under which name it proves who it
+// is; "" is without TLS.
+type place struct {
 	addr netip.AddrPort
+	name string
+}
+
+func (p place) String() string {
+	if p.name == "" {
+		return p.addr.String()
+	}
+	return p.addr.String() + " (" + p.name + ")"
+}
+
+// An upstream is a name server that others run: its health, and the sockets to
+// it.
+type upstream struct {
+	place
+	pool *Pool
 
 	mu        sync.Mutex
-	failures  int // in a row
-	restUntil time.Time
+	rtt       time.Duration // smoothed; 0 is unknown
+	failures  int           // in a row
+	checks    int           // of one that rests, without an answer
+	checkAt   time.Time
 	loopUntil time.Time
 	probed    time.Time
-	tries     map[*flight]context.CancelFunc
+
+	lower     atomic.Int64 // until when, in Unix seconds, letters are not varied
+	datagrams datagrams
+	streams   streams
 }
 
 // answered notes a sign of life, and reports whether it is news.
-func (u *upstream) answered() bool {
+func (u *upstream) answered(took time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	rested := u.failures >= patience
-	u.failures, u.restUntil = 0, time.Time{}
+	u.failures, u.checks = 0, 0
+	if u.rtt == 0 {
+		u.rtt = took
+	}
+	u.rtt += (took - u.rtt) / 8
 	return rested
 }
 
@@ -40,16 +73,38 @@ func (u *upstream) failed(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.failures++
-	if u.failures >= patience {
-		u.restUntil = now.Add(restTime)
+	if u.failures == patience {
+		u.checkAt = now.Add(checkTime)
 	}
 	return u.failures == patience
 }
 
-func (u *upstream) rests(now time.Time) bool {
+func (u *upstream) rests() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return now.Before(u.restUntil)
+	return u.failures >= patience
+}
+
+// check reports whether to see if one that rests is back.
+func (u *upstream) check(now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.failures < patience || now.Before(u.checkAt) {
+		return false
+	}
+	u.checkAt = now.Add(min(checkTime<<min(u.checks, 5), checkMax))
+	u.checks++
+	return true
+}
+
+// wait is how long to wait for an answer before another one is asked too.
+func (u *upstream) wait() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rtt == 0 {
+		return firstWait
+	}
+	return min(max(4*u.rtt, leastWait), mostWait)
 }
 
 func (u *upstream) loops(now time.Time) bool {
@@ -58,55 +113,43 @@ func (u *upstream) loops(now time.Time) bool {
 	return now.Before(u.loopUntil)
 }
 
-func (u *upstream) enter(f *flight, cancel context.CancelFunc) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.tries == nil {
-		u.tries = map[*flight]context.CancelFunc{}
-	}
-	u.tries[f] = cancel
-}
-
-func (u *upstream) exit(f *flight) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.tries, f)
-}
-
-// abandon makes all flights leave an upstream that loops, and reports whether
-// the loop is news.
-func (u *upstream) abandon(now time.Time) bool {
+// looped notes a proved loop, and reports whether it is news.
+func (u *upstream) looped(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	news := !now.Before(u.loopUntil)
 	u.loopUntil = now.Add(loopTime)
-	for _, cancel := range u.tries {
-		cancel()
-	}
 	return news
+}
+
+// letters returns the letters of the next query.
+func (u *upstream) letters(now time.Time) wire.Letters {
+	if now.Unix() < u.lower.Load() {
+		return wire.SmallLetters
+	}
+	return wire.RandomLetters()
 }
 
 // order returns whom to ask in which order: those that rest come last, those
 // that loop and our own addresses are left out.
 func (p *Pool) order(servers []*upstream, now time.Time) []*upstream {
 	list := make([]*upstream, 0, len(servers))
-	var last []*upstream
 	for _, u := range servers {
-		switch {
-		case !p.usable(u, now):
-		case u.rests(now):
-			last = append(last, u)
-		default:
+		if p.usable(u, now) && !u.rests() {
 			list = append(list, u)
 		}
 	}
-	return append(list, last...)
+	if len(list) == len(servers) {
+		return list
+	}
+	for _, u := range servers {
+		if p.usable(u, now) && !slices.Contains(list, u) {
+			list = append(list, u)
+		}
+	}
+	return list
 }
 
 func (p *Pool) usable(u *upstream, now time.Time) bool {
 	return !(*p.own.Load())[u.addr] && !u.loops(now)
-}
-
-func (p *Pool) anyUsable(servers []*upstream, now time.Time) bool {
-	return slices.ContainsFunc(servers, func(u *upstream) bool { return p.usable(u, now) })
 }

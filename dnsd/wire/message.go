@@ -18,16 +18,18 @@ const (
 var (
 	ErrMismatch  = errors.New("reply to another question")
 	ErrMalformed = errors.New("malformed reply")
-	ErrShape     = errors.New("OPT record is not the last one") // the general codec can put it right
+	ErrShape     = errors.New("answers out of order, or to no question") // the general codec can put it right
 )
 
-// A Message is an upstream's reply as it is kept: checked, without its OPT
-// record, and with the places of its TTLs known. It never changes.
+// A Message is an upstream's reply as it is kept: checked, with the places of
+// its TTLs known, and without its additional section. That one is optional, and
+// the usual place for records that nobody asked for. It never changes.
 type Message struct {
-	raw  []byte
-	ttls []uint16 // offsets
-	life time.Duration
-	edns bool
+	raw     []byte
+	ttls    []uint16 // offsets
+	life    time.Duration
+	edns    bool
+	private bool
 }
 
 // Code returns the reply's code.
@@ -42,6 +44,14 @@ func (m *Message) EDNS() bool { return m.edns }
 // Life is how long the reply may be kept; 0 is not at all.
 func (m *Message) Life() time.Duration { return m.life }
 
+// Private reports whether the answer holds an address that means something only
+// on this host or site (RFC 1918, 4193 and the like).
+func (m *Message) Private() bool { return m.private }
+
+// Lasts reports whether the message may be given out past its life: not what
+// says that something failed.
+func (m *Message) Lasts() bool { return m.Code() == Success || m.Code() == NameError }
+
 // Size is about the memory that the message holds, bytes.
 func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + 80 }
 
@@ -49,6 +59,18 @@ func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + 80 }
 // that it was parsed for: with q's id, letters, RD and CD, TTLs less age
 // seconds, AD only for those who asked (RFC 6840 §5.8), truncated if q wants.
 func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
+	return m.append(buf, q, func(ttl uint32) uint32 { return ttl - min(age, ttl) })
+}
+
+// AppendStale is AppendReply for a message that is past its life: with TTLs of
+// 30 seconds at most, as RFC 8767 §4 advises.
+func (m *Message) AppendStale(buf []byte, q *Query) []byte {
+	return m.append(buf, q, func(ttl uint32) uint32 { return min(ttl, staleTTL) })
+}
+
+const staleTTL = 30
+
+func (m *Message) append(buf []byte, q *Query, ttl func(uint32) uint32) []byte {
 	start, raw, ttls := len(buf), m.raw, m.ttls
 	long := len(raw) > q.room()
 	if long {
@@ -64,8 +86,7 @@ func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
 	binary.BigEndian.PutUint16(msg[2:], flags)
 	copy(msg[HeaderLen:], q.Name)
 	for _, off := range ttls {
-		ttl := binary.BigEndian.Uint32(msg[off:])
-		binary.BigEndian.PutUint32(msg[off:], ttl-min(age, ttl))
+		binary.BigEndian.PutUint32(msg[off:], ttl(binary.BigEndian.Uint32(msg[off:])))
 	}
 	if long {
 		truncate(msg)
@@ -81,6 +102,8 @@ func ParseMessage(pkt []byte, id uint16, key []byte) (*Message, error) {
 		return nil, ErrMismatch
 	}
 	p := parser{pkt: pkt, off: HeaderLen + len(key) - 3 + 4, qtype: binary.BigEndian.Uint16(key[len(key)-3:])}
+	p.chain.pkt = pkt
+	p.chain.add(HeaderLen)
 	if err := p.records(); err != nil {
 		return nil, err
 	}
@@ -105,10 +128,7 @@ func answers(pkt []byte, id uint16, key []byte) bool {
 
 func equalFold(a, lower []byte) bool {
 	for i, c := range a {
-		if c-'A' < 26 {
-			c |= 0x20
-		}
-		if c != lower[i] {
+		if small(c) != lower[i] {
 			return false
 		}
 	}
@@ -122,12 +142,16 @@ type parser struct {
 	qtype uint16
 
 	ttls     []uint16
-	shortest uint32 // TTL
-	positive bool   // an answer of the type that was asked for
-	soa      int    // offset of the TTL of the authority's SOA, 0 is none
-	minimum  uint32 // of that SOA: its TTL or its last field
-	opt      int    // offset of the OPT record, 0 is none
-	extended byte   // upper bits of the code
+	shortest uint32   // TTL
+	positive bool     // an answer of the type that was asked for
+	soa      int      // offset of the TTL of the authority's SOA, 0 is none
+	minimum  uint32   // of that SOA: its TTL or its last field
+	end      int      // of what is kept: answer and authority
+	private  bool     // an address of the answer is
+	spelled  []uint16 // offsets of owners that are no pointers
+	edns     bool
+	chain    chain
+	extended byte // upper bits of the code
 }
 
 func (p *parser) records() error {
@@ -136,12 +160,15 @@ func (p *parser) records() error {
 	for i := range left {
 		left[i] = int(binary.BigEndian.Uint16(p.pkt[6+2*i:]))
 	}
-	p.ttls = make([]uint16, 0, min(left[0]+left[1]+left[2], 64))
+	p.ttls = make([]uint16, 0, min(left[0]+left[1], 64))
 	for section, n := range left {
 		for range n {
 			if err := p.record(section); err != nil {
 				return err
 			}
+		}
+		if section < 2 {
+			p.end = p.off
 		}
 	}
 	return nil
@@ -149,9 +176,6 @@ func (p *parser) records() error {
 
 // record reads one record of section 0 (answer), 1 (authority) or 2.
 func (p *parser) record(section int) error {
-	if p.opt != 0 {
-		return ErrShape
-	}
 	owner := p.off
 	if !p.skipName() || p.off+10 > len(p.pkt) {
 		return ErrMalformed
@@ -163,25 +187,54 @@ func (p *parser) record(section int) error {
 	if p.off > len(p.pkt) {
 		return ErrMalformed
 	}
-	if typ == TypeOPT {
-		if section != 2 {
-			return ErrMalformed
-		}
-		p.opt, p.extended = owner, fixed[4]
+	switch {
+	case typ == TypeOPT && (section != 2 || p.edns):
+		return ErrMalformed
+	case typ == TypeOPT:
+		p.edns, p.extended = true, fixed[4]
 		return nil
+	case section == 2:
+		return nil
+	case !p.belongs(section, owner, typ, p.off-size):
+		return ErrShape
 	}
-	return p.note(section, typ, ttl, ttlAt, size)
+	return p.note(section, owner, typ, ttl, ttlAt, size)
+}
+
+// belongs reports whether a record is about the question: in the answer about a
+// name of the chain, in the authority about a zone that one is in. Proofs of
+// absence (NSEC, NSEC3 and their signatures) lie beside it.
+func (p *parser) belongs(section, owner int, typ uint16, data int) bool {
+	switch {
+	case section == 1 && (typ == TypeNSEC || typ == TypeNSEC3 || typ == TypeRRSIG):
+		return true
+	case section == 1, typ == TypeDNAME:
+		return p.chain.above(owner)
+	case typ == TypeRRSIG && data+2 <= len(p.pkt) && binary.BigEndian.Uint16(p.pkt[data:]) == TypeDNAME:
+		return p.chain.above(owner)
+	case !p.chain.has(owner):
+		return false
+	case typ == TypeCNAME && p.qtype != TypeCNAME:
+		return p.chain.add(data)
+	}
+	return true
 }
 
 // note keeps what matters of a record: its TTL, and the authority's SOA.
-func (p *parser) note(section int, typ uint16, ttl uint32, ttlAt, size int) error {
+func (p *parser) note(section, owner int, typ uint16, ttl uint32, ttlAt, size int) error {
 	if ttl > 1<<31-1 {
 		ttl = 0 // RFC 2181 §8
 	}
 	p.ttls = append(p.ttls, uint16(ttlAt))
+	if p.pkt[owner] <= MaxLabel {
+		p.spelled = append(p.spelled, uint16(owner))
+	}
 	p.shortest = min(p.shortest, ttl)
 	if section == 0 && typ == p.qtype {
 		p.positive = true
+	}
+	if section == 0 && (typ == TypeA || typ == TypeAAAA) && private(p.pkt[p.off-size:p.off]) {
+		p.private = true
 	}
 	if section == 1 && typ == TypeSOA {
 		if size < 22 {
@@ -217,14 +270,22 @@ func (p *parser) skipName() bool {
 	return false
 }
 
-func (p *parser) message() *Message {
-	end := p.off
-	if p.opt != 0 {
-		end = p.opt
+// smallen writes the labels of an owner in small letters: those of our question
+// may be any.
+func smallen(name []byte) {
+	for i, c := range name {
+		if c == 0 || c >= 0xc0 {
+			return
+		}
+		name[i] = small(c)
 	}
-	m := &Message{raw: append(make([]byte, 0, end), p.pkt[:end]...), ttls: p.ttls, edns: p.opt != 0}
-	if p.opt != 0 {
-		binary.BigEndian.PutUint16(m.raw[10:], binary.BigEndian.Uint16(m.raw[10:])-1)
+}
+
+func (p *parser) message() *Message {
+	m := &Message{raw: append(make([]byte, 0, p.end), p.pkt[:p.end]...), ttls: p.ttls, edns: p.edns, private: p.private}
+	clear(m.raw[10:HeaderLen])
+	for _, off := range p.spelled {
+		smallen(m.raw[off:])
 	}
 	for _, off := range p.ttls {
 		if m.raw[off]&0x80 != 0 {
@@ -258,9 +319,14 @@ func (p *parser) life(m *Message) time.Duration {
 }
 
 // Failure returns the reply that says that nobody could be asked for key.
-func Failure(key []byte) *Message {
+func Failure(key []byte) *Message { return bare(key, ServerFailure) }
+
+// Refusal returns the reply that says that the answer to key must not be told.
+func Refusal(key []byte) *Message { return bare(key, Refused) }
+
+func bare(key []byte, code uint16) *Message {
 	n := len(key) - 3
-	raw := appendHeader(make([]byte, 0, HeaderLen+n+4), 0, FlagQR|ServerFailure, 1)
+	raw := appendHeader(make([]byte, 0, HeaderLen+n+4), 0, FlagQR|code, 1)
 	raw = append(raw, key[:n+2]...)
 	return &Message{raw: binary.BigEndian.AppendUint16(raw, ClassIN), life: FailureLife}
 }

@@ -58,6 +58,22 @@ func HostLabel[T []byte | string](label T) bool {
 	return 0 < len(label) && len(label) <= MaxLabel
 }
 
+// Text returns a name in wire form as people write it. Bytes that no host name
+// has become question marks: what a guest asks for ends in no log as it is.
+func Text(name []byte) string {
+	var b strings.Builder
+	for ; len(name) > 0 && name[0] != 0 && 1+int(name[0]) < len(name); name = name[1+name[0]:] {
+		for _, c := range name[1 : 1+name[0]] {
+			if !hostByte(c) {
+				c = '?'
+			}
+			b.WriteByte(c)
+		}
+		b.WriteByte('.')
+	}
+	return b.String()
+}
+
 // Under returns where in name the labels of zone begin, and whether name is
 // zone or below it. Both are in wire form and small letters. Labels are
 // compared, not bytes: a label may hold any byte.

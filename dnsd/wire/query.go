@@ -48,10 +48,16 @@ const (
 	TypeSOA    uint16 = 6
 	TypePTR    uint16 = 12
 	TypeHINFO  uint16 = 13
+	TypeMX     uint16 = 15
 	TypeAAAA   uint16 = 28
+	TypeSRV    uint16 = 33
 	TypeOPT    uint16 = 41
+	TypeDNAME  uint16 = 39
 	TypeDS     uint16 = 43
+	TypeRRSIG  uint16 = 46
+	TypeNSEC   uint16 = 47
 	TypeDNSKEY uint16 = 48
+	TypeNSEC3  uint16 = 50
 	TypeANY    uint16 = 255
 
 	ClassIN uint16 = 1
@@ -97,6 +103,15 @@ func (q *Query) Key() []byte { return q.key[:len(q.Name)+3] }
 func (q *Query) Clone() *Query {
 	c := *q
 	c.Name = slices.Clone(q.Name)
+	return &c
+}
+
+// For returns the same query for another name, in wire form, that takes a reply
+// of any length. It shares no memory with q.
+func (q *Query) For(name []byte) *Query {
+	c := *q
+	c.Name, c.Max = slices.Clone(name), MaxMessage
+	c.fillKey()
 	return &c
 }
 

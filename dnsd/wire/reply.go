@@ -5,9 +5,9 @@ import "encoding/binary"
 // A Reply writes an answer behind whatever its buffer already holds. Get one
 // from Begin, add records, take the bytes from End.
 //
-// Owners of records are given as offsets into the question's name: 0 is the
-// name itself, more is one of its parents. They are written as compression
-// pointers.
+// Owners of records are given as offsets from the question's name: 0 is the
+// name itself, more is one of its parents, or a name in the rdata of a record
+// before. They are written as compression pointers.
 type Reply struct {
 	buf   []byte
 	start int
@@ -15,7 +15,12 @@ type Reply struct {
 	code  int
 	an    uint16
 	ns    uint16
+	ar    uint16
+	spare int // where in buf the additional section begins; 0 is none
 }
+
+// maxOwner is the largest offset that a compression pointer reaches.
+const maxOwner = 0x3fff - HeaderLen
 
 // Begin starts a reply to q behind buf with the given code and header flags
 // (FlagAA, FlagRA, FlagAD); QR, and RD and CD as the client had them, are added.
@@ -29,16 +34,38 @@ func Begin(buf []byte, q *Query, code int, flags uint16) Reply {
 	return r
 }
 
-// Answer adds a record to the answer section.
-func (r *Reply) Answer(owner int, typ uint16, ttl uint32, rdata []byte) {
+// Code changes the reply's code to one below 16: that of the name at the end of
+// a chain of aliases (RFC 6604 §3).
+func (r *Reply) Code(code int) {
+	r.code = code
+	r.buf[r.start+3] = r.buf[r.start+3]&^byte(rcodeMask) | byte(code)
+}
+
+// Answer adds a record to the answer section, and returns where its rdata is: a
+// name that begins there can be the owner of what follows.
+func (r *Reply) Answer(owner int, typ uint16, ttl uint32, rdata []byte) int {
 	r.record(owner, typ, ttl, rdata)
 	r.an++
+	return len(r.buf) - len(rdata) - r.start - HeaderLen
 }
 
 // Authority adds a record to the authority section, after all answers.
 func (r *Reply) Authority(owner int, typ uint16, ttl uint32, rdata []byte) {
 	r.record(owner, typ, ttl, rdata)
 	r.ns++
+}
+
+// Additional adds a record to the additional section, after all others. It is
+// left out where it does not fit, without TC (RFC 2181 §9).
+func (r *Reply) Additional(owner int, typ uint16, ttl uint32, rdata []byte) {
+	if owner > maxOwner {
+		return
+	}
+	if r.spare == 0 {
+		r.spare = len(r.buf)
+	}
+	r.record(owner, typ, ttl, rdata)
+	r.ar++
 }
 
 func (r *Reply) record(owner int, typ uint16, ttl uint32, rdata []byte) {
@@ -54,9 +81,13 @@ func (r *Reply) record(owner int, typ uint16, ttl uint32, rdata []byte) {
 // client can take loses all records and gets TC (RFC 2181 §9 allows to keep
 // none): the client asks again over TCP.
 func (r *Reply) End() []byte {
+	if r.spare != 0 && len(r.buf)-r.start > r.q.room() {
+		r.buf, r.ar = r.buf[:r.spare], 0
+	}
 	msg := r.buf[r.start:]
 	binary.BigEndian.PutUint16(msg[6:], r.an)
 	binary.BigEndian.PutUint16(msg[8:], r.ns)
+	binary.BigEndian.PutUint16(msg[10:], r.ar)
 	if len(msg) > r.q.room() {
 		r.buf = r.buf[:r.start+r.q.questionEnd()]
 		truncate(msg)

@@ -11,14 +11,34 @@
 //     needs of top-level domains (NS, SOA, DS, DNSKEY) are left to others.
 //   - the reverse names of Reverse, also of addresses that nobody holds.
 //   - static names outside Domain that Hosts gives in full.
+//   - Records, which are in Domain, or are PTR records of Reverse.
 //
-// A name is looked for among the host's own names, then among Hosts, then
-// among the live Names: no guest takes over the name of the host or of a
-// reservation by calling itself so. Nor does one become "wpad", "isatap" or
-// "localhost", which other guests would trust (CERT VU#598349).
+// A name's addresses are those of its Records (A, AAAA, CNAME), if it has any;
+// else the host's own, with those of Hosts; else those of the live Names. No guest
+// takes over a name that has a record, or the host's, or a reservation's, by
+// calling itself so. Nor does one become "wpad", "isatap" or "localhost", which
+// other guests would trust (CERT VU#598349). A wildcard covers what is none of
+// these, and no live name either (RFC 4592).
 //
-// TTLs: 60 s for static names, 10 s for live ones and for negative answers, so
-// that a new guest is found soon after it was missed.
+// An address has the PTR records that Records give it; else one, of the host, of
+// Hosts, of the first record that names it, or of a live name.
+//
+// TTLs: 60 s for static names unless a record has its own, 10 s for live ones and
+// for negative answers, so that a new guest is found soon after it was missed.
+//
+// # Peers
+//
+// Names and reverse names of Peers are answered beside the zone's own. The longest
+// domain that a name is in decides whose it is. Peers' names are not asked for by
+// one label.
+//
+// # Answers
+//
+// Records are in wire form since New. Aliases are followed through the zone and its
+// peers, and the last name's code is the answer's (RFC 6604); whoever forwards goes
+// on where the zone ends (Beyond). Several addresses take turns in being the first,
+// by the query's id. SRV and MX come with their servers' addresses where there is
+// room. ANY gets one HINFO record (RFC 8482).
 //
 // # What is nobody's
 //

@@ -20,63 +20,80 @@ type reversed struct {
 	step   int          // bits a label: 8 or 4
 }
 
-// backward answers for the reverse names of the zone's subnets.
+// backward answers for the reverse names of the zone's subnets, and of its peers'.
 func (z *Zone) backward(buf []byte, q *wire.Query) ([]byte, bool) {
 	var rev reversed
 	if !rev.parse(q.Lower()) {
 		return buf, false
 	}
-	subnet, ok := covering(z.reverse, rev.prefix)
-	if !ok {
-		return buf, false
+	if subnet, ok := covering(z.reverse, rev.prefix); ok {
+		return z.reverseReply(buf, q, &rev, subnet), true
 	}
+	for _, p := range z.peers {
+		if subnet, ok := covering(p.reverse, rev.prefix); ok {
+			return p.reverseReply(buf, q, &rev, subnet), true
+		}
+	}
+	return buf, false
+}
+
+func (z *Zone) reverseReply(buf []byte, q *wire.Query, rev *reversed, subnet netip.Prefix) []byte {
 	// Where a subnet ends within a label its zones are one label longer.
 	depth := (subnet.Bits() + rev.step - 1) / rev.step
-	apex := int(rev.starts[depth])
+	m := match{zone: z, is: here, apex: int(rev.starts[depth])}
 	switch {
 	case !rev.exact:
-		r := wire.Begin(buf, q, wire.NameError, z.flags)
-		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
-		return r.End(), true
+		m.is = missing
 	case !rev.prefix.IsSingleIP():
-		return z.node(buf, q, &node{ttl: StaticTTL, apex: apex, top: apex == 0 && len(z.server) > 0}), true
+		m.top = m.apex == 0 && len(z.server) > 0
+	default:
+		return z.pointer(buf, q, rev.prefix.Addr(), m)
 	}
-	return z.pointer(buf, q, rev.prefix.Addr(), apex), true
+	return z.reply(buf, q, m)
 }
 
 // pointer answers for the reverse name of one address.
-func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, apex int) []byte {
+func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, m match) []byte {
 	var room [wire.MaxName]byte
-	target, ttl := z.ptr[addr], uint32(StaticTTL)
-	if target == nil {
-		target, ttl = z.liveName(room[:0], addr), LiveTTL
-	}
-	if len(target) == 0 {
-		r := wire.Begin(buf, q, wire.NameError, z.flags)
-		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
-		return r.End()
-	}
 	r := wire.Begin(buf, q, wire.Success, z.flags)
-	switch q.Type {
-	case wire.TypePTR:
-		r.Answer(0, wire.TypePTR, ttl, target)
-	case wire.TypeANY:
-		r.Answer(0, wire.TypeHINFO, ttl, minimal)
+	s := z.ptr[addr]
+	var live []byte
+	if s == nil {
+		live = z.liveName(room[:0], addr)
+	}
+	switch {
+	case q.Type != wire.TypePTR || s == nil && live == nil:
+		if s == nil && live == nil {
+			m.is = missing
+		}
+		z.end(&r, q, m, 0)
+	case s != nil:
+		z.answers(&r, q, s, 0)
 	default:
-		r.Authority(apex, wire.TypeSOA, NegativeTTL, z.soa)
+		r.Answer(0, wire.TypePTR, LiveTTL, live)
 	}
 	return r.End()
 }
 
-// liveName appends the full name of the guest that holds addr, or nothing.
+// liveName appends the full name of the guest that holds addr. It is nil for a
+// name that is not answered for, as it is somebody else's.
 func (z *Zone) liveName(buf []byte, addr netip.Addr) []byte {
 	if z.live == nil {
 		return nil
 	}
 	label, ok := z.live.Name(addr)
-	if !ok || !wire.HostLabel(label) || len(label)+1+len(z.domain) > wire.MaxName {
+	if !ok || !wire.HostLabel(label) || trusted(label) || len(label)+1+len(z.domain) > wire.MaxName {
 		return nil
 	}
+	buf = z.under(buf, label)
+	if z.nodes[string(buf)] != nil {
+		return nil
+	}
+	return buf
+}
+
+// under appends a label with the domain behind it.
+func (z *Zone) under(buf []byte, label string) []byte {
 	buf = append(append(buf, byte(len(label))), label...)
 	if z.domain == nil {
 		return append(buf, 0)

@@ -29,7 +29,10 @@ var private = []netip.Prefix{
 
 var (
 	resolverArpa = []byte("\x08resolver\x04arpa\x00")
-	loopback     = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	loopback     = []rrset{
+		{wire.TypeA, StaticTTL, []record{{data: []byte{127, 0, 0, 1}}}},
+		{wire.TypeAAAA, StaticTTL, []record{{data: netip.IPv6Loopback().AsSlice()}}},
+	}
 
 	// nowhere answers for what nobody owns.
 	nowhere = &Zone{
@@ -45,14 +48,14 @@ func Special(buf []byte, q *wire.Query) ([]byte, bool) {
 	name := q.Lower()
 	switch top := lastLabel(name); string(name[top : len(name)-1]) {
 	case "\x09localhost": // RFC 6761 §6.3
-		return nowhere.node(buf, q, &node{addrs: loopback, ttl: StaticTTL, apex: top}), true
+		return nowhere.reply(buf, q, match{is: here, sets: loopback, apex: top, zone: nowhere}), true
 	case "\x07invalid", "\x05onion", "\x03alt": // RFC 6761 §6.4, RFC 7686, RFC 9476
 		r := wire.Begin(buf, q, wire.NameError, nowhere.flags)
 		r.Authority(top, wire.TypeSOA, NegativeTTL, nowhere.soa)
 		return r.End(), true
 	case "\x04arpa":
 		if off, ok := wire.Under(name, resolverArpa); ok { // RFC 9462 §6.4
-			return nowhere.node(buf, q, &node{apex: off}), true
+			return nowhere.reply(buf, q, match{is: here, apex: off, zone: nowhere}), true
 		}
 		return nowhere.backward(buf, q)
 	}

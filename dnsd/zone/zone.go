@@ -1,8 +1,6 @@
 package zone
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"unsafe"
 
@@ -15,6 +13,10 @@ const (
 	LiveTTL     = 10
 	NegativeTTL = 10
 )
+
+// maxChain is how many aliases are followed for one query. Longer chains of
+// records are refused; one that runs through several networks ends there.
+const maxChain = 8
 
 // Names are the names that come and go, as leases do. Both methods are called
 // for every query, by many goroutines at once: they must not block.
@@ -41,10 +43,12 @@ type Config struct {
 	HostNames []string     // of the host itself; the first is in SOA, NS and PTR
 	HostAddrs []netip.Addr // of the host itself
 	Hosts     []Host
+	Records   []Record
 	Reverse   []netip.Prefix
 	Names     Names
-	Recursive bool // others' names are answered too: sets RA
-	Shared    bool // the rest of Domain is somebody else's: names that are not here are not answered
+	Peers     []Config // whose names are answered, too; their own Peers and Recursive do not count
+	Recursive bool     // others' names are answered too: sets RA
+	Shared    bool     // the rest of Domain is somebody else's: names that are not here are not answered
 }
 
 // A Zone answers for the names of one network. It is immutable but for its
@@ -52,96 +56,179 @@ type Config struct {
 type Zone struct {
 	domain  []byte // wire form; nil without a domain
 	nodes   map[string]*node
-	ptr     map[netip.Addr][]byte
+	ptr     map[netip.Addr]*rrset
 	reverse []netip.Prefix
 	live    Names
 	server  []byte // name of the host: target of NS
 	soa     []byte // rdata
 	flags   uint16 // of every reply
 	shared  bool
+	wild    bool // there are wildcards
+	outward bool // there are aliases of names outside
+	peers   []*Zone
 }
 
-// A node is a name that exists.
+// A node is a name that exists. One without sets has only names below it.
 type node struct {
-	addrs []netip.Addr
-	ttl   uint32
-	apex  int  // where in the name the zone begins, for the SOA's owner
-	top   bool // this is the zone's apex: has SOA and NS
+	sets []rrset
+	apex int  // where in the name the zone begins, for the SOA's owner
+	top  bool // this is the zone's apex: has SOA and NS
 }
 
-// New builds a zone. The error names every bad name.
-func New(cfg Config) (*Zone, error) {
-	b := builder{
-		Zone: Zone{
-			nodes: map[string]*node{}, ptr: map[netip.Addr][]byte{},
-			reverse: cfg.Reverse, live: cfg.Names, flags: wire.FlagAA, shared: cfg.Shared,
-		},
+// An rrset is the records of one name and type.
+type rrset struct {
+	typ     uint16
+	ttl     uint32
+	records []record
+}
+
+// A record is what stands behind owner, type and TTL.
+type record struct {
+	data   []byte // wire form, without compression
+	target []byte // the name that it leads to, in small letters: of CNAME, PTR, MX, SRV
+	source Source
+}
+
+func set(sets []rrset, typ uint16) *rrset {
+	for i := range sets {
+		if sets[i].typ == typ {
+			return &sets[i]
+		}
 	}
-	if cfg.Recursive {
-		b.flags |= wire.FlagRA
-	}
-	b.apex(cfg)
-	for _, name := range cfg.HostNames {
-		b.host(name, cfg.HostAddrs)
-	}
-	for _, h := range cfg.Hosts {
-		b.host(h.Name, h.Addrs)
-	}
-	if err := errors.Join(b.errs...); err != nil {
-		return nil, err
-	}
-	return &b.Zone, nil
+	return nil
 }
 
 // Answer appends the reply to q, if the zone owns its name, and reports whether
-// it does. q must be of class IN.
+// it does. q must be of class IN. A chain of aliases that leaves the zone is
+// answered as far as it is known here; see Beyond.
 func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 	name := q.Lower()
-	if n := z.nodes[string(name)]; n != nil && (!z.shared || len(n.addrs) > 0) {
-		return z.node(buf, q, n), true
-	}
-	if name[0] == 0 {
+	m := z.find(name, q.Type)
+	switch {
+	case m.is != foreign:
+		return z.reply(buf, q, m), true
+	case name[0] == 0:
 		return buf, false
-	}
-	if name[1+name[0]] == 0 {
+	case name[1+name[0]] == 0:
 		return z.bare(buf, q)
-	}
-	if off, ok := wire.Under(name, z.domain); ok {
-		return z.below(buf, q, off)
 	}
 	return z.backward(buf, q)
 }
 
-// node answers for a name that exists.
-func (z *Zone) node(buf []byte, q *wire.Query, n *node) []byte {
-	r := wire.Begin(buf, q, wire.Success, z.flags)
-	switch {
-	case q.Type == wire.TypeANY:
-		r.Answer(0, wire.TypeHINFO, n.ttl, minimal)
-		return r.End()
-	case n.top && q.Type == wire.TypeSOA:
-		r.Answer(0, wire.TypeSOA, NegativeTTL, z.soa)
-		return r.End()
-	case n.top && q.Type == wire.TypeNS:
-		r.Answer(0, wire.TypeNS, StaticTTL, z.server)
-		return r.End()
+// Beyond returns the name outside of the zone that the aliases of q's name lead
+// to, in wire form and small letters, or nil. It must not be changed.
+func (z *Zone) Beyond(q *wire.Query) []byte {
+	if !z.outward {
+		return nil
 	}
-	if !addresses(&r, q.Type, n.addrs, n.ttl) {
-		r.Authority(n.apex, wire.TypeSOA, NegativeTTL, z.soa)
+	m := z.find(q.Lower(), q.Type)
+	for range maxChain {
+		alias := m.alias(q.Type)
+		if alias == nil {
+			return nil
+		}
+		next := alias.records[0].target
+		if m = z.find(next, q.Type); m.is == foreign {
+			return next
+		}
+	}
+	return nil
+}
+
+// reply answers for a name of the zone, along its aliases.
+func (z *Zone) reply(buf []byte, q *wire.Query, m match) []byte {
+	r := wire.Begin(buf, q, wire.Success, z.flags)
+	owner := 0
+	for range maxChain {
+		alias := m.alias(q.Type)
+		if alias == nil {
+			break
+		}
+		owner = r.Answer(owner, wire.TypeCNAME, alias.ttl, alias.records[0].data)
+		m = z.find(alias.records[0].target, q.Type)
+	}
+	if m.is != foreign && m.alias(q.Type) == nil {
+		z.end(&r, q, m, owner)
 	}
 	return r.End()
 }
 
-// bare answers for a name of one label that is not static.
-func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
-	if addrs := z.lookup(q.Lower()); len(addrs) > 0 {
-		return z.node(buf, q, &node{addrs: addrs, ttl: LiveTTL}), true
+// end answers for the name that aliases lead to, or for the first if it is none.
+func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
+	rrs := set(m.sets, q.Type)
+	switch {
+	case m.is == missing:
+		r.Code(wire.NameError)
+	case q.Type == wire.TypeANY:
+		r.Answer(owner, wire.TypeHINFO, m.ttl(), minimal)
+		return
+	case rrs != nil:
+		z.answers(r, q, rrs, owner)
+		return
+	case m.top && q.Type == wire.TypeSOA:
+		r.Answer(owner, wire.TypeSOA, NegativeTTL, m.zone.soa)
+		return
+	case m.top && q.Type == wire.TypeNS:
+		r.Answer(owner, wire.TypeNS, StaticTTL, m.zone.server)
+		return
+	case addresses(r, owner, q.Type, m.addrs):
+		return
 	}
+	r.Authority(owner+m.apex, wire.TypeSOA, NegativeTTL, m.zone.soa)
+}
+
+// answers adds all records of a set. Several addresses take turns in being the
+// first, by the query's id, which costs no memory of who had which.
+func (z *Zone) answers(r *wire.Reply, q *wire.Query, s *rrset, owner int) {
+	first, n := 0, len(s.records)
+	if n > 1 && (s.typ == wire.TypeA || s.typ == wire.TypeAAAA) {
+		first = int(q.ID) % n
+	}
+	var at [maxAdditional]int
+	for i := range n {
+		where := r.Answer(owner, s.typ, s.ttl, s.records[(first+i)%n].data)
+		if i < len(at) {
+			at[i] = where
+		}
+	}
+	if s.typ == wire.TypeSRV || s.typ == wire.TypeMX {
+		for i := range min(n, len(at)) {
+			z.additional(r, &s.records[i], at[i])
+		}
+	}
+}
+
+// maxAdditional is for how many servers of an SRV or MX set the addresses are told.
+const maxAdditional = 16
+
+// additional adds the addresses of a server (RFC 2782, RFC 1035 §3.3.9).
+func (z *Zone) additional(r *wire.Reply, rec *record, at int) {
+	m := z.find(rec.target, wire.TypeA)
+	at += len(rec.data) - len(rec.target)
+	for i := range m.sets {
+		if s := &m.sets[i]; s.typ == wire.TypeA || s.typ == wire.TypeAAAA {
+			for _, a := range s.records {
+				r.Additional(at, s.typ, s.ttl, a.data)
+			}
+		}
+	}
+	for _, a := range m.addrs {
+		if a.Is4() {
+			v4 := a.As4()
+			r.Additional(at, wire.TypeA, LiveTTL, v4[:])
+		} else {
+			v6 := a.As16()
+			r.Additional(at, wire.TypeAAAA, LiveTTL, v6[:])
+		}
+	}
+}
+
+// bare answers for a name of one label that nobody here has.
+func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
 	if out, ok := Special(buf, q); ok {
 		return out, true
 	}
-	switch q.Type {
-	case wire.TypeNS, wire.TypeSOA, wire.TypeDS, wire.TypeDNSKEY:
+	if ofTopLevel(q.Type) {
 		return buf, false
 	}
 	// No SOA: its owner would have to be the root, which is not ours to speak for.
@@ -149,21 +236,14 @@ func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
 	return r.End(), true
 }
 
-// below answers for a name under the domain that is not static; the domain
-// begins at off.
-func (z *Zone) below(buf []byte, q *wire.Query, off int) ([]byte, bool) {
-	name := q.Lower()
-	if 1+int(name[0]) == off {
-		if addrs := z.lookup(name); len(addrs) > 0 {
-			return z.node(buf, q, &node{addrs: addrs, ttl: LiveTTL, apex: off}), true
-		}
+// ofTopLevel reports whether a validating resolver needs a type of top-level
+// domains: guests' names of one label must not hide that.
+func ofTopLevel(typ uint16) bool {
+	switch typ {
+	case wire.TypeNS, wire.TypeSOA, wire.TypeDS, wire.TypeDNSKEY:
+		return true
 	}
-	if z.shared {
-		return buf, false
-	}
-	r := wire.Begin(buf, q, wire.NameError, z.flags)
-	r.Authority(off, wire.TypeSOA, NegativeTTL, z.soa)
-	return r.End(), true
+	return false
 }
 
 // lookup asks for the live addresses of name's first label. The string that is
@@ -171,28 +251,34 @@ func (z *Zone) below(buf []byte, q *wire.Query, off int) ([]byte, bool) {
 // hence the warning at Names.
 func (z *Zone) lookup(name []byte) []netip.Addr {
 	label := name[1 : 1+name[0]]
-	if z.live == nil || !wire.HostLabel(label) {
-		return nil
-	}
-	switch string(label) {
-	case "wpad", "isatap", "localhost":
+	if z.live == nil || !wire.HostLabel(label) || trusted(unsafe.String(&label[0], len(label))) {
 		return nil
 	}
 	return z.live.Addrs(unsafe.String(&label[0], len(label)))
 }
 
+// trusted reports whether others would trust whoever is called so (CERT
+// VU#598349, and RFC 6761 §6.3).
+func trusted(label string) bool {
+	switch label {
+	case "wpad", "isatap", "localhost":
+		return true
+	}
+	return false
+}
+
 // addresses adds those of the asked type, and reports whether there were any.
-func addresses(r *wire.Reply, typ uint16, addrs []netip.Addr, ttl uint32) bool {
+func addresses(r *wire.Reply, owner int, typ uint16, addrs []netip.Addr) bool {
 	found := false
 	for _, a := range addrs {
 		switch {
 		case typ == wire.TypeA && a.Is4():
 			v4 := a.As4()
-			r.Answer(0, typ, ttl, v4[:])
+			r.Answer(owner, typ, LiveTTL, v4[:])
 			found = true
 		case typ == wire.TypeAAAA && a.Is6() && !a.Is4In6():
 			v6 := a.As16()
-			r.Answer(0, typ, ttl, v6[:])
+			r.Answer(owner, typ, LiveTTL, v6[:])
 			found = true
 		}
 	}
@@ -208,100 +294,4 @@ func Any(buf []byte, q *wire.Query) []byte {
 	r := wire.Begin(buf, q, wire.Success, wire.FlagRA)
 	r.Answer(0, wire.TypeHINFO, StaticTTL, minimal)
 	return r.End()
-}
-
-// A builder collects errors while it fills a Zone.
-type builder struct {
-	Zone
-	errs []error
-}
-
-func (b *builder) apex(cfg Config) {
-	if cfg.Domain == "" {
-		b.soa = soa([]byte("\x09localhost\x00"), []byte{0})
-		return
-	}
-	domain, err := wire.Name(cfg.Domain)
-	if err == nil && len(domain) == 1 {
-		err = fmt.Errorf("name %q: the root cannot be a network's domain", cfg.Domain)
-	}
-	if err != nil {
-		b.errs = append(b.errs, fmt.Errorf("domain: %w", err))
-		return
-	}
-	b.domain, b.server = domain, domain
-	b.nodes[string(domain)] = &node{ttl: StaticTTL, top: true}
-	if len(cfg.HostNames) > 0 {
-		if server, err := wire.Name(cfg.HostNames[0] + "." + cfg.Domain); err == nil {
-			b.server = server
-		}
-	} else { // the apex is then the only name that the host has
-		b.nodes[string(domain)].addrs = cfg.HostAddrs
-	}
-	b.soa = soa(b.server, domain)
-}
-
-// host adds a static name with and without the domain. The first to take a
-// name or an address keeps it; more addresses of one name add up.
-func (b *builder) host(text string, addrs []netip.Addr) {
-	name, err := wire.Name(text)
-	if err != nil || len(name) == 1 {
-		b.errs = append(b.errs, errors.Join(fmt.Errorf("host name %q cannot be served", text), err))
-		return
-	}
-	full := b.qualify(text, name)
-	if len(full) > wire.MaxName {
-		b.errs = append(b.errs, fmt.Errorf("host name %q is too long under the domain", text))
-		return
-	}
-	apex, inside := wire.Under(full, b.domain)
-	if !inside {
-		apex = 0
-	}
-	b.add(full, apex, addrs)
-	b.between(full, apex)
-	if first := 1 + int(full[0]); inside && apex == first {
-		b.add(append(full[:first:first], 0), 0, addrs)
-	}
-	for _, a := range addrs {
-		if _, taken := b.ptr[a]; !taken {
-			b.ptr[a] = full
-		}
-	}
-}
-
-// qualify puts the domain behind a relative name.
-func (b *builder) qualify(text string, name []byte) []byte {
-	if _, inside := wire.Under(name, b.domain); inside || b.domain == nil || text[len(text)-1] == '.' {
-		return name
-	}
-	return append(name[:len(name)-1:len(name)-1], b.domain...)
-}
-
-func (b *builder) add(name []byte, apex int, addrs []netip.Addr) {
-	n := b.nodes[string(name)]
-	if n == nil {
-		n = &node{ttl: StaticTTL, apex: apex}
-		b.nodes[string(name)] = n
-	}
-	n.addrs = append(n.addrs[:len(n.addrs):len(n.addrs)], addrs...)
-}
-
-// between adds the names between full and the domain, which begins at apex.
-// They exist although they have no records: NODATA, not NXDOMAIN (RFC 8020).
-func (b *builder) between(full []byte, apex int) {
-	for off := 1 + int(full[0]); off < apex; off += 1 + int(full[off]) {
-		b.add(full[off:], apex-off, nil)
-	}
-}
-
-// soa returns the rdata of a SOA record. Nobody transfers the zone, so serial
-// and timers say nothing, but for the last: the TTL of negative answers.
-func soa(server, domain []byte) []byte {
-	b := append([]byte(nil), server...)
-	if len(domain)+11 <= wire.MaxName {
-		b = append(b, "\x0ahostmaster"...)
-	}
-	b = append(b, domain...)
-	return append(b, 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 2, 88, 0, 1, 81, 128, 0, 0, 0, NegativeTTL)
 }

@@ -23,8 +23,13 @@ type Machine struct {
 	Name     string     // the guest's host name; default "machine"
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
+	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
 	Limit    time.Duration
 }
+
+// KernelArgs are what a machine's kernel needs to be told: where to talk, and
+// to end.
+const KernelArgs = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 
 // machineLimit is for slow machines: a boot takes about three seconds.
 const machineLimit = 2 * time.Minute
@@ -66,10 +71,8 @@ func Boot(t testing.TB, host *Namespace, tap, bridge string, commands ...string)
 // succeed is for the caller to judge.
 func (m Machine) Run(t testing.TB) Session {
 	t.Helper()
-	Need(t, "qemu-system-x86_64", "busybox")
-	if !haveKernel() {
-		Need(t, "apt-get", "apt-cache", "dpkg-deb", "xz")
-	}
+	Need(t, "qemu-system-x86_64")
+	m.needKernel(t)
 	m.defaults()
 	cmd, err := m.command(t)
 	if err != nil {
@@ -89,6 +92,14 @@ func (m Machine) Run(t testing.TB) Session {
 	return s
 }
 
+func (m *Machine) needKernel(t testing.TB) {
+	t.Helper()
+	Need(t, "busybox")
+	if !haveKernel() {
+		Need(t, "apt-get", "apt-cache", "dpkg-deb", "xz")
+	}
+}
+
 func (m *Machine) defaults() {
 	if m.Name == "" {
 		m.Name = "machine"
@@ -101,22 +112,45 @@ func (m *Machine) defaults() {
 	}
 }
 
-func (m *Machine) command(t testing.TB) (*Cmd, error) {
+// Image writes what the machine boots into a directory, as vmlinuz and
+// initramfs, for somebody else to serve to it.
+func (m Machine) Image(t testing.TB, dir string) {
+	t.Helper()
+	m.needKernel(t)
+	m.defaults()
+	kernel, err := m.image(t, dir)
+	if err == nil {
+		var content []byte
+		if content, err = os.ReadFile(kernel); err == nil {
+			err = os.WriteFile(filepath.Join(dir, "vmlinuz"), content, 0o644)
+		}
+	}
+	if err != nil {
+		t.Fatalf("nettest: machine: %v", err)
+	}
+}
+
+// image writes the initramfs into a directory, and returns where the kernel is.
+func (m *Machine) image(t testing.TB, dir string) (kernel string, err error) {
 	root, err := moduleRoot()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	recipe := filepath.Join(root, "testdata", "guest")
-	kernel, err := guestKernel(t.Context(), recipe)
+	guest, err := guestKernel(t.Context(), recipe)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	image, err := initramfs(recipe, kernel, m.Name, m.Commands)
+	content, err := initramfs(recipe, guest, m.Name, m.Commands)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	initrd := filepath.Join(TempDir(t), "initramfs")
-	if err := os.WriteFile(initrd, image, 0o644); err != nil {
+	return filepath.Join(guest, "vmlinuz"), os.WriteFile(filepath.Join(dir, "initramfs"), content, 0o644)
+}
+
+func (m *Machine) command(t testing.TB) (*Cmd, error) {
+	args, err := m.bootArgs(t)
+	if err != nil {
 		return nil, err
 	}
 	netdev := m.Netdev
@@ -124,15 +158,27 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 		netdev = "tap,fd=3"
 	}
 	cmd := m.Host.Command(context.Background(), "qemu-system-x86_64",
-		"-accel", "tcg", "-machine", "q35", "-m", "256", "-nographic", "-no-reboot", "-nodefaults",
-		"-serial", "stdio", "-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on",
-		"-netdev", netdev+",id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+m.MAC)
+		append(args, "-accel", "tcg", "-machine", "q35", "-nographic", "-no-reboot", "-nodefaults",
+			"-serial", "stdio", "-netdev", netdev+",id=n0")...)
 	cmd.Env = append(cmd.Env, m.Env...)
 	if m.Tap != nil {
 		cmd.ExtraFiles = []*os.File{m.Tap.file}
 	}
 	return cmd, nil
+}
+
+// bootArgs say what boots, and from where.
+func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
+	card := "virtio-net-pci,netdev=n0,mac=" + m.MAC
+	if m.NetBoot {
+		return []string{"-m", "512", "-boot", "n", "-device", card}, nil
+	}
+	dir := TempDir(t)
+	kernel, err := m.image(t, dir)
+	return []string{
+		"-m", "256", "-kernel", kernel, "-initrd", filepath.Join(dir, "initramfs"), "-append", KernelArgs,
+		"-device", card + ",romfile=",
+	}, err
 }
 
 // parseSession reads a console. It is an error if the guest did not get to its

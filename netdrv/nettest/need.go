@@ -12,6 +12,7 @@ import (
 // packages says where Debian keeps a program, when not under its own name.
 var packages = map[string]string{
 	"dhclient":           "isc-dhcp-client",
+	"dhcrelay":           "isc-dhcp-relay",
 	"dhcpcd":             "dhcpcd-base",
 	"systemd-networkd":   "systemd",
 	"networkctl":         "systemd",
@@ -29,6 +30,7 @@ var packages = map[string]string{
 	"apt-cache":          "apt",
 	"dpkg-deb":           "dpkg",
 	"nc":                 "netcat-openbsd",
+	"tftp":               "tftp-hpa",
 }
 
 // binDirs are searched after PATH: where programs are that are not for users.
@@ -66,6 +68,14 @@ func Need(t testing.TB, programs ...string) {
 	if missing != nil {
 		lack(t, fmt.Sprintf("no %s here: apt-get install %s",
 			strings.Join(missing, ", "), strings.Join(install, " ")))
+	}
+}
+
+// NeedFile is Need for a file, and Debian's package that has it.
+func NeedFile(t testing.TB, path, pkg string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		lack(t, fmt.Sprintf("no %s here: apt-get install %s", path, pkg))
 	}
 }
 

@@ -140,11 +140,18 @@ func (x *Lease) GetIaid() uint32 {
 	return 0
 }
 
-// ListLeasesRequest says of which network.
+// ListLeasesRequest says which leases are asked for: those that fit everything
+// that is not empty.
 type ListLeasesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A network's name, or empty for all.
-	Network       string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	// The guest's Ethernet address.
+	Mac string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	// What the guest is called.
+	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// An address, or a prefix that the leased address is in.
+	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,6 +189,27 @@ func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
 func (x *ListLeasesRequest) GetNetwork() string {
 	if x != nil {
 		return x.Network
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
 	}
 	return ""
 }
@@ -340,9 +368,12 @@ const file_vnet_v1_lease_proto_rawDesc = "" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x12\n" +
 	"\x04duid\x18\b \x01(\tR\x04duid\x12\x12\n" +
-	"\x04iaid\x18\t \x01(\rR\x04iaid\"-\n" +
+	"\x04iaid\x18\t \x01(\rR\x04iaid\"u\n" +
 	"\x11ListLeasesRequest\x12\x18\n" +
-	"\anetwork\x18\x01 \x01(\tR\anetwork\"<\n" +
+	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
+	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"<\n" +
 	"\x12ListLeasesResponse\x12&\n" +
 	"\x06leases\x18\x01 \x03(\v2\x0e.vnet.v1.LeaseR\x06leases\"I\n" +
 	"\x13ReleaseLeaseRequest\x12\x18\n" +

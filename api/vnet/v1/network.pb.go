@@ -763,7 +763,8 @@ type DHCP struct {
 	// Pools for guests without a reservation. In IPv4, with no reservations
 	// either, the whole subnet.
 	Ranges []*AddressRange `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
-	// At least 2m; 1h if absent.
+	// At least 2m, or infinite, which is the longest Duration that there is; 1h if
+	// absent.
 	LeaseTime *durationpb.Duration `protobuf:"bytes,2,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
 	// Fixed bindings; inside the subnet, inside a range or not.
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
@@ -778,7 +779,14 @@ type DHCP struct {
 	RebindTime *durationpb.Duration `protobuf:"bytes,12,opt,name=rebind_time,json=rebindTime,proto3" json:"rebind_time,omitempty"`
 	// Options for some of the guests. Where several tags fit one, the first counts
 	// first.
-	Tags          []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	Tags []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	// How guests boot from the network; not at all if absent.
+	Boot *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	// Addresses within ranges that are not for guests.
+	Exclude []*AddressRange `protobuf:"bytes,21,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Subnets behind relay agents on this network, which this subnet's address
+	// answers (RFC 2131 giaddr, RFC 8415 section 19).
+	Relayed       []*RelayedSubnet `protobuf:"bytes,22,rep,name=relayed,proto3" json:"relayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -869,6 +877,120 @@ func (x *DHCP) GetTags() []*DHCPTag {
 	return nil
 }
 
+func (x *DHCP) GetBoot() *Boot {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
+func (x *DHCP) GetExclude() []*AddressRange {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *DHCP) GetRelayed() []*RelayedSubnet {
+	if x != nil {
+		return x.Relayed
+	}
+	return nil
+}
+
+// RelayedSubnet is a subnet on which the host has no address: a relay agent
+// there passes the guests' requests on.
+type RelayedSubnet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 10.30.0.0/24; the relay's address in it, or what the relay says of the link
+	// (RFC 3527), selects it.
+	Subnet string `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`
+	// IPv4: the guests' router; none is told if empty.
+	Router string `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
+	// As in DHCP.
+	Ranges []*AddressRange `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// As in DHCP.
+	Exclude []*AddressRange `protobuf:"bytes,4,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// As in DHCP.
+	LeaseTime *durationpb.Duration `protobuf:"bytes,5,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
+	// As in DHCP.
+	Reservations  []*Reservation `protobuf:"bytes,6,rep,name=reservations,proto3" json:"reservations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayedSubnet) Reset() {
+	*x = RelayedSubnet{}
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayedSubnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayedSubnet) ProtoMessage() {}
+
+func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayedSubnet.ProtoReflect.Descriptor instead.
+func (*RelayedSubnet) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RelayedSubnet) GetSubnet() string {
+	if x != nil {
+		return x.Subnet
+	}
+	return ""
+}
+
+func (x *RelayedSubnet) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RelayedSubnet) GetRanges() []*AddressRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetExclude() []*AddressRange {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetLeaseTime() *durationpb.Duration {
+	if x != nil {
+		return x.LeaseTime
+	}
+	return nil
+}
+
+func (x *RelayedSubnet) GetReservations() []*Reservation {
+	if x != nil {
+		return x.Reservations
+	}
+	return nil
+}
+
 // AddressRange is a pool, both ends included.
 type AddressRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -882,7 +1004,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1016,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1029,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -924,7 +1046,8 @@ func (x *AddressRange) GetEnd() string {
 	return ""
 }
 
-// Reservation binds an address to a guest.
+// Reservation binds an address to a guest, which is known by one of mac,
+// client_id and duid, or by its hostname if there is none of them.
 type Reservation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The guest's Ethernet address.
@@ -933,19 +1056,25 @@ type Reservation struct {
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// What it is called, in DHCP and DNS; the guest's own word if empty.
 	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// The client's DUID in hexadecimal, for IPv6; in place of the MAC.
+	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is looked
+	// for in the client identifier (RFC 4361).
 	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
 	// What it is told; counts before tags and the subnet's options.
 	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
 	// Tags that it has, whether they fit it or not.
-	Tags          []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
+	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
+	// What this guest boots, whatever it is; needs dhcp.boot.
+	Boot *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
+	// IPv4: what the client sends as its identifier (RFC 2132 section 9.14), in
+	// place of the MAC: octets in hexadecimal with colons between, or text.
+	ClientId      string `protobuf:"bytes,20,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1086,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1099,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reservation) GetMac() string {
@@ -1015,6 +1144,20 @@ func (x *Reservation) GetTags() []string {
 	return nil
 }
 
+func (x *Reservation) GetBoot() *GuestBoot {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
+func (x *Reservation) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
 // DNS is what the DNS server of a network knows.
 type DNS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1026,14 +1169,23 @@ type DNS struct {
 	Enabled *bool `protobuf:"varint,3,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
 	// Whether names of the domain that are unknown here do not exist; if absent,
 	// they do not. If false, they are asked for like any other.
-	LocalOnly     *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	LocalOnly *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
+	// Whether answers from outside that name private addresses are refused (DNS
+	// rebinding); not by default. Domains that a forwarder names are excepted.
+	RebindProtection bool `protobuf:"varint,20,opt,name=rebind_protection,json=rebindProtection,proto3" json:"rebind_protection,omitempty"`
+	// Names of its own, at most 10000.
+	Records []*Record `protobuf:"bytes,10,rep,name=records,proto3" json:"records,omitempty"`
+	// Networks whose names are answered here, too. In force where this network's
+	// guests may open connections to the other's, or where the other one names
+	// this one as well.
+	Peers         []string `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1197,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1210,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DNS) GetDomain() string {
@@ -1089,20 +1241,121 @@ func (x *DNS) GetLocalOnly() bool {
 	return false
 }
 
+func (x *DNS) GetRebindProtection() bool {
+	if x != nil {
+		return x.RebindProtection
+	}
+	return false
+}
+
+func (x *DNS) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *DNS) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// Record is a record of a zone, as a zone file has it (RFC 1035 section 5.1).
+type Record struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Relative to the network's domain; @ is the domain itself. With a final dot
+	// a full name, in the domain. *.NAME is a wildcard (RFC 4592). For PTR, an
+	// address of one of the network's subnets, too.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A, AAAA, CNAME, PTR, TXT, SRV, MX, CAA, HTTPS, SVCB, SSHFP or TLSA.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// What a zone file has behind the type. Names without a final dot are relative
+	// to the network's domain. For TXT without quotes, the text as it stands.
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// How long it may be kept, in whole seconds, 1s to 168h; 1m if absent.
+	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Record) Reset() {
+	*x = Record{}
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Record) ProtoMessage() {}
+
+func (x *Record) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Record.ProtoReflect.Descriptor instead.
+func (*Record) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Record) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Record) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Record) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Record) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // Forwarder sends a domain to a server.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The domain; everything if empty.
+	// The domain; everything if empty. Several forwarders for one domain stand in
+	// for each other: the first is asked while it answers.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent, 853
+	// with tls.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Asks over TLS (RFC 7858), and never without.
+	Tls           *ForwarderTLS `protobuf:"bytes,10,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1367,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1380,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1140,6 +1393,60 @@ func (x *Forwarder) GetDomain() string {
 func (x *Forwarder) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *Forwarder) GetTls() *ForwarderTLS {
+	if x != nil {
+		return x.Tls
+	}
+	return nil
+}
+
+// ForwarderTLS is how a forwarder is asked over TLS.
+type ForwarderTLS struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that its certificate must be for, issued by an authority that the
+	// host trusts.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwarderTLS) Reset() {
+	*x = ForwarderTLS{}
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwarderTLS) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwarderTLS) ProtoMessage() {}
+
+func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
+func (*ForwarderTLS) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ForwarderTLS) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -1160,7 +1467,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1479,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1492,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1222,7 +1529,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1541,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1554,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1286,7 +1593,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1605,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1618,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1365,7 +1672,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1684,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1697,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1404,7 +1711,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1723,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1736,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1450,7 +1757,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1769,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1782,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1496,7 +1803,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1815,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1828,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1550,7 +1857,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1869,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1882,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1619,7 +1926,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1938,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1951,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1678,7 +1985,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1997,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +2010,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -1751,7 +2058,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +2070,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2083,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -1824,7 +2131,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2143,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2156,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -1893,7 +2200,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2212,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2225,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -1944,7 +2251,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2263,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2276,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 // StartNetworkRequest names a network.
@@ -1985,7 +2292,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2304,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2317,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2038,7 +2345,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2357,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2370,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2084,7 +2391,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2403,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2416,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2130,7 +2437,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2449,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2462,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2176,7 +2483,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2495,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2508,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2222,7 +2529,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2541,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2554,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2261,7 +2568,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/dhcp.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\"\x9c\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2309,7 +2616,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
 	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
 	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
-	"\x06_slaac\"\x93\x03\n" +
+	"\x06_slaac\"\x99\x04\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
@@ -2322,10 +2629,21 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"renew_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\trenewTime\x12:\n" +
 	"\vrebind_time\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"rebindTime\x12$\n" +
-	"\x04tags\x18\r \x03(\v2\x10.vnet.v1.DHCPTagR\x04tags\"6\n" +
+	"\x04tags\x18\r \x03(\v2\x10.vnet.v1.DHCPTagR\x04tags\x12!\n" +
+	"\x04boot\x18\x1e \x01(\v2\r.vnet.v1.BootR\x04boot\x12/\n" +
+	"\aexclude\x18\x15 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x120\n" +
+	"\arelayed\x18\x16 \x03(\v2\x16.vnet.v1.RelayedSubnetR\arelayed\"\x93\x02\n" +
+	"\rRelayedSubnet\x12\x16\n" +
+	"\x06subnet\x18\x01 \x01(\tR\x06subnet\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\tR\x06router\x12-\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x12/\n" +
+	"\aexclude\x18\x04 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x128\n" +
+	"\n" +
+	"lease_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
+	"\freservations\x18\x06 \x03(\v2\x14.vnet.v1.ReservationR\freservations\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"\xad\x01\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"\xf2\x01\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
@@ -2333,7 +2651,9 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x04duid\x18\x04 \x01(\tR\x04duid\x12.\n" +
 	"\aoptions\x18\n" +
 	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x12\x12\n" +
-	"\x04tags\x18\v \x03(\tR\x04tags\"\xaf\x01\n" +
+	"\x04tags\x18\v \x03(\tR\x04tags\x12&\n" +
+	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\x12\x1b\n" +
+	"\tclient_id\x18\x14 \x01(\tR\bclientId\"\x9d\x02\n" +
 	"\x03DNS\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x122\n" +
 	"\n" +
@@ -2341,13 +2661,26 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"forwarders\x12\x1d\n" +
 	"\aenabled\x18\x03 \x01(\bH\x00R\aenabled\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01B\n" +
+	"local_only\x18\x04 \x01(\bH\x01R\tlocalOnly\x88\x01\x01\x12+\n" +
+	"\x11rebind_protection\x18\x14 \x01(\bR\x10rebindProtection\x12)\n" +
+	"\arecords\x18\n" +
+	" \x03(\v2\x0f.vnet.v1.RecordR\arecords\x12\x14\n" +
+	"\x05peers\x18\v \x03(\tR\x05peersB\n" +
 	"\n" +
 	"\b_enabledB\r\n" +
-	"\v_local_only\"=\n" +
+	"\v_local_only\"s\n" +
+	"\x06Record\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"f\n" +
 	"\tForwarder\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"x\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
+	"\x03tls\x18\n" +
+	" \x01(\v2\x15.vnet.v1.ForwarderTLSR\x03tls\"\"\n" +
+	"\fForwarderTLS\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"x\n" +
 	"\x03NAT\x12(\n" +
 	"\x05ports\x18\x01 \x01(\v2\x12.vnet.v1.PortRangeR\x05ports\x123\n" +
 	"\taddresses\x18\x02 \x03(\v2\x15.vnet.v1.AddressRangeR\taddresses\x12\x12\n" +
@@ -2456,7 +2789,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -2468,96 +2801,112 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*RA)(nil),                     // 7: vnet.v1.RA
 	(*Subnet)(nil),                 // 8: vnet.v1.Subnet
 	(*DHCP)(nil),                   // 9: vnet.v1.DHCP
-	(*AddressRange)(nil),           // 10: vnet.v1.AddressRange
-	(*Reservation)(nil),            // 11: vnet.v1.Reservation
-	(*DNS)(nil),                    // 12: vnet.v1.DNS
-	(*Forwarder)(nil),              // 13: vnet.v1.Forwarder
-	(*NAT)(nil),                    // 14: vnet.v1.NAT
-	(*PortRange)(nil),              // 15: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 16: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 17: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 18: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 19: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 20: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 21: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 22: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 23: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 24: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 25: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 26: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 27: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 28: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 29: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 30: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 31: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 32: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 33: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 35: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 36: vnet.v1.DHCPTag
-	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
+	(*RelayedSubnet)(nil),          // 10: vnet.v1.RelayedSubnet
+	(*AddressRange)(nil),           // 11: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 12: vnet.v1.Reservation
+	(*DNS)(nil),                    // 13: vnet.v1.DNS
+	(*Record)(nil),                 // 14: vnet.v1.Record
+	(*Forwarder)(nil),              // 15: vnet.v1.Forwarder
+	(*ForwarderTLS)(nil),           // 16: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 17: vnet.v1.NAT
+	(*PortRange)(nil),              // 18: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 19: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 20: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 21: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 22: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 23: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 24: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 25: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 26: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 27: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 28: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 29: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 30: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 31: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 32: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 33: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 38: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 39: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 40: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 41: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
 	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
 	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	12, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	14, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	16, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	13, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	17, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	19, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
 	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	34, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	34, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	37, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	37, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	10, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	34, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	11, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	35, // 16: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	34, // 17: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	34, // 18: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	36, // 19: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	35, // 20: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	13, // 21: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 22: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	10, // 23: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 24: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	37, // 25: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 26: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 27: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 28: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 29: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 30: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 31: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	34, // 32: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 33: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	25, // 34: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	34, // 35: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 36: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 37: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 38: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	17, // 39: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	19, // 40: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	21, // 41: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	23, // 42: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	26, // 43: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	28, // 44: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	30, // 45: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	32, // 46: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	18, // 47: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	20, // 48: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	22, // 49: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	24, // 50: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	27, // 51: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	29, // 52: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	31, // 53: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	33, // 54: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	11, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	37, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	12, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	38, // 16: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	37, // 17: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	37, // 18: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	39, // 19: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	40, // 20: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	11, // 21: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	10, // 22: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	11, // 23: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	11, // 24: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	37, // 25: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	12, // 26: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	38, // 27: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	41, // 28: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	15, // 29: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	14, // 30: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	37, // 31: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	16, // 32: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	18, // 33: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	11, // 34: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 35: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	42, // 36: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 37: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 38: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 39: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	37, // 40: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 41: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 42: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	37, // 43: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 44: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	28, // 45: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	37, // 46: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 47: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 48: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 49: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	20, // 50: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	22, // 51: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	24, // 52: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	26, // 53: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	29, // 54: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	31, // 55: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	33, // 56: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	35, // 57: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	21, // 58: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	23, // 59: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	25, // 60: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	27, // 61: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	30, // 62: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	32, // 63: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	34, // 64: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	36, // 65: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	58, // [58:66] is the sub-list for method output_type
+	50, // [50:58] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2565,18 +2914,19 @@ func file_vnet_v1_network_proto_init() {
 	if File_vnet_v1_network_proto != nil {
 		return
 	}
+	file_vnet_v1_boot_proto_init()
 	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[9].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

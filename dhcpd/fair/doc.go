@@ -1,0 +1,22 @@
+// Package fair divides a server among the guests that ask it, so that one of
+// them can neither use it up nor keep the others waiting. A guest is the port of
+// the bridge that it is behind: MACs can be invented, ports cannot.
+//
+//	Lines    whose message is next: one of each guest in turn, and the rest waits
+//	Credit   who asks for nothing: a guest that takes up nothing of what it is
+//	         offered is heard 200 times a second, and no more
+//	Shares   who has how much of a pool: the more of it a guest holds, the more
+//	         must be left for it to get another address
+//
+// Everything is bounded by constants, whatever guests do. Nothing here has a
+// lock: one goroutine at a time.
+package fair
+
+// Port is a guest's port on a bridge, by its index on the host.
+type Port int
+
+// Ports that are none.
+const (
+	Unasked Port = 0  // nobody can tell ports: no limits
+	Unknown Port = -1 // ports can be told, and this one is not among them
+)

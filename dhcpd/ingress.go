@@ -1,0 +1,88 @@
+package dhcpd
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+const (
+	batchesAtOnce = 8 // that are read before any frame is served
+	servedAtOnce  = 4 // frames that are served before others are read
+)
+
+// ingress reads the frames of a packet socket, and gives them out one port at a
+// time in turn. Reading is much cheaper than serving: so the kernel's queue,
+// which is one for all, stays short, and who waits behind a flood waits here, in
+// a line of its own.
+type ingress struct {
+	in     *inbox
+	log    *slog.Logger
+	ports  portCache
+	lines  fair.Lines
+	credit fair.Credit
+}
+
+func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, log *slog.Logger) (*ingress, error) {
+	in, err := newInbox(sock)
+	if err != nil {
+		return nil, err
+	}
+	return &ingress{in: in, log: log, ports: portCache{ports: ports, bridge: ifi.Index}}, nil
+}
+
+// serve has every frame handled until the socket is closed. handle says whether a
+// lease was given or extended.
+func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(port fair.Port, frame []byte) bool) {
+	for {
+		if err := in.read(); err != nil {
+			if rest(ctx, closed, in.log, err) {
+				continue
+			}
+			return
+		}
+		for range servedAtOnce {
+			port, frame, ok := in.lines.Next()
+			if !ok {
+				break
+			}
+			if handle(port, frame) {
+				in.credit.Earn(port)
+			}
+		}
+	}
+}
+
+// read takes in what the socket has, and waits for a frame if none waits here.
+func (in *ingress) read() error {
+	for range batchesAtOnce {
+		n, err := in.in.next(in.lines.Len() == 0)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		for i := range n {
+			in.take(in.in.frame(i), now)
+		}
+		if n < batchSize {
+			return nil
+		}
+	}
+	return nil
+}
+
+// take puts a frame into the line of its port, which pays for it.
+func (in *ingress) take(frame []byte, now time.Time) {
+	if len(frame) < ethLen {
+		return
+	}
+	port := in.ports.port(lease.MAC(frame[6:12]), now)
+	if in.credit.Spend(port, now) {
+		in.lines.Add(port, frame)
+	}
+}

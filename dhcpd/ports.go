@@ -1,0 +1,57 @@
+package dhcpd
+
+import (
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+// Ports tells where on a bridge a guest is: the kernel's forwarding database,
+// which has just learned it from the very frame that is asked about. A packet
+// socket on a bridge does not tell by itself.
+type Ports interface {
+	// Port returns the index of the port that mac is behind, of the bridge with an
+	// index; false if the bridge does not know.
+	Port(bridge int, mac [6]byte) (index int, ok bool)
+}
+
+const (
+	portsRemembered = 4096
+	portsFor        = time.Second // a guest may move
+)
+
+// portCache spares the kernel most of the questions. One goroutine at a time.
+type portCache struct {
+	ports  Ports // nil: nobody can tell
+	bridge int
+	known  map[lease.MAC]fair.Port
+	since  time.Time
+}
+
+func (c *portCache) port(mac lease.MAC, now time.Time) fair.Port {
+	if c.ports == nil {
+		return fair.Unasked
+	}
+	if len(c.known) >= portsRemembered || now.Sub(c.since) > portsFor || c.known == nil {
+		c.known, c.since = map[lease.MAC]fair.Port{}, now
+	}
+	if p, ok := c.known[mac]; ok {
+		return p
+	}
+	return c.ask(mac)
+}
+
+// ask asks the kernel: who speaks in another's name has his MAC on his own port
+// for as long as the other is silent.
+func (c *portCache) ask(mac lease.MAC) fair.Port {
+	if c.ports == nil {
+		return fair.Unasked
+	}
+	p := fair.Unknown
+	if index, found := c.ports.Port(c.bridge, mac); found {
+		p = fair.Port(index)
+	}
+	c.known[mac] = p
+	return p
+}

@@ -1,0 +1,91 @@
+package v4
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/vnetd/vnetd/dhcpd/boot"
+)
+
+func bootConfig() Config {
+	bios, http := boot.Arch(0), boot.Arch(16)
+	cfg := labConfig()
+	cfg.Reservations = append(cfg.Reservations, Reservation{MAC: mac(77), BootFile: "own.0"})
+	cfg.Boot = &boot.Config{Server: ip("192.168.10.5"), Files: []boot.File{
+		{Arch: &bios, Name: "undionly.kpxe"},
+		{Arch: &http, Name: "shim.efi"},
+		{IPXE: true, Name: "http://192.168.10.5/" + strings.Repeat("long/", 25) + "boot.ipxe"},
+		{Name: "pxelinux.0"},
+	}}
+	return cfg
+}
+
+// What clients are told, as another codec reads it: the header's next server
+// and file, and the options 60, 66, 67 and 97.
+func TestBootReply(t *testing.T) {
+	long := bootConfig().Boot.Files[2].Name
+	id := append([]byte{0}, "0123456789abcdef"...)
+	asks := dhcpv4.WithOption(dhcpv4.OptParameterRequestList(dhcpv4.GenericOptionCode(1), dhcpv4.GenericOptionCode(66), dhcpv4.GenericOptionCode(67)))
+	pxe, http := generic(60, []byte("PXEClient:Arch:00000:UNDI:002001")...), generic(60, []byte("HTTPClient:Arch:00016:UNDI:003001")...)
+	for name, c := range map[string]struct {
+		client int
+		mods   []dhcpv4.Modifier
+		want   string
+	}{
+		"a guest with an operating system": {1, nil, `192.168.10.5 "pxelinux.0" 60="" 66="" 67="" 97=""`},
+		"a ROM that reads the header":      {1, []dhcpv4.Modifier{pxe, generic(93, 0, 0), generic(97, id...)}, `192.168.10.5 "undionly.kpxe" 60="" 66="" 67="" 97="\x000123456789abcdef"`},
+		"a ROM that asks":                  {1, []dhcpv4.Modifier{pxe, generic(93, 0, 0), asks}, `192.168.10.5 "undionly.kpxe" 60="" 66="192.168.10.5" 67="undionly.kpxe" 97=""`},
+		"UEFI HTTP":                        {1, []dhcpv4.Modifier{http, generic(93, 0, 16), generic(97, id...)}, `192.168.10.5 "http://192.168.10.5/shim.efi" 60="HTTPClient" 66="" 67="http://192.168.10.5/shim.efi" 97="\x000123456789abcdef"`},
+		"a name too long for the header":   {1, []dhcpv4.Modifier{pxe, generic(93, 0, 0), generic(77, []byte("iPXE")...)}, `192.168.10.5 "" 60="" 66="" 67="` + long + `" 97=""`},
+		"a guest with its own":             {77, []dhcpv4.Modifier{pxe, generic(93, 0, 0), generic(77, []byte("iPXE")...)}, `192.168.10.5 "own.0" 60="" 66="" 67="" 97=""`},
+	} {
+		w := newWorld(t, bootConfig())
+		req, err := Parse(wire(t, c.client, dhcpv4.MessageTypeDiscover, "", c.mods...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := w.answer(&req)
+		out := d.Subnet.AppendReply(nil, &req, &d)
+		m, err := dhcpv4.FromBytes(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprintf("%s %q 60=%q 66=%q 67=%q 97=%q", m.ServerIPAddr, m.BootFileName, m.Options[60], m.Options[66], m.Options[67], m.Options[97])
+		if got != c.want || len(out) > 548 {
+			t.Errorf("%s, in %d octets:\ngot  %s\nwant %s", name, len(out), got, c.want)
+		}
+	}
+}
+
+// A network that boots nobody has a header as ever, and a NAK has in any case.
+func TestNoBootReply(t *testing.T) {
+	for name, cfg := range map[string]Config{"no boot": labConfig(), "NAK": bootConfig()} {
+		w := newWorld(t, cfg)
+		b := wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("PXEClient")...))
+		if name == "NAK" {
+			b = wire(t, 1, dhcpv4.MessageTypeRequest, "10.0.0.9", generic(54, 192, 168, 10, 1))
+		}
+		req, err := Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := w.answer(&req)
+		m, err := dhcpv4.FromBytes(d.Subnet.AppendReply(nil, &req, &d))
+		if err != nil || !m.ServerIPAddr.IsUnspecified() || m.BootFileName != "" || m.Options[67] != nil {
+			t.Errorf("%s: %v, %s", name, err, m.Summary())
+		}
+	}
+}
+
+func TestBootConfigIsChecked(t *testing.T) {
+	cfg := bootConfig()
+	cfg.Boot = &boot.Config{Server: ip("fd00::1"), Files: []boot.File{{Name: ""}, {Name: strings.Repeat("x", 256)}}}
+	_, err := Compile(cfg)
+	want := "subnets[0].boot.server: \"fd00::1\" is not an IPv4 address\nsubnets[0].boot.files[0]: a name of 0 octets\nsubnets[0].boot.files[1]: a name of 256 octets"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}

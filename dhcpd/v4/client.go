@@ -1,0 +1,112 @@
+package v4
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+)
+
+// client is who sent a message, and what it can be answered from.
+type client struct {
+	mac  lease.MAC
+	id   string // option 61; "" if no reservation wants to know it, as the next two
+	duid string
+	name string // what it calls itself, or was called before
+	port fair.Port
+	on   []*Subnet
+}
+
+// client finds out who sent a message.
+func (p *Pool) client(req *Request) client {
+	c := client{mac: req.MAC, port: req.Port, on: p.svc.reach(req)}
+	if req.Relayed() {
+		c.port = fair.Unasked // a relay is not one guest
+	}
+	if p.svc.onlyMACs {
+		return c
+	}
+	c.id, c.duid = string(req.ClientID), string(duidOf(req.ClientID))
+	if req.Hostname != nil {
+		c.name = Hostname(req.Hostname)
+	} else if l, ok := p.leases.ByMAC(req.MAC); ok {
+		c.name = l.Hostname
+	}
+	return c
+}
+
+// holder is who has a lease.
+func holder(l *lease.Lease) client {
+	return client{mac: l.MAC, id: l.ClientID, duid: string(duidOf(l.ClientID)), name: l.Hostname}
+}
+
+// rfc4361 is the type of a client identifier that is an IAID and a DUID.
+const rfc4361 = 255
+
+// duidOf returns the DUID in a client identifier, RFC 4361 §6.1, or nil.
+func duidOf[T string | []byte](id T) T {
+	if len(id) < 8 || id[0] != rfc4361 {
+		var none T
+		return none
+	}
+	return id[5:]
+}
+
+// subnet returns the subnet that an address is in, or nil: the client is not
+// there.
+func (c *client) subnet(a netip.Addr) *Subnet {
+	for _, sub := range c.on {
+		if sub.prefix.Contains(a) {
+			return sub
+		}
+	}
+	return nil
+}
+
+// reserved returns the client's reservation with an address where it is, that
+// may be given now: want if there is one of it, or else the first. Clones share
+// everything but the MAC: who came first has what is reserved for them all.
+func (p *Pool) reserved(c *client, want netip.Addr, now time.Time) *Reservation {
+	var first *Reservation
+	for r := range p.svc.reservations(c) {
+		if c.subnet(r.Address) == nil || p.declined.has(r.Address) || p.clonesHas(r, c, now) {
+			continue
+		}
+		if r.Address == want {
+			return r
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	return first
+}
+
+// clonesHas says whether another client that a reservation is for has its
+// address.
+func (p *Pool) clonesHas(r *Reservation, c *client, now time.Time) bool {
+	if r.MAC == c.mac {
+		return false
+	}
+	l, ok := p.leases.ByAddr(r.Address)
+	if !ok || l.MAC == c.mac || !l.Live(now) {
+		return false
+	}
+	other := holder(&l)
+	return r.isFor(&other)
+}
+
+// reservedName returns the hostname that is fixed for the client, or "". Of
+// clones only one has it.
+func (p *Pool) reservedName(c *client, now time.Time) string {
+	for r := range p.svc.reservations(c) {
+		if r.Hostname == "" {
+			continue
+		}
+		if who, held := p.leases.Holder(r.Hostname, now); r.MAC == c.mac || !held || who == c.mac {
+			return r.Hostname
+		}
+	}
+	return ""
+}

@@ -1,0 +1,79 @@
+package v6
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
+)
+
+// client is who asks for an association, and what it can be answered from.
+type client struct {
+	lease.Client
+	name string // what it calls itself, or was called before
+	port fair.Port
+	on   []*subnet
+}
+
+func (p *Pool) client(req *Request, ia *IA) *client {
+	c := &client{Client: req.client(ia), port: req.Port, on: p.svc.reach(req)}
+	if req.Relayed() {
+		c.port = fair.Unasked // a relay is not one guest
+	}
+	if req.Hostname != nil {
+		c.name = v4.Hostname(req.Hostname)
+	} else if l, ok := p.leases.ByClient(c.Client); ok {
+		c.name = l.Hostname
+	}
+	return c
+}
+
+// holder is who has a lease.
+func holder(l *lease.Lease) *client { return &client{Client: l.Client(), name: l.Hostname} }
+
+// subnet returns the subnet that an address is in, or nil: it is not on the
+// client's link.
+func (c *client) subnet(a netip.Addr) *subnet {
+	for _, sub := range c.on {
+		if sub.prefix.Contains(a) {
+			return sub
+		}
+	}
+	return nil
+}
+
+func (c *client) onLink(addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if c.subnet(a) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// clonesHas says whether another client that a reservation is for has its
+// address: clones share everything but the MAC, and who came first has what is
+// reserved for them all.
+func (p *Pool) clonesHas(r *Reservation, c *client, now time.Time) bool {
+	if r.MAC == c.MAC {
+		return false
+	}
+	l, ok := p.leases.ByAddr(r.Address)
+	return ok && l.MAC != c.MAC && l.Live(now) && r.isFor(holder(&l))
+}
+
+// reservedName returns the hostname that is fixed for the client, or "". Of
+// clones only one has it.
+func (p *Pool) reservedName(c *client, now time.Time) string {
+	for r := range p.svc.reservations(c) {
+		if r.Hostname == "" {
+			continue
+		}
+		if who, held := p.leases.Holder(r.Hostname, now); r.MAC == c.MAC || !held || who == c.MAC {
+			return r.Hostname
+		}
+	}
+	return ""
+}

@@ -1,0 +1,239 @@
+package zone
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/vnetd/vnetd/dnsd/wire"
+)
+
+// New builds a zone. The error names every bad name, and has a *Problem for each
+// bad record.
+func New(cfg Config) (*Zone, error) {
+	flags := wire.FlagAA
+	if cfg.Recursive {
+		flags |= wire.FlagRA
+	}
+	z, errs := build(cfg, flags)
+	for _, p := range cfg.Peers {
+		peer, more := build(p, flags)
+		z.peers, errs = append(z.peers, peer), append(errs, more...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	z.outward = z.leadsOut()
+	return z, nil
+}
+
+// Check returns what is wrong with the records of cfg.
+func Check(cfg Config) []*Problem {
+	cfg.Peers = nil
+	_, errs := build(cfg, 0)
+	var out []*Problem
+	for _, err := range errs {
+		var p *Problem
+		if errors.As(err, &p) {
+			out = append(out, p)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Problem) int { return a.Record - b.Record })
+	return out
+}
+
+func build(cfg Config, flags uint16) (*Zone, []error) {
+	b := builder{
+		Zone: Zone{
+			nodes: map[string]*node{}, ptr: map[netip.Addr]*rrset{},
+			reverse: cfg.Reverse, live: cfg.Names, flags: flags, shared: cfg.Shared,
+		},
+		claimed: map[string]bool{},
+	}
+	b.apex(cfg)
+	b.records(cfg.Records)
+	for _, name := range cfg.HostNames {
+		b.host(name, cfg.HostAddrs, FromHost)
+	}
+	for _, h := range cfg.Hosts {
+		b.host(h.Name, h.Addrs, FromHosts)
+	}
+	b.pointers()
+	b.bare()
+	z := b.Zone // without what it was built with
+	return &z, b.errs
+}
+
+// A builder collects errors while it fills a Zone.
+type builder struct {
+	Zone
+	errs    []error
+	given   []parsed        // records, in their order
+	names   map[string]*has // of records, by parsed.name
+	said    map[string]int  // indexes of records, by parsed.key
+	claimed map[string]bool // names whose addresses are the records' business
+}
+
+func (b *builder) apex(cfg Config) {
+	if cfg.Domain == "" {
+		b.soa = soa([]byte("\x09localhost\x00"), []byte{0})
+		return
+	}
+	domain, err := wire.Name(cfg.Domain)
+	if err == nil && len(domain) == 1 {
+		err = fmt.Errorf("name %q: the root cannot be a network's domain", cfg.Domain)
+	}
+	if err != nil {
+		b.errs = append(b.errs, fmt.Errorf("domain: %w", err))
+		return
+	}
+	b.domain, b.server = domain, domain
+	b.nodes[string(domain)] = &node{top: true}
+	if len(cfg.HostNames) > 0 {
+		if server, err := wire.Name(cfg.HostNames[0] + "." + cfg.Domain); err == nil {
+			b.server = server
+		}
+	} else { // the apex is then the only name that the host has
+		b.add(domain, 0, cfg.HostAddrs, FromHost)
+	}
+	b.soa = soa(b.server, domain)
+}
+
+// host adds a static name. The first to take an address keeps it; more
+// addresses of one name add up. A name that records give addresses to is theirs.
+func (b *builder) host(text string, addrs []netip.Addr, source Source) {
+	name, err := wire.Name(text)
+	if err != nil || len(name) == 1 {
+		b.errs = append(b.errs, errors.Join(fmt.Errorf("host name %q cannot be served", text), err))
+		return
+	}
+	full := b.qualify(text, name)
+	if len(full) > wire.MaxName {
+		b.errs = append(b.errs, fmt.Errorf("host name %q is too long under the domain", text))
+		return
+	}
+	if b.claimed[string(full)] {
+		return
+	}
+	apex, inside := wire.Under(full, b.domain)
+	if !inside {
+		apex = 0
+	}
+	b.add(full, apex, addrs, source)
+	b.between(full, apex)
+	for _, a := range addrs {
+		b.pointer(a, full, StaticTTL, source)
+	}
+}
+
+// qualify puts the domain behind a relative name.
+func (b *builder) qualify(text string, name []byte) []byte {
+	if _, inside := wire.Under(name, b.domain); inside || b.domain == nil || text[len(text)-1] == '.' {
+		return name
+	}
+	return append(name[:len(name)-1:len(name)-1], b.domain...)
+}
+
+// node returns the node of a name, and makes it if there is none.
+func (b *builder) node(name []byte, apex int) *node {
+	n := b.nodes[string(name)]
+	if n == nil {
+		n = &node{apex: apex}
+		b.nodes[string(name)] = n
+	}
+	return n
+}
+
+func (b *builder) add(name []byte, apex int, addrs []netip.Addr, source Source) {
+	n := b.node(name, apex)
+	for _, a := range addrs {
+		typ := wire.TypeA
+		if a = a.Unmap(); a.Is6() {
+			typ = wire.TypeAAAA
+		}
+		n.put(typ, StaticTTL, record{data: a.AsSlice(), source: source})
+	}
+}
+
+// put adds a record to a node. The shortest TTL of a set is that of all (RFC
+// 2181 §5.2).
+func (n *node) put(typ uint16, ttl uint32, rec record) {
+	s := set(n.sets, typ)
+	if s == nil {
+		n.sets = append(n.sets, rrset{typ: typ, ttl: ttl})
+		s = &n.sets[len(n.sets)-1]
+	}
+	s.ttl, s.records = min(s.ttl, ttl), append(s.records, rec)
+}
+
+// between adds the names between full and the domain, which begins at apex.
+// They exist although they have no records: NODATA, not NXDOMAIN (RFC 8020).
+func (b *builder) between(full []byte, apex int) {
+	for off := 1 + int(full[0]); off < apex; off += 1 + int(full[off]) {
+		b.node(full[off:], apex-off)
+	}
+}
+
+// pointer gives an address its name, unless it has one.
+func (b *builder) pointer(a netip.Addr, name []byte, ttl uint32, source Source) {
+	if b.ptr[a] == nil {
+		b.ptr[a] = &rrset{wire.TypePTR, ttl, []record{{name, name, source}}}
+	}
+}
+
+// pointers names the addresses of records after them, where nothing else does.
+func (b *builder) pointers() {
+	for i := range b.given {
+		p := &b.given[i]
+		if p.typ != wire.TypeA && p.typ != wire.TypeAAAA || p.owner[1] == '*' {
+			continue
+		}
+		a, _ := netip.AddrFromSlice(p.data)
+		if _, ours := covering(b.reverse, netip.PrefixFrom(a, a.BitLen())); ours {
+			b.pointer(a, p.owner, p.ttl, FromRecord)
+		}
+	}
+}
+
+// bare lets names right under the domain be asked for without it, but for those
+// that mean something else to everybody.
+func (b *builder) bare() {
+	for key, n := range maps.Clone(b.nodes) {
+		label := key[1 : 1+key[0]]
+		if n.top || n.apex != 1+len(label) || len(n.sets) == 0 || label == "*" || reserved(label) {
+			continue
+		}
+		if single := key[:n.apex] + "\x00"; b.nodes[single] == nil {
+			b.nodes[single] = &node{sets: n.sets}
+		}
+	}
+}
+
+func reserved(label string) bool {
+	return slices.Contains([]string{"localhost", "invalid", "onion", "alt", "arpa"}, label)
+}
+
+// soa returns the rdata of a SOA record. Nobody transfers the zone, so serial
+// and timers say nothing, but for the last: the TTL of negative answers.
+func soa(server, domain []byte) []byte {
+	b := append([]byte(nil), server...)
+	if len(domain)+11 <= wire.MaxName {
+		b = append(b, "\x0ahostmaster"...)
+	}
+	b = append(b, domain...)
+	return append(b, 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 2, 88, 0, 1, 81, 128, 0, 0, 0, NegativeTTL)
+}
+
+// leadsOut reports whether there is an alias of a name outside.
+func (z *Zone) leadsOut() bool {
+	for _, zone := range append([]*Zone{z}, z.peers...) {
+		for _, n := range zone.nodes {
+			if s := set(n.sets, wire.TypeCNAME); s != nil && z.find(s.records[0].target, wire.TypeA).is == foreign {
+				return true
+			}
+		}
+	}
+	return false
+}
