@@ -169,6 +169,14 @@ func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
 	}
 }
 
+// withoutBrackets takes an IPv6 address out of those that only a port needs.
+func withoutBrackets(s string) string {
+	if inner, ok := strings.CutPrefix(s, "["); ok && strings.Contains(inner, ":") && strings.HasSuffix(inner, "]") {
+		return inner[:len(inner)-1]
+	}
+	return s
+}
+
 func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
 	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), "."), TLS: strings.TrimSuffix(p.GetTls().GetName(), ".")}
 	if p.GetTls() != nil && f.TLS == "" {
@@ -178,7 +186,7 @@ func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
 		f.Address = ap
 		return f
 	}
-	if a, err := netip.ParseAddr(p.GetAddress()); err == nil {
+	if a, err := netip.ParseAddr(withoutBrackets(p.GetAddress())); err == nil {
 		f.Address = netip.AddrPortFrom(a.Unmap(), f.DefaultPort())
 		return f
 	}
