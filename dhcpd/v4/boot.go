@@ -41,7 +41,8 @@ func (r *Request) bootClient() boot.Client {
 
 // bootstrap says what to boot: in the header, where all ROMs look, and in the
 // options that the client asks for. Where the name is too long for the header
-// it is an option in any case. It returns the options that are its to say: those
+// it is an option in any case. It comes before all that may take the header's
+// field for options. It returns the options that are its to say: those
 // of the same code in Config.Options are for clients that it has no file for.
 func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) (said codeSet) {
 	if s.boot == nil {
@@ -59,7 +60,7 @@ func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) (said codeSet) 
 	name := s.boot.Name(f, &client)
 	header := w.b[w.start:]
 	put(header[offSIAddr:], s.boot.Server)
-	inHeader := len(name) <= longestInHeader && !w.overloads(offFile)
+	inHeader := len(name) <= longestInHeader
 	if inHeader {
 		copy(header[offFile:], name)
 	}

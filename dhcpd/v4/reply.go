@@ -60,8 +60,9 @@ func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		w.option(optMessage, []byte(d.Why.String()))
 		return w.end()
 	}
+	said := s.bootstrap(&w, req, d)
 	s.times(&w, d)
-	s.requested(&w, req, d, s.bootstrap(&w, req, d))
+	s.requested(&w, req, d, said)
 	return w.end()
 }
 

@@ -124,16 +124,6 @@ func (w *writer) spare(i int, o []byte) bool {
 	return true
 }
 
-// overloads says whether a spare field has options.
-func (w *writer) overloads(field int) bool {
-	for i := range spare {
-		if spare[i].begin == field {
-			return w.used[i] > 0
-		}
-	}
-	return false
-}
-
 // end adds what the relay wants back, for which there is room: as it was, and
 // last (RFC 3046 §2.2).
 func (w *writer) end() []byte {
