@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strconv"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -36,14 +37,21 @@ type batch struct {
 
 	waiting int // bytes, at the last look
 
-	got  int // packets read
-	in   [batchSize]packet
-	read [batchSize]mmsghdr
-
+	got          int // packets read
 	queued, sent int
-	write        [batchSize]mmsghdr
-	vectors      [batchSize]unix.Iovec
+	*buffers     // nil while nothing is there to be read
 }
+
+// buffers are the memory of a batch. A socket has them while packets come, so that
+// a thousand idle networks cost none.
+type buffers struct {
+	in      [batchSize]packet
+	read    [batchSize]mmsghdr
+	write   [batchSize]mmsghdr
+	vectors [batchSize]unix.Iovec
+}
+
+var spare = sync.Pool{New: func() any { return newBuffers() }}
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
@@ -66,6 +74,11 @@ func newBatch(sock syscall.Conn) (*batch, error) {
 	}
 	b := &batch{conn: conn}
 	b.receive, b.flush, b.look = b.recvmmsg, b.sendmmsg, b.memInfo
+	return b, nil
+}
+
+func newBuffers() *buffers {
+	b := &buffers{}
 	for i := range b.in {
 		p := &b.in[i]
 		p.vector.Base = &p.data[0]
@@ -74,7 +87,7 @@ func newBatch(sock syscall.Conn) (*batch, error) {
 		b.read[i].hdr.SetIovlen(1)
 		b.read[i].hdr.Name = (*byte)(unsafe.Pointer(&p.from))
 	}
-	return b, nil
+	return b
 }
 
 // next waits for packets and returns how many there are. An error means that
@@ -128,6 +141,12 @@ func (b *batch) send() {
 
 // recvmmsg reports whether there was something to read.
 func (b *batch) recvmmsg(fd uintptr) bool {
+	if b.buffers == nil {
+		if idle(fd) {
+			return false
+		}
+		b.buffers = spare.Get().(*buffers)
+	}
 	for i := range b.read {
 		b.read[i].hdr.Namelen = uint32(unsafe.Sizeof(b.in[i].from))
 	}
@@ -137,11 +156,20 @@ func (b *batch) recvmmsg(fd uintptr) bool {
 	case 0:
 		b.got = int(n)
 	case unix.EAGAIN:
+		spare.Put(b.buffers)
+		b.buffers = nil
 		return false
 	case unix.EBADF, unix.ENOTSOCK:
 		b.err = errno
 	} // others, as EINTR, are about one packet
 	return true
+}
+
+// idle reports whether nothing waits on the socket. It takes nothing from it.
+func idle(fd uintptr) bool {
+	var b [1]byte
+	_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	return errno == unix.EAGAIN
 }
 
 // sendmmsg reports whether it is done: all were sent, or cannot be.

@@ -122,7 +122,9 @@ type Engine struct {
 	host     netdrv.Host       // as of the last full look
 	seen     uint64            // the kernel's HostChanges before that look
 	retries  map[string]*retry
-	held     map[string]held  // by network, as of the last look; for rounds only
+	held     map[string]held // by network, as of the last look; for rounds only
+	dhcp     map[string]given[dhcpd.Config]
+	dns      map[string]given[dnsd.Config]
 	problems map[string]error // what is wrong with no network in particular
 }
 
@@ -138,6 +140,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
+		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
 		problems: map[string]error{}, seen: neverSeen,
 	}
 }

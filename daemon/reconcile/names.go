@@ -48,6 +48,9 @@ func (e *Engine) Names(n *netdrv.Network, live iter.Seq[string]) ([]zone.Listed,
 
 // withPeers adds the networks whose names n's guests are told.
 func (r *round) withPeers(cfg dnsd.Config, n *netdrv.Network) dnsd.Config {
+	if len(n.DNS.Peers) == 0 {
+		return cfg
+	}
 	for _, o := range peers(n, live(r.entries)) {
 		peer, served := dnsConfig(&o, r.Hostname)
 		if !served {

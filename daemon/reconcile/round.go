@@ -21,7 +21,8 @@ type round struct {
 	gone    []string      // named, or known from before, and no longer stored
 	failed  map[string]error
 	applied bool
-	ground  netdrv.Ground // of built bridges
+	ground  netdrv.Ground  // of built bridges
+	indexes map[string]int // of our links, by name, at the last look
 }
 
 func (e *Engine) round(ctx context.Context, w work) {
@@ -115,6 +116,10 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	have, host, err := r.observe(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
+	}
+	r.indexes = map[string]int{}
+	for _, l := range have.Links {
+		r.indexes[l.Name] = l.Index
 	}
 	members := r.learn(have)
 	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: ports(have)}
@@ -253,7 +258,9 @@ func (r *round) withdraw() {
 
 func (r *round) unserve(name string) {
 	r.DHCP.Remove(name)
+	delete(r.dhcp, name)
 	r.DNS.Remove(name)
+	delete(r.dns, name)
 	r.Boot.Remove(name)
 }
 

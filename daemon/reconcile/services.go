@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 
+	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -12,19 +14,41 @@ func (r *round) serveDHCP(n *netdrv.Network) error {
 	cfg, served := dhcpConfig(n, netdrv.EffectiveMTU(n, r.Host()))
 	if !served {
 		r.DHCP.Remove(n.Name)
+		delete(r.dhcp, n.Name)
 		return nil
 	}
-	return r.DHCP.Set(cfg)
+	return give(r.dhcp, n.Name, given[dhcpd.Config]{r.indexes[n.Bridge.Name], cfg}, r.DHCP.Set)
 }
 
 func (r *round) serveDNS(n *netdrv.Network) error {
 	cfg, served := dnsConfig(n, r.Hostname)
 	if !served {
 		r.DNS.Remove(n.Name)
+		delete(r.dns, n.Name)
 		return nil
 	}
 	cfg.Names = r.Leases.Names(n.Name)
-	return r.DNS.Set(r.withPeers(cfg, n))
+	return give(r.dns, n.Name, given[dnsd.Config]{r.indexes[n.Bridge.Name], r.withPeers(cfg, n)}, r.DNS.Set)
+}
+
+// given is what a server was given for a network, and the index of the link that it
+// serves on: a bridge that was made anew is another one.
+type given[C any] struct {
+	link int
+	cfg  C
+}
+
+// give configures a server, unless it has just that.
+func give[C any](all map[string]given[C], network string, g given[C], set func(C) error) error {
+	if was, ok := all[network]; ok && reflect.DeepEqual(was, g) {
+		return nil
+	}
+	delete(all, network)
+	if err := set(g.cfg); err != nil {
+		return err
+	}
+	all[network] = g
+	return nil
 }
 
 // dnsConfig translates a network for the DNS server; false if the host has no
