@@ -259,28 +259,3 @@ subnets:
 		}
 	}
 }
-
-// Every definition in the guide's section stands as it is written, but for the
-// place of its files.
-func TestBootGuide(t *testing.T) {
-	guide, err := os.ReadFile("../docs/dhcp.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(guide), "\n## Booting from the network\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	_, d, root := bootWorld(t, "nat")
-	d.Ctl(t, "network", "delete", "lab")
-	blocks := strings.Split(section, "```yaml\n")[1:]
-	if len(blocks) < 4 {
-		t.Fatalf("%d definitions", len(blocks))
-	}
-	for _, block := range blocks {
-		text, _, _ := strings.Cut(block, "```")
-		d.CtlInput(t, strings.ReplaceAll(text, "/srv/boot", root), "network", "create", "-f", "-")
-		if got := d.Ctl(t, "network", "list"); !strings.Contains(got, "ready") {
-			t.Errorf("%s\nis\n%s", text, got)
-		}
-		d.Ctl(t, "network", "delete", "lab")
-	}
-}

@@ -3,6 +3,7 @@ package dhcpd
 import (
 	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestReservedNamesHoldInBothFamilies(t *testing.T) {
 		t.Fatal(err)
 	}
 	four := c.v4()[0].Reservations
-	if len(four) != 2 || four[1] != (v4.Reservation{MAC: lease.MAC{2, 2}, Hostname: "db"}) {
+	if len(four) != 2 || !reflect.DeepEqual(four[1], v4.Reservation{MAC: lease.MAC{2, 2}, Hostname: "db"}) {
 		t.Errorf("%v", four)
 	}
 	six := c.v6(lease.MAC{}).Subnets[0].Reservations
@@ -47,7 +48,7 @@ func TestReservedNamesHoldInBothFamilies(t *testing.T) {
 	}
 	c.V6.Subnets[0].Reservations = six[:2]
 	six = c.v6(lease.MAC{}).Subnets[0].Reservations
-	if len(six) != 3 || six[2] != (v6.Reservation{MAC: lease.MAC{2, 1}, Hostname: "web"}) {
+	if len(six) != 3 || !reflect.DeepEqual(six[2], v6.Reservation{MAC: lease.MAC{2, 1}, Hostname: "web"}) {
 		t.Errorf("%v", six)
 	}
 	if o := both(); !o.equal(ptr(both())) || len(both().V6.Subnets[0].Reservations) != 3 {

@@ -47,10 +47,24 @@ type inbox struct {
 	wait    bool
 	got     int
 	err     error
+	batch   *batch // nil while the socket has nothing
+}
+
+// A batch is room for what is read at once, 50 KiB. Only inboxes with something
+// to read have one: most networks of a host are silent.
+type batch struct {
 	headers [batchSize]mmsghdr
 	vectors [batchSize]unix.Iovec
 	frames  [batchSize][maxRequest]byte
 }
+
+var batches = sync.Pool{New: func() any {
+	b := new(batch)
+	for i := range batchSize {
+		b.headers[i].point(&b.vectors[i], b.frames[i][:])
+	}
+	return b
+}}
 
 func newInbox(sock syscall.Conn) (*inbox, error) {
 	conn, err := sock.SyscallConn()
@@ -63,9 +77,6 @@ func newInbox(sock syscall.Conn) (*inbox, error) {
 	})
 	b := &inbox{conn: conn}
 	b.receive = b.recvmmsg
-	for i := range batchSize {
-		b.headers[i].point(&b.vectors[i], b.frames[i][:])
-	}
 	return b, nil
 }
 
@@ -79,16 +90,21 @@ func (b *inbox) next(wait bool) (int, error) {
 }
 
 // frame returns one of them, until next is called again.
-func (b *inbox) frame(i int) []byte { return b.frames[i][:b.headers[i].len] }
+func (b *inbox) frame(i int) []byte { return b.batch.frames[i][:b.batch.headers[i].len] }
 
 // recvmmsg reports whether there was something to read, or need not be.
 func (b *inbox) recvmmsg(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	if b.batch == nil {
+		b.batch = batches.Get().(*batch)
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.batch.headers)), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	b.got, b.err = 0, nil
 	switch errno {
 	case 0:
 		b.got = int(n)
 	case unix.EAGAIN:
+		batches.Put(b.batch)
+		b.batch = nil
 		return !b.wait
 	case unix.EINTR:
 	default:

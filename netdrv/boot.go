@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -15,6 +16,18 @@ type Boot struct {
 	// HTTPPort of 0 means 80.
 	HTTPPort uint16
 	Files    []BootFile
+}
+
+func (b *Boot) clone() *Boot {
+	if b == nil {
+		return nil
+	}
+	c := *b
+	c.Files = slices.Clone(b.Files)
+	for i := range c.Files {
+		c.Files[i].Params = slices.Clone(c.Files[i].Params)
+	}
+	return &c
 }
 
 // DefaultHTTPPort is where boot files are served by HTTP.

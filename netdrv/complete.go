@@ -104,13 +104,26 @@ func (d *DHCP) clone() *DHCP {
 	c := *d
 	c.Ranges = slices.Clone(d.Ranges)
 	c.Exclude = slices.Clone(d.Exclude)
-	c.Reservations = slices.Clone(d.Reservations)
+	c.Reservations = cloneReservations(d.Reservations)
 	c.Relayed = slices.Clone(d.Relayed)
 	for i := range c.Relayed {
 		r := &c.Relayed[i]
-		r.Ranges, r.Exclude, r.Reservations = slices.Clone(r.Ranges), slices.Clone(r.Exclude), slices.Clone(r.Reservations)
+		r.Ranges, r.Exclude, r.Reservations = slices.Clone(r.Ranges), slices.Clone(r.Exclude), cloneReservations(r.Reservations)
+	}
+	c.Options, c.Tags = d.Options.clone(), slices.Clone(d.Tags)
+	c.Boot = d.Boot.clone()
+	for i := range c.Tags {
+		c.Tags[i].Options = c.Tags[i].Options.clone()
 	}
 	return &c
+}
+
+func cloneReservations(rs []Reservation) []Reservation {
+	out := slices.Clone(rs)
+	for i := range out {
+		out[i].Options, out[i].Tags = out[i].Options.clone(), slices.Clone(out[i].Tags)
+	}
+	return out
 }
 
 // wildcard reports whether p asks for any free prefix of its length.

@@ -112,6 +112,15 @@ type DHCP struct {
 	Reservations []Reservation
 	// Stateless gives options and no addresses, IPv6 only (RFC 8415 section 6.1).
 	Stateless bool
+	// RenewTime and RebindTime are T1 and T2; 0 leaves them to the lease time.
+	RenewTime  time.Duration
+	RebindTime time.Duration
+	// Options are for all guests of the subnet, Tags for some, those of a
+	// reservation for its guest. For each option, the reservation's word counts
+	// before its tags', a tag's before the next tag's, and those before the
+	// subnet's.
+	Options Options
+	Tags    []Tag
 	// Boot is nil where guests are not told what to boot.
 	Boot *Boot
 	// Exclude are addresses of Ranges that are not for guests. See Pools.
@@ -157,7 +166,9 @@ type Reservation struct {
 	DUID     string
 	Address  netip.Addr
 	Hostname string // may be empty: then the guest's own word counts
-	BootFile string // what the guest boots, before all of DHCP.Boot's; may be empty
+	Options  Options
+	Tags     []string // names of the subnet's, which the guest has anyway
+	BootFile string   // what the guest boots, before all of DHCP.Boot's; may be empty
 }
 
 // ByName reports whether the guest is known by what it calls itself.

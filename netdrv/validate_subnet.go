@@ -117,6 +117,7 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 		validateBoot(fs, path+".boot", d.Boot, s.Address)
 	}
 	validateReservations(fs, path+".reservations", d.Reservations, d.Boot, s.Address)
+	validateTold(fs, path, s)
 }
 
 func validateLeaseTime(fs *Findings, path string, d time.Duration) {

@@ -38,6 +38,7 @@ func v4Subnet(n *netdrv.Network, s netdrv.Subnet, mtu int) v4.Config {
 	gateway := s.Address.Addr()
 	cfg := v4.Config{
 		Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime), MTU: mtu, Domain: n.DNS.Domain, Boot: bootConfig(s),
+		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime, Options: options4(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options4),
 		Ranges: v4Ranges(s.DHCP.Pools()), Reservations: v4Reservations(s.DHCP.Reservations),
 	}
 	if n.DNS.Enabled != netdrv.No {
@@ -54,6 +55,8 @@ func v4Subnet(n *netdrv.Network, s netdrv.Subnet, mtu int) v4.Config {
 // v4Relayed is a subnet behind relays: its links are not ours, and its router is
 // what the definition says.
 func v4Relayed(n *netdrv.Network, s netdrv.Subnet, r netdrv.RelayedSubnet) v4.Config {
+	d := *s.DHCP
+	d.Options.Routers, d.Options.Routes, s.DHCP = nil, nil, &d
 	cfg := v4Subnet(n, s, 0)
 	cfg.Relayed, cfg.LeaseTime, cfg.Routers = r.Subnet, cmp.Or(r.LeaseTime, netdrv.DefaultLeaseTime), nil
 	cfg.Ranges, cfg.Reservations = v4Ranges(r.Pools()), v4Reservations(r.Reservations)
@@ -73,7 +76,8 @@ func v4Ranges(ranges []netdrv.Range) (out []v4.Range) {
 func v4Reservations(rs []netdrv.Reservation) (out []v4.Reservation) {
 	for _, r := range rs {
 		out = append(out, v4.Reservation{
-			MAC: lease.MAC(r.MAC), ClientID: r.ClientID, DUID: r.DUID, Address: r.Address, Hostname: r.Hostname, BootFile: r.BootFile,
+			MAC: lease.MAC(r.MAC), ClientID: r.ClientID, DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
+			Options: options4(&r.Options), Tags: r.Tags, BootFile: r.BootFile,
 		})
 	}
 	return out
@@ -86,6 +90,9 @@ func v6Config(n *netdrv.Network) *v6.Config {
 	for _, s := range n.Subnets {
 		if s.DHCP == nil || !s.IsIPv6() {
 			continue
+		}
+		if !served { // its options are for guests that get no address here
+			cfg.Options, cfg.Tags = options6(&s.DHCP.Options), tags(s.DHCP.Tags, options6)
 		}
 		served = true
 		if s.DHCP.Boot != nil {
@@ -108,15 +115,16 @@ func v6Config(n *netdrv.Network) *v6.Config {
 func v6Subnet(s netdrv.Subnet) v6.Subnet {
 	return v6.Subnet{
 		Server: s.Address, LeaseTime: cmp.Or(s.DHCP.LeaseTime, netdrv.DefaultLeaseTime),
+		RenewTime: s.DHCP.RenewTime, RebindTime: s.DHCP.RebindTime, Options: options6(&s.DHCP.Options), Tags: tags(s.DHCP.Tags, options6),
 		Ranges: v6Ranges(s.DHCP.Pools()), Reservations: v6Reservations(s.DHCP.Reservations),
 	}
 }
 
 func v6Relayed(s netdrv.Subnet, r netdrv.RelayedSubnet) v6.Subnet {
-	return v6.Subnet{
-		Server: s.Address, Relayed: r.Subnet, LeaseTime: cmp.Or(r.LeaseTime, netdrv.DefaultLeaseTime),
-		Ranges: v6Ranges(r.Pools()), Reservations: v6Reservations(r.Reservations),
-	}
+	out := v6Subnet(s)
+	out.Relayed, out.LeaseTime = r.Subnet, cmp.Or(r.LeaseTime, netdrv.DefaultLeaseTime)
+	out.Ranges, out.Reservations = v6Ranges(r.Pools()), v6Reservations(r.Reservations)
+	return out
 }
 
 func v6Ranges(ranges []netdrv.Range) (out []v6.Range) {
@@ -129,7 +137,8 @@ func v6Ranges(ranges []netdrv.Range) (out []v6.Range) {
 func v6Reservations(rs []netdrv.Reservation) (out []v6.Reservation) {
 	for _, r := range rs {
 		out = append(out, v6.Reservation{
-			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname, BootFile: r.BootFile,
+			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
+			Options: options6(&r.Options), Tags: r.Tags, BootFile: r.BootFile,
 		})
 	}
 	return out
@@ -142,8 +151,9 @@ func raConfig(n *netdrv.Network, mtu int) *ra.Config {
 	}
 	cfg := &ra.Config{
 		Interval: n.RA.Interval, Lifetime: n.RA.Lifetime, Preference: int(n.RA.Preference), MTU: mtu,
-		DNS: servers6(n), Search: search(n), Routes: n.RA.Routes,
+		Routes: n.RA.Routes,
 	}
+	cfg.DNS, cfg.Search, cfg.CaptivePortal = advertised6(n)
 	if !n.Mode.Forwards() {
 		cfg.Lifetime = -1
 	}

@@ -21,6 +21,10 @@ func changes(old, n *netdrv.Network) []*vnetv1.FieldChange {
 // effects say what a change of a field means, by the end of its path without
 // indexes; the first that fits counts.
 var effects = []struct{ field, means string }{
+	{"options", "in every answer from now on; guests hear of it when they renew"},
+	{"dhcp.tags", "in every answer from now on; guests hear of it when they renew"},
+	{"dhcp.renewTime", "for leases given or renewed from now on"},
+	{"dhcp.rebindTime", "for leases given or renewed from now on"},
 	{"dhcp.leaseTime", "for leases given or renewed from now on"},
 	{"dhcp.boot", "for guests that boot from now on; transfers under way go on"},
 	{"reservations.boot", "for guests that boot from now on"},

@@ -29,10 +29,16 @@ func full() netdrv.Network {
 					{
 						MAC: netdrv.MAC{2, 0, 0, 0, 10, 11}, DUID: "\x00\x03\x00\x01\x02", ClientID: "\x01\x02",
 						Address: netip.MustParseAddr("192.168.10.11"), Hostname: "web",
-						BootFile: "web.ipxe",
+						Options: fullOptions(), Tags: []string{"phones"}, BootFile: "web.ipxe",
 					},
 				},
 				Stateless: true,
+				RenewTime: time.Minute, RebindTime: time.Hour,
+				Options: fullOptions(),
+				Tags: []netdrv.Tag{{
+					Name: "phones", Options: fullOptions(),
+					Match: netdrv.OptionMatch{VendorClass: "phone*", UserClass: "desk", MACPrefix: "\x52\x54", Hostname: "p*"},
+				}},
 				Boot: &netdrv.Boot{
 					Root: "/srv/boot", Server: netip.MustParseAddr("192.168.10.5"), HTTPPort: 8080,
 					Files: []netdrv.BootFile{
@@ -50,7 +56,7 @@ func full() netdrv.Network {
 					LeaseTime: netdrv.Infinite,
 					Reservations: []netdrv.Reservation{{
 						MAC: netdrv.MAC{2, 0, 0, 0, 10, 12}, DUID: "\x00\x03\x00\x01\x03", ClientID: "text",
-						Address: netip.MustParseAddr("10.30.0.11"), Hostname: "far", BootFile: "far.ipxe",
+						Address: netip.MustParseAddr("10.30.0.11"), Hostname: "far", Options: fullOptions(), Tags: []string{"phones"}, BootFile: "far.ipxe",
 					}},
 				}},
 			},
@@ -87,6 +93,29 @@ func full() netdrv.Network {
 		},
 		Autostart: true,
 		Transient: true,
+	}
+}
+
+func fullOptions() netdrv.Options {
+	return netdrv.Options{
+		Routers: []netip.Addr{netip.MustParseAddr("192.168.10.2")}, DNSServers: []netip.Addr{netip.MustParseAddr("192.168.10.3")},
+		Domain: "other.test", Search: []string{"a.test", "b.test"}, MTU: 1400,
+		Routes:     []netdrv.OptionRoute{{Destination: netip.MustParsePrefix("10.0.0.0/8"), Via: netip.MustParseAddr("192.168.10.4")}},
+		NTPServers: []netip.Addr{netip.MustParseAddr("192.168.10.5")}, Vendor: "\x01\x02", VendorClass: "PXEClient",
+		TFTPServerName: "boot.test", BootFile: "a.efi", IPv6OnlyWait: 30 * time.Minute, CaptivePortal: "https://portal.test/api",
+		RefreshTime: time.Hour, SolMaxRT: time.Minute, InfMaxRT: 2 * time.Minute,
+		Custom: []netdrv.CustomOption{
+			{Code: 150, Form: netdrv.FormIPv4, Value: "\xc0\xa8\x0a\x05"},
+			{Code: 151, Form: netdrv.FormIPv4, Value: "\xc0\xa8\x0a\x05\xc0\xa8\x0a\x06"},
+			{Code: 152, Form: netdrv.FormIPv6, Value: "\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
+			{Code: 153, Form: netdrv.FormText, Value: "Europe/Berlin"},
+			{Code: 154, Form: netdrv.FormHex, Value: "\x00\xff"},
+			{Code: 155, Form: netdrv.FormU8, Value: "\x00"},
+			{Code: 156, Form: netdrv.FormU16, Value: "\x01\x02"},
+			{Code: 157, Form: netdrv.FormU32, Value: "\x01\x02\x03\x04"},
+			{Code: 158, Form: netdrv.FormDomains, Value: "\x01a\x04test\x00\x01b\x00"},
+		},
+		Omit: []string{"150"},
 	}
 }
 
@@ -146,6 +175,8 @@ func requireSet(t *testing.T, path string, v reflect.Value) {
 		for i := range v.NumField() {
 			requireSet(t, path+"."+v.Type().Field(i).Name, v.Field(i))
 		}
+	case v.Kind() == reflect.Slice && v.Type().Elem() == reflect.TypeFor[netdrv.CustomOption]():
+		// One value in one form each; TestRoundTrip has them all.
 	case v.Kind() == reflect.Slice:
 		requireSet(t, path+"[0]", v.Index(0))
 	case v.Kind() == reflect.Pointer:
@@ -169,10 +200,27 @@ func requireProtoSet(t *testing.T, m proto.Message, outputOnly, seen map[protore
 		if f.Kind() != protoreflect.MessageKind {
 			continue
 		}
-		if f.IsList() {
+		if f.Message().Name() == "DHCPCustomOption" {
+			requireForms(t, r.Get(f).List())
+		} else if f.IsList() {
 			requireProtoSet(t, r.Get(f).List().Get(0).Message().Interface(), nil, seen)
 		} else if f.Message().ParentFile().Package() == r.Descriptor().ParentFile().Package() {
 			requireProtoSet(t, r.Get(f).Message().Interface(), nil, seen)
+		}
+	}
+}
+
+// requireForms wants every way to write a value in one of the elements.
+func requireForms(t *testing.T, list protoreflect.List) {
+	t.Helper()
+	fields := list.NewElement().Message().Descriptor().Fields()
+	for i := range fields.Len() {
+		found := false
+		for j := range list.Len() {
+			found = found || list.Get(j).Message().Has(fields.Get(i))
+		}
+		if !found {
+			t.Errorf("DHCPCustomOption.%s is not set by ToNetwork", fields.Get(i).Name())
 		}
 	}
 }

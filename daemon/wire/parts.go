@@ -62,6 +62,10 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
 		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
 		Stateless:    p.GetStateless(),
+		RenewTime:    r.duration(path+".renewTime", p.GetRenewTime()),
+		RebindTime:   r.duration(path+".rebindTime", p.GetRebindTime()),
+		Options:      r.options(path+".options", p.GetOptions()),
+		Tags:         each(path+".tags", p.GetTags(), r.tag),
 		Boot:         r.boot(path+".boot", p.GetBoot()),
 		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
 		Relayed:      each(path+".relayed", p.GetRelayed(), r.relayed),
@@ -97,17 +101,25 @@ func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservat
 		DUID:     r.duid(path+".duid", p.GetDuid()),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),
+		Options:  r.options(path+".options", p.GetOptions()),
+		Tags:     p.GetTags(),
 		BootFile: r.guestBoot(path+".boot", p.GetBoot()),
 	}
 }
 
-// duid reads octets in hexadecimal, with or without colons between them.
+// duid reads a DUID in hexadecimal.
 func (r *reader) duid(path, s string) string {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	if err != nil {
+	b, ok := octets(s)
+	if !ok {
 		r.findings.Add(path, "%q is not a DUID in hexadecimal, such as 00:01:00:01:2c:de:ea:a0:52:54:00:aa:bb:01", s)
 	}
-	return string(b)
+	return b
+}
+
+// octets reads hexadecimal, with or without colons between the octets.
+func octets(s string) (string, bool) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	return string(b), err == nil
 }
 
 // duration reads a time that has to be more than nothing, and 0 if absent.
@@ -157,6 +169,14 @@ func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
 	}
 }
 
+// withoutBrackets takes an IPv6 address out of those that only a port needs.
+func withoutBrackets(s string) string {
+	if inner, ok := strings.CutPrefix(s, "["); ok && strings.Contains(inner, ":") && strings.HasSuffix(inner, "]") {
+		return inner[:len(inner)-1]
+	}
+	return s
+}
+
 func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
 	f := netdrv.Forwarder{Domain: strings.TrimSuffix(p.GetDomain(), "."), TLS: strings.TrimSuffix(p.GetTls().GetName(), ".")}
 	if p.GetTls() != nil && f.TLS == "" {
@@ -166,7 +186,7 @@ func (r *reader) forwarder(path string, p *vnetv1.Forwarder) netdrv.Forwarder {
 		f.Address = ap
 		return f
 	}
-	if a, err := netip.ParseAddr(p.GetAddress()); err == nil {
+	if a, err := netip.ParseAddr(withoutBrackets(p.GetAddress())); err == nil {
 		f.Address = netip.AddrPortFrom(a.Unmap(), f.DefaultPort())
 		return f
 	}

@@ -168,10 +168,13 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 	if s.DHCP == nil {
 		return p
 	}
-	p.Dhcp = &vnetv1.DHCP{LeaseTime: toDuration(s.DHCP.LeaseTime), Stateless: s.DHCP.Stateless, Boot: toBoot(s.DHCP.Boot)}
-	p.Dhcp.Ranges, p.Dhcp.Exclude = all(s.DHCP.Ranges, toRange), all(s.DHCP.Exclude, toRange)
-	p.Dhcp.Reservations = all(s.DHCP.Reservations, toReservation)
-	p.Dhcp.Relayed = all(s.DHCP.Relayed, toRelayed)
+	d := s.DHCP
+	p.Dhcp = &vnetv1.DHCP{
+		LeaseTime: toDuration(d.LeaseTime), Stateless: d.Stateless, Boot: toBoot(d.Boot),
+		RenewTime: toDuration(d.RenewTime), RebindTime: toDuration(d.RebindTime), Options: toOptions(d.Options),
+		Ranges: all(d.Ranges, toRange), Exclude: all(d.Exclude, toRange), Tags: all(d.Tags, toTag),
+		Reservations: all(d.Reservations, toReservation), Relayed: all(d.Relayed, toRelayed),
+	}
 	return p
 }
 
@@ -200,7 +203,7 @@ func toReservation(r netdrv.Reservation) *vnetv1.Reservation {
 	p := &vnetv1.Reservation{
 		Address: r.Address.String(), Hostname: r.Hostname,
 		Duid: hex.EncodeToString([]byte(r.DUID)), ClientId: writeClientID(r.ClientID),
-		Boot: some(&vnetv1.GuestBoot{File: r.BootFile}),
+		Options: toOptions(r.Options), Tags: r.Tags, Boot: some(&vnetv1.GuestBoot{File: r.BootFile}),
 	}
 	if !r.MAC.IsZero() {
 		p.Mac = r.MAC.String()

@@ -25,6 +25,7 @@ const (
 const (
 	maxLifetime = math.MaxUint16 * time.Second // RFC 8319 §4
 	minMTU      = 1280
+	maxPortal   = 255
 	maxMessage  = minMTU - 40 // an advertisement is never fragmented (RFC 6980)
 )
 
@@ -42,6 +43,9 @@ type Config struct {
 	Search     []string       // RFC 8106
 	Routes     []netip.Prefix // RFC 4191; for a link whose router is no default router
 	MAC        [6]byte        // the router's own; zero: not advertised
+	// CaptivePortal is where guests ask for access (RFC 8910); not advertised if
+	// empty.
+	CaptivePortal string
 }
 
 // A Prefix is on the link, or for guests to make addresses of, or both.
@@ -134,6 +138,9 @@ func (c *Config) validate() error {
 		if !isIPv6(r.Addr()) {
 			wrong("routes[%d]: %q is not an IPv6 prefix", i, r)
 		}
+	}
+	if len(c.CaptivePortal) > maxPortal {
+		wrong("captivePortal: longer than %d octets", maxPortal)
 	}
 	return errors.Join(errs...)
 }

@@ -47,6 +47,9 @@ func currentOptions(c *Config) []ndp.Option {
 	if len(c.Search) > 0 {
 		all = append(all, &ndp.DNSSearchList{Lifetime: c.dnsLifetime(), DomainNames: c.Search})
 	}
+	if c.CaptivePortal != "" {
+		all = append(all, &ndp.CaptivePortal{URI: c.CaptivePortal})
+	}
 	return all
 }
 

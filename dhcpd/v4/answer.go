@@ -22,6 +22,7 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 		d.Subnet = c.on[0]
 	}
 	d.Reserved = p.svc.reservation(&c, d.Subnet)
+	d.own = p.svc.own(&c, d.Subnet)
 	return d
 }
 
@@ -49,11 +50,16 @@ func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
 	}
 	o := p.promise(c, a, now)
 	sub := c.subnet(a)
-	return Decision{
+	d := Decision{
 		Reply: dhcpv4.MessageTypeOffer, Why: Offered, Subnet: sub,
 		Address: a, Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
 		Check: !o.checked && !sub.relayed && p.doubtful(a, c),
 	}
+	if req.FQDN {
+		had, _ := p.leases.ByMAC(req.MAC)
+		d.Name = p.hostname(req, c, had.Hostname, now)
+	}
+	return d
 }
 
 // lack says why there is no address for a client.
@@ -186,6 +192,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
 	d.Lease.Hostname = p.hostname(req, c, had.Hostname, now)
+	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
 	}

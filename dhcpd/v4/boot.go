@@ -41,10 +41,12 @@ func (r *Request) bootClient() boot.Client {
 
 // bootstrap says what to boot: in the header, where all ROMs look, and in the
 // options that the client asks for. Where the name is too long for the header
-// it is an option in any case.
-func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) {
+// it is an option in any case. It comes before all that may take the header's
+// field for options. It returns the options that are its to say: those
+// of the same code in Config.Options are for clients that it has no file for.
+func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) (said codeSet) {
 	if s.boot == nil {
-		return
+		return said
 	}
 	own := ""
 	if d.Reserved != nil {
@@ -53,19 +55,21 @@ func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) {
 	client := req.bootClient()
 	f := s.boot.Choose(own, &client)
 	if f == nil {
-		return
+		return said
 	}
 	name := s.boot.Name(f, &client)
 	header := w.b[w.start:]
 	put(header[offSIAddr:], s.boot.Server)
-	if len(name) <= longestInHeader {
+	inHeader := len(name) <= longestInHeader
+	if inHeader {
 		copy(header[offFile:], name)
 	}
 	// HTTPClient is not asked for, and needed (see httpClient).
 	if client.HTTP {
 		w.option(optVendorClass, []byte(httpClient))
+		said = said.with(optVendorClass)
 	}
-	if len(name) <= longestFile && (req.asksFor(optBootFile) || client.HTTP || len(name) > longestInHeader) {
+	if len(name) <= longestFile && (req.asksFor(optBootFile) || client.HTTP || !inHeader) {
 		w.option(optBootFile, []byte(name))
 	}
 	if req.asksFor(optServerName) {
@@ -74,7 +78,9 @@ func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) {
 	// RFC 4578 §2.3: back to the client, as it came.
 	if client.Boots() && len(req.MachineID) > 0 && len(req.MachineID) <= longestFile {
 		w.option(optMachineID, req.MachineID)
+		said = said.with(optMachineID)
 	}
+	return said.with(optServerName, optBootFile)
 }
 
 func (r *Request) asksFor(code byte) bool { return bytes.IndexByte(r.Parameters, code) >= 0 }

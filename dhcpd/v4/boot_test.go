@@ -89,3 +89,68 @@ func TestBootConfigIsChecked(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What Config.Boot says of booting is said alone: of plain options nothing comes
+// with the same code, which clients would join (RFC 3396), nor into the header's
+// field. Clients that it has no file for have the plain ones.
+func TestBootWinsOverOptions(t *testing.T) {
+	asks := generic(55, 60, 66, 67, 97, 150)
+	pxe, http := generic(60, []byte("PXEClient")...), generic(60, []byte("HTTPClient")...)
+	cfg := bootConfig()
+	cfg.Boot.Files = cfg.Boot.Files[:3]
+	for _, code := range []uint16{60, 66, 67, 97} {
+		cfg.Options.Text(code, "plain")
+	}
+	cfg.Options.Text(150, strings.Repeat("x", 250))
+	long := cfg.Boot.Files[2].Name
+	for name, c := range map[string]struct {
+		mods []dhcpv4.Modifier
+		want string
+	}{
+		"a BIOS":                {[]dhcpv4.Modifier{pxe, generic(93, 0, 0)}, `"undionly.kpxe" 60="plain" 66="192.168.10.5" 67="undionly.kpxe" 97="plain"`},
+		"with its identifier":   {[]dhcpv4.Modifier{pxe, generic(93, 0, 0), generic(97, []byte("\x00id")...)}, `"undionly.kpxe" 60="plain" 66="192.168.10.5" 67="undionly.kpxe" 97="\x00id"`},
+		"UEFI HTTP":             {[]dhcpv4.Modifier{http, generic(93, 0, 16)}, `"http://192.168.10.5/shim.efi" 60="HTTPClient" 66="192.168.10.5" 67="http://192.168.10.5/shim.efi" 97="plain"`},
+		"too long for a header": {[]dhcpv4.Modifier{generic(77, []byte("iPXE")...)}, `"" 60="plain" 66="192.168.10.5" 67="` + long + `" 97="plain"`},
+		"without a file":        {[]dhcpv4.Modifier{pxe, generic(93, 0, 7)}, `"" 60="plain" 66="plain" 67="plain" 97="plain"`},
+	} {
+		w := newWorld(t, cfg)
+		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", append(c.mods, asks)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := w.answer(&req)
+		b := d.Subnet.AppendReply(nil, &req, &d)
+		_, values := decode(t, b)
+		file, _, _ := strings.Cut(string(b[offFile:offCookie]), "\x00")
+		if len(values[52]) > 0 && values[52][0]&1 != 0 {
+			file = ""
+		}
+		if got := fmt.Sprintf("%q 60=%q 66=%q 67=%q 97=%q", file, values[60], values[66], values[67], values[97]); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
+		}
+	}
+}
+
+// A file's name in the header stays whole however much there is to say.
+func TestBootAndOverload(t *testing.T) {
+	cfg := bootConfig()
+	for code := uint16(150); code < 160; code++ {
+		cfg.Options.Text(code, strings.Repeat("x", 40))
+	}
+	id := generic(61, make([]byte, 36)...)
+	for size := range 250 {
+		w := newWorld(t, cfg)
+		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(93, 0, 0), id, generic(55, 150, 151, 152, 153, 154, 155, 156, 157, 158, 159)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.RelayInfo = make([]byte, size)
+		d := w.answer(&req)
+		b := d.Subnet.AppendReply(nil, &req, &d)
+		_, values := decode(t, b)
+		file, _, _ := strings.Cut(string(b[offFile:offCookie]), "\x00")
+		if len(b) > 548 || file != "undionly.kpxe" || len(values[51]) != 4 || string(values[52]) != "\x02" {
+			t.Errorf("%d octets of a relay: %d octets, the field has %q, lease time %v, option 52 %v", size, len(b), file, values[51], values[52])
+		}
+	}
+}

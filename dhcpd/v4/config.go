@@ -1,6 +1,7 @@
 package v4
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // Infinite is the LeaseTime of a lease that never ends.
@@ -19,6 +21,7 @@ const (
 	defaultLeaseTime = time.Hour
 	shortestLease    = 2 * time.Minute // that a client can ask for; dnsmasq's limit too
 	infiniteSeconds  = math.MaxUint32  // RFC 2131 §3.3
+	ethernetMTU      = 1500
 )
 
 // A Range is the addresses from Start to End, both included.
@@ -28,26 +31,37 @@ type Range struct{ Start, End netip.Addr }
 // is known by its MAC, its ClientID or its DUID, or, with none of them, by what
 // it calls itself: Hostname. The address may be outside of the ranges; without
 // one, only the hostname is fixed. Hostname may be "" if another key is there.
+// Options and the tags that it names count before those of the subnet.
 type Reservation struct {
 	MAC      lease.MAC
 	ClientID string // the octets of option 61; with or without a type of 0 before them
 	DUID     string // the octets; that in a client identifier of RFC 4361
 	Address  netip.Addr
 	Hostname string
+	Options  option.List
+	Tags     []string
 	BootFile string // before all of Config.Boot's
+
+	subnet *Subnet
+	own    *option.Own
 }
 
-// A Config is what is served in one subnet.
+// A Config is what is served in one subnet. What Options say counts before
+// Routers, DNS, Domain and MTU.
 type Config struct {
 	Server       netip.Prefix // our address, and the subnet
 	Relayed      netip.Prefix // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range
 	LeaseTime    time.Duration // 0: an hour
+	RenewTime    time.Duration // T1; 0: half of the lease time
+	RebindTime   time.Duration // T2; 0: seven eighths of it
 	Reservations []Reservation
 	Routers      []netip.Addr // option 3
 	DNS          []netip.Addr // option 6
-	Domain       string       // option 15
-	MTU          int          // option 26; 0: not sent
+	Domain       string       // option 15, and what follows the hostname in option 81
+	MTU          int          // of the link, option 26; 0: not sent, and 1500
+	Options      option.List
+	Tags         []option.Tag
 	Boot         *boot.Config // nil: nobody is told what to boot
 }
 
@@ -58,9 +72,12 @@ type Subnet struct {
 	relayed   bool
 	broadcast netip.Addr // zero in a /31 or /32
 	leaseTime time.Duration
+	t1, t2    uint32 // seconds; 0: as the lease time says
+	domain    string
+	longest   int // of a reply, headers included
 	spans     spans
-	number    int               // of the subnet in its service
-	rendered  [optT2 + 1][]byte // whole options, code and length included
+	number    int // of the subnet in its service
+	book      *option.Book
 	boot      *boot.Config
 }
 
@@ -78,7 +95,10 @@ func newSubnet(cfg *Config) (*Subnet, error) {
 	if !cfg.Server.Addr().Is4() {
 		return nil, fmt.Errorf("server: %q is not an IPv4 address with a prefix", cfg.Server)
 	}
-	s := &Subnet{server: cfg.Server.Addr(), prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime, boot: cfg.Boot}
+	s := &Subnet{
+		server: cfg.Server.Addr(), prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime, domain: cfg.Domain, boot: cfg.Boot,
+		t1: uint32(cfg.RenewTime / time.Second), t2: uint32(cfg.RebindTime / time.Second), longest: cmp.Or(cfg.MTU, ethernetMTU),
+	}
 	if cfg.Relayed.IsValid() {
 		s.relayed, s.prefix = true, cfg.Relayed.Masked()
 	}
@@ -91,7 +111,7 @@ func newSubnet(cfg *Config) (*Subnet, error) {
 	if s.prefix.Bits() < 31 {
 		s.broadcast = lastAddr(s.prefix)
 	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.render(cfg), checkBoot(cfg))
+	err := errors.Join(s.setRanges(cfg.Ranges), s.setOptions(cfg), checkBoot(cfg))
 	if cfg.LeaseTime < 0 {
 		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
 	}
@@ -136,49 +156,6 @@ func (s *Subnet) seconds(asked time.Duration) uint32 {
 		d = min(d, max(asked, shortestLease))
 	}
 	return uint32(min(max(d/time.Second, 1), infiniteSeconds))
-}
-
-// render makes the options that are the same for every client.
-func (s *Subnet) render(cfg *Config) error {
-	mask := uint32(math.MaxUint32) << (32 - s.prefix.Bits())
-	s.set(optMask, binary.BigEndian.AppendUint32(nil, mask))
-	s.set(optServerID, s.server.AsSlice())
-	if s.broadcast.IsValid() {
-		s.set(optBroadcast, s.broadcast.AsSlice())
-	}
-	errs := []error{s.setAddrs(optRouter, "routers", cfg.Routers), s.setAddrs(optDNS, "dns", cfg.DNS)}
-	if len(cfg.Domain) > 253 {
-		errs = append(errs, fmt.Errorf("domain: longer than 253 octets"))
-	} else if cfg.Domain != "" {
-		s.set(optDomain, []byte(cfg.Domain))
-	}
-	if cfg.MTU != 0 && (cfg.MTU < 68 || cfg.MTU > math.MaxUint16) {
-		errs = append(errs, fmt.Errorf("mtu: %d is not between 68 and 65535", cfg.MTU))
-	} else if cfg.MTU != 0 {
-		s.set(optMTU, binary.BigEndian.AppendUint16(nil, uint16(cfg.MTU)))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Subnet) setAddrs(code byte, path string, addrs []netip.Addr) error {
-	var value []byte
-	for i, a := range addrs {
-		if !a.Is4() {
-			return fmt.Errorf("%s[%d]: %q is not an IPv4 address", path, i, a)
-		}
-		value = append(value, a.AsSlice()...)
-	}
-	if len(value) > 255 {
-		return fmt.Errorf("%s: more than 63 addresses", path)
-	}
-	if len(value) > 0 {
-		s.set(code, value)
-	}
-	return nil
-}
-
-func (s *Subnet) set(code byte, value []byte) {
-	s.rendered[code] = append([]byte{code, byte(len(value))}, value...)
 }
 
 func lastAddr(p netip.Prefix) netip.Addr {

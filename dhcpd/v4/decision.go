@@ -6,6 +6,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // A Decision is what to do about a request.
@@ -25,6 +26,7 @@ type Decision struct {
 	Address  netip.Addr // offered, bound, declined or released
 	Seconds  uint32     // the lease time, option 51; ^0 is for ever
 	Hostname string     // for option 12
+	Name     string     // what the client is called in the DNS, for option 81
 
 	// Bind: Lease must be stored before the reply leaves.
 	Bind  bool
@@ -33,6 +35,8 @@ type Decision struct {
 	// Check: nobody knows yet whether somebody uses Address without having
 	// asked us. See Pool.Vouch and Pool.Rest.
 	Check bool
+
+	own *option.Own // what the client's reservation says of options
 
 	// End, if not zero: the client's lease of Address, which it may not
 	// have, is to be ended in this way.

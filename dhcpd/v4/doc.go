@@ -17,7 +17,8 @@
 // checks this package in its tests. The hot path goes beneath it, because there
 // a DISCOVER and its OFFER cost 9 µs and 118 allocations, and because it does
 // not read option 52 (overload) and accepts any hardware length. Here options
-// are found in place, and what a network sends is rendered once, in Compile.
+// are found in place, and what a network sends is rendered once for each
+// combination of tags and reservation (see the package option).
 //
 // # Deviations from RFC 2131
 //

@@ -28,19 +28,3 @@ func Hostname(raw []byte) string {
 func hostnameOctet(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-'
 }
-
-// fqdnName returns the name of option 81, RFC 4702 §2: flags and two result
-// codes, then the name, in the DNS's format if the flag E (4) is set.
-func fqdnName(b []byte) []byte {
-	if len(b) < 4 {
-		return nil
-	}
-	name := b[3:]
-	if b[0]&4 == 0 {
-		return name
-	}
-	if n := int(name[0]); n < len(name) {
-		return name[1 : 1+n]
-	}
-	return nil
-}

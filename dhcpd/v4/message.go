@@ -35,6 +35,7 @@ const (
 	optDomain       = 15
 	optMTU          = 26
 	optBroadcast    = 28
+	optStaticRoutes = 33
 	optRequestedIP  = 50
 	optLeaseTime    = 51
 	optOverload     = 52
@@ -54,6 +55,8 @@ const (
 	optRelayInfo    = 82 // RFC 3046
 	optClientArch   = 93 // RFC 4578, as the next
 	optMachineID    = 97
+	optIPv6Only     = 108 // RFC 8925
+	optRoutes       = 121 // RFC 3442
 	optEnd          = 255
 	minMaxSize      = 576
 	ipAndUDPHeaders = 28
@@ -85,7 +88,9 @@ type Request struct {
 	ServerID    netip.Addr // option 54
 	LeaseTime   time.Duration
 	ClientID    []byte // option 61
-	Hostname    []byte // option 12, or else the name in option 81
+	Hostname    []byte // the name in option 81, or else option 12 (RFC 4702 §3.1)
+	FQDN        bool   // option 81 is there
+	FQDNFlags   byte
 	Parameters  []byte // option 55; nil if missing
 	MaxSize     int    // option 57
 
@@ -227,10 +232,7 @@ func (r *Request) interpret(o *options) error {
 	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
 	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
 	r.ClientArch, r.MachineID = o.get(optClientArch), o.get(optMachineID)
-	r.Hostname = o.get(optHostname)
-	if r.Hostname == nil {
-		r.Hostname = fqdnName(o.get(optFQDN))
-	}
+	r.name(o.get(optHostname), o.get(optFQDN))
 	r.takeRelayInfo(o.get(optRelayInfo))
 	if size := o.get(optMaxSize); len(size) == 2 {
 		r.MaxSize = int(binary.BigEndian.Uint16(size))
@@ -239,6 +241,18 @@ func (r *Request) interpret(o *options) error {
 		r.LeaseTime = time.Duration(binary.BigEndian.Uint32(t)) * time.Second
 	}
 	return nil
+}
+
+// name reads what the client calls itself.
+func (r *Request) name(hostname, fqdn []byte) {
+	r.Hostname = hostname
+	if len(fqdn) < fqdnHeader {
+		return
+	}
+	r.FQDN, r.FQDNFlags = true, fqdn[0]
+	if name := fqdnName(fqdn); len(name) > 0 {
+		r.Hostname = name
+	}
 }
 
 func addrOption(b []byte) (netip.Addr, bool) {

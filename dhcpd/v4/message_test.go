@@ -353,7 +353,8 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(wire(f, 1, dhcpv4.MessageTypeDiscover, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0', 5, 4, 10, 30, 0, 1, 11, 4, 10, 30, 0, 2)))
 	b := wire(f, 1, dhcpv4.MessageTypeDiscover, "")
-	f.Add(append(b[:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
+	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
+	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 81, 3, 5, 0, 0, 81, 4, 2, 'a', 'b', 0, 60, 1, 'x', 77, 2, 1, 'y', 60, 1, 'z', 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		req, err := Parse(b)

@@ -1,15 +1,22 @@
 package v4
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 var (
 	// usual is sent to clients that do not say what they want (no option 55).
 	usual = []byte{optMask, optRouter, optDNS, optHostname, optDomain}
+	// needed comes before the rest: without it a client is cut off, or does not
+	// know what it is called.
+	needed = []byte{optRouter, optDNS, optIPv6Only, optMTU, optBroadcast, optDomain, optHostname, optFQDN}
+	// always is in every reply, or in none, asked for or not; and option 81 is for
+	// those that sent it.
+	always = codeSet{}.with(optPad, optLeaseTime, optOverload, optMessageType, optServerID, optT1, optT2, optClientID, optFQDN, optEnd)
 
 	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 )
@@ -31,140 +38,125 @@ func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 }
 
 // AppendReply adds the message that d.Reply says, RFC 2131 §4.3.1, table 3. It
-// is as long as the client's option 57 allows (576 octets with the headers if
-// it has none); options that do not fit are left out, the least needed first.
+// is as long as the client's option 57 and the link allow (576 octets with the
+// headers if there is no option 57). What does not fit into the options field
+// goes into those of the boot file and the server name (option 52), and what
+// does not fit there is left out, the least needed first.
 func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
-	size := max(req.MaxSize, minMaxSize) - ipAndUDPHeaders
-	w := writer{b: b, start: len(b), limit: len(b) + size - 1 - len(req.RelayInfo) - 2} // one for the end
+	size := max(min(req.MaxSize, s.longest), minMaxSize)
+	w := newWriter(b, size-ipAndUDPHeaders, req.RelayInfo)
 	w.header(req, d)
-	w.option(optMessageType, []byte{byte(d.Reply)})
+	w.octets(optMessageType, byte(d.Reply))
 	if req.ServerOverride.IsValid() {
-		w.option(optServerID, req.ServerOverride.AsSlice())
+		w.addr(optServerID, req.ServerOverride)
 	} else {
-		w.whole(s.rendered[optServerID])
+		w.addr(optServerID, s.server)
 	}
 	// RFC 6842: back to the client, so that it can tell the reply is its own.
-	if len(req.ClientID) > 0 && len(req.ClientID) <= 255 {
+	if len(req.ClientID) > 0 {
 		w.option(optClientID, req.ClientID)
 	}
 	if d.Reply == dhcpv4.MessageTypeNak {
 		w.option(optMessage, []byte(d.Why.String()))
-		return w.end(req.RelayInfo)
+		return w.end()
 	}
-	w.times(d)
-	s.bootstrap(&w, req, d)
-	s.requested(&w, req, d)
-	return w.end(req.RelayInfo)
-}
-
-// requested adds the options that the client asked for, in its order, the
-// mask first if it is among them (RFC 2132 §3.3).
-func (s *Subnet) requested(w *writer, req *Request, d *Decision) {
-	codes := req.Parameters
-	if codes == nil {
-		codes = usual
-	}
-	var sent [len(s.rendered)]bool
-	for _, code := range codes {
-		if code == optMask {
-			w.whole(s.rendered[optMask])
-			sent[optMask] = true
-			break
-		}
-	}
-	sent[optServerID] = true
-	for _, code := range codes {
-		if int(code) >= len(sent) || sent[code] {
-			continue
-		}
-		sent[code] = true
-		if code == optHostname && d.Hostname != "" {
-			w.option(optHostname, []byte(d.Hostname))
-		}
-		w.whole(s.rendered[code])
-	}
-}
-
-// writer appends a message. What does not fit is left out.
-type writer struct {
-	b            []byte
-	start, limit int
-}
-
-var emptyHeader [offOptions]byte
-
-func (w *writer) header(req *Request, d *Decision) {
-	w.b = append(w.b, emptyHeader[:]...)
-	h := w.b[w.start:]
-	h[offOp], h[offHType], h[offHLen] = bootReply, ethernet, 6
-	copy(h[offXID:], req.XID[:])
-	binary.BigEndian.PutUint16(h[offFlags:], req.Flags)
-	if d.Reply == dhcpv4.MessageTypeAck {
-		put(h[offCIAddr:], req.CIAddr)
-	}
-	if d.Reply == dhcpv4.MessageTypeNak && req.Relayed() {
-		h[offFlags] |= byte(flagBroadcast >> 8) // RFC 2131 §4.3.2
-	}
-	put(h[offYIAddr:], d.yourAddress())
-	put(h[offGIAddr:], req.GIAddr)
-	copy(h[offCHAddr:], req.MAC[:])
-	binary.BigEndian.PutUint32(h[offCookie:], magicCookie)
-}
-
-func (d *Decision) yourAddress() netip.Addr {
-	if d.Reply == dhcpv4.MessageTypeNak {
-		return netip.Addr{}
-	}
-	return d.Address
-}
-
-func put(b []byte, a netip.Addr) {
-	if a.Is4() {
-		octets := a.As4()
-		copy(b, octets[:])
-	}
+	said := s.bootstrap(&w, req, d)
+	s.times(&w, d)
+	s.requested(&w, req, d, said)
+	return w.end()
 }
 
 // times adds the lease time, T1 and T2 (RFC 2131 §4.4.5). INFORM has none, and
-// a lease for ever has only the first.
-func (w *writer) times(d *Decision) {
+// a lease for ever has those two only if the configuration says when.
+func (s *Subnet) times(w *writer, d *Decision) {
 	if d.Seconds == 0 {
 		return
 	}
 	w.number(optLeaseTime, d.Seconds)
-	if d.Seconds == infiniteSeconds {
-		return
+	t1, t2 := s.t1, s.t2
+	if t2 == 0 || t2 >= d.Seconds {
+		t2 = uint32(uint64(d.Seconds) * 7 / 8)
 	}
-	w.number(optT1, d.Seconds/2)
-	w.number(optT2, uint32(uint64(d.Seconds)*7/8))
-}
-
-func (w *writer) number(code byte, v uint32) {
-	w.whole([]byte{code, 4, byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-}
-
-func (w *writer) option(code byte, value []byte) {
-	if len(w.b)+2+len(value) <= w.limit {
-		w.b = append(append(w.b, code, byte(len(value))), value...)
+	if t1 == 0 || t1 >= t2 {
+		t1 = min(d.Seconds/2, t2)
+	}
+	if d.Seconds != infiniteSeconds || s.t1 != 0 {
+		w.number(optT1, t1)
+	}
+	if d.Seconds != infiniteSeconds || s.t2 != 0 {
+		w.number(optT2, t2)
 	}
 }
 
-// whole adds an option with its code and length; nil adds nothing.
-func (w *writer) whole(o []byte) {
-	if len(w.b)+len(o) <= w.limit {
-		w.b = append(w.b, o...)
+// requested adds the options that the client asked for: first those that it
+// needs, and then in its order, which is that of its preference (RFC 2132 §9.8).
+// The mask comes before any router (§3.3). What was said already is not said
+// again: clients would join the two (RFC 3396).
+func (s *Subnet) requested(w *writer, req *Request, d *Decision, said codeSet) {
+	left, set := asked(req).without(said), s.options(req, d)
+	if left.take(optMask) {
+		w.whole(set.Get(optMask))
+	}
+	if left.has(optRoutes) && w.whole(set.Get(optRoutes)) {
+		// RFC 3442: they have the default route, and these are not sent besides.
+		left = left.without(codeSet{}.with(optRoutes, optRouter, optStaticRoutes))
+	}
+	for _, codes := range [2][]byte{needed, req.Parameters} {
+		for _, code := range codes {
+			if left.take(code) {
+				s.add(w, req, d, set, code)
+			}
+		}
 	}
 }
 
-// end adds what the relay wants back (RFC 3046 §2.2: as it was, and last), for
-// which there is room.
-func (w *writer) end(relayInfo []byte) []byte {
-	if len(relayInfo) > 0 {
-		w.b = append(append(w.b, optRelayInfo, byte(len(relayInfo))), relayInfo...)
+// asked are the options that the client wants, and that not every reply has.
+func asked(req *Request) codeSet {
+	codes := req.Parameters
+	if codes == nil {
+		codes = usual
 	}
-	w.b = append(w.b, optEnd)
-	for len(w.b)-w.start < minMessage {
-		w.b = append(w.b, optPad)
+	wanted := codeSet{}.with(codes...).without(always)
+	if req.FQDN {
+		return wanted.with(optFQDN) // RFC 4702 §4: to one that sent it
 	}
-	return w.b
+	return wanted
+}
+
+func (s *Subnet) add(w *writer, req *Request, d *Decision, set *option.Set, code byte) {
+	switch {
+	case code == optFQDN && d.Name != "":
+		var value [maxFQDN]byte
+		w.option(optFQDN, appendFQDN(value[:0], req.FQDNFlags, d.Name, s.domain))
+	case code == optHostname && d.Hostname != "":
+		w.option(optHostname, []byte(d.Hostname))
+	default:
+		w.whole(set.Get(uint16(code)))
+	}
+}
+
+// A codeSet is a set of options.
+type codeSet [256 / 64]uint64
+
+func (c codeSet) with(codes ...byte) codeSet {
+	for _, code := range codes {
+		c[code/64] |= 1 << (code % 64)
+	}
+	return c
+}
+
+func (c codeSet) without(o codeSet) codeSet {
+	for i := range c {
+		c[i] &^= o[i]
+	}
+	return c
+}
+
+func (c *codeSet) has(code byte) bool { return c[code/64]&(1<<(code%64)) != 0 }
+
+// take removes an option, and says whether it was there.
+func (c *codeSet) take(code byte) bool {
+	was := c.has(code)
+	c[code/64] &^= 1 << (code % 64)
+	return was
 }

@@ -84,7 +84,13 @@ func lines(err error) []error {
 	return all
 }
 
-func (s *Service) reserve(sub *Subnet, r Reservation) error {
+func (s *Service) reserve(sub *Subnet, r Reservation) (err error) {
+	r.subnet = sub
+	if sub.book != nil { // else its options are wrong, which was said
+		if r.own, err = sub.book.Own(r.Options, r.Tags); err != nil {
+			return err
+		}
+	}
 	if r.Hostname != "" {
 		name := Hostname([]byte(r.Hostname))
 		if name == "" {

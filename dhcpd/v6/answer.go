@@ -19,6 +19,14 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 	if why := p.ignore(req); why != "" {
 		return Decision{Why: why}
 	}
+	d := p.decide(req, now)
+	if d.Reply != 0 && d.configures() {
+		p.reserve(req, &d)
+	}
+	return d
+}
+
+func (p *Pool) decide(req *Request, now time.Time) Decision {
 	switch req.Type {
 	case dhcpv6.MessageTypeSolicit:
 		return p.solicit(req, now)

@@ -11,6 +11,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 const (
@@ -453,6 +454,8 @@ func TestCompileRefuses(t *testing.T) {
 		"not a label":                               func(c *Config) { c.Subnets[0].Reservations[1].Hostname = "a_b" },
 		"dns[0]":                                    func(c *Config) { c.DNS[0] = ip("10.0.0.1") },
 		"search[1]":                                 func(c *Config) { c.Search[1] = "a..b" },
+		"subnets[0].tags[1]: \"a\" is":              func(c *Config) { c.Subnets[0].Tags = []option.Tag{{Name: "a"}, {Name: "a"}} },
+		"reservations[0]: tags[0]: there":           func(c *Config) { c.Subnets[0].Reservations[0].Tags = []string{"b"} },
 		"leaseTime":                                 func(c *Config) { c.Subnets[0].LeaseTime = -1 },
 	} {
 		cfg := config()

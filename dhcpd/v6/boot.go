@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dhcpd/v4"
 )
 
 // httpClient is what a client that boots by HTTP wants to hear in option 16
@@ -26,42 +23,38 @@ func checkBoot(cfg *Config) error {
 		for _, p := range f.Params {
 			size += 2 + len(p)
 		}
-		if f.Name == "" || size > maxOption {
+		if f.Name == "" || size > maxBoot {
 			errs = append(errs, fmt.Errorf("boot.files[%d]: a name and parameters of %d octets", i, size))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// appendBoot adds what to boot, RFC 5970 §3, for a client that asks.
-func (s *Service) appendBoot(b []byte, req *Request) []byte {
+// appendBoot adds what to boot, RFC 5970 §3, for a client that asks. Options of
+// the same code in Config.Options are for clients that it has no file for.
+func (s *Service) appendBoot(b []byte, req *Request, d *Decision, limit int, said *codeSet) []byte {
 	if s.boot == nil || !req.wants(optBootURL) {
 		return b
 	}
-	f := s.boot.Choose(s.bootFile(req), &req.Boot)
+	f := s.boot.Choose(d.bootFile, &req.Boot)
 	if f == nil {
 		return b
 	}
-	b = appendOption(b, optBootURL, []byte(s.boot.URL(f, &req.Boot)))
+	said.add(optBootURL)
+	said.add(optBootParams)
+	next := appendOption(b, optBootURL, []byte(s.boot.URL(f, &req.Boot)))
 	if len(f.Params) > 0 && req.wants(optBootParams) {
-		b = appendOption(b, optBootParams, params(f.Params))
+		next = appendOption(next, optBootParams, params(f.Params))
 	}
 	if req.Boot.HTTP {
+		said.add(optVendor)
 		class := binary.BigEndian.AppendUint32(nil, req.Enterprise)
-		b = appendOption(b, optVendor, appendPiece(class, httpClient))
+		next = appendOption(next, optVendor, appendPiece(class, httpClient))
 	}
-	return b
-}
-
-// bootFile is the client's own, or "".
-func (s *Service) bootFile(req *Request) string {
-	c := client{Client: lease.Client{MAC: req.MAC(), DUID: string(req.ClientID)}, name: v4.Hostname(req.Hostname)}
-	for r := range s.reservations(&c) {
-		if r.BootFile != "" {
-			return r.BootFile
-		}
+	if len(next) > limit {
+		return b
 	}
-	return ""
+	return next
 }
 
 func params(list []string) (b []byte) {

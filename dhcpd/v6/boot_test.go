@@ -75,3 +75,41 @@ func TestBootConfigIsChecked(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A URL comes once: of Config.Boot, or else of the options.
+func TestBootWinsOverOptions(t *testing.T) {
+	cfg := bootConfig()
+	s := &cfg.Subnets[0]
+	s.Options.Text(59, "plain")
+	s.Options.Text(60, "\x00\x05plain")
+	s.Options.Text(16, "\x00\x00\x00\x09\x00\x05plain")
+	for name, c := range map[string]struct {
+		arch uint16
+		http bool
+		want string
+	}{
+		"UEFI PXE":       {7, false, "59=tftp://[fd00:10::1]/ipxe.efi 60=\x00\x01a\x00\x02bc 16=\x00\x00\x00\t\x00\x05plain"},
+		"UEFI HTTP":      {16, true, "59=http://[fd00:10::1]:8080/shim.efi 16=\x00\x00\x01W\x00\nHTTPClient"},
+		"without a file": {11, false, "59=plain 60=\x00\x05plain 16=\x00\x00\x00\t\x00\x05plain"},
+	} {
+		r := req(solicit, 1, ia(1))
+		r.ORO = oro(59, 60, 16)
+		r.Boot.Archs, r.Boot.HTTP, r.Enterprise = []byte{0, byte(c.arch)}, c.http, 343
+		if got := newWorld(t, cfg).told(r); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// However long a URL is, the reply fits.
+func TestBootReplyFits(t *testing.T) {
+	cfg := bootConfig()
+	cfg.Boot.Files[0].Name = "http://boot.example/" + strings.Repeat("x", maxBoot-30)
+	r := req(solicit, 1, ia(1), ia(2), ia(3), ia(4), ia(5), ia(6), ia(7), ia(8))
+	r.ORO, r.Boot.Archs = oro(59), []byte{0, 7}
+	w := newWorld(t, cfg)
+	d, _ := w.ask(r)
+	if b := w.pool.Service().AppendReply(nil, r, &d); len(b) > maxReply {
+		t.Errorf("%d octets", len(b))
+	}
+}

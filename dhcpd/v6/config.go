@@ -8,11 +8,11 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 )
 
@@ -23,7 +23,7 @@ const (
 	defaultLeaseTime = time.Hour
 	infiniteSeconds  = math.MaxUint32 // RFC 8415 §7.7
 	maxDUID          = 130            // RFC 8415 §11.1
-	maxOption        = 512            // of what is rendered once
+	maxBoot          = 512            // octets of a boot file's name and parameters
 )
 
 // A Config is what is served on one link.
@@ -35,6 +35,11 @@ type Config struct {
 	Search    []string     // option 24
 	Domain    string       // what follows a client's hostname in option 39
 	Boot      *boot.Config // nil: nobody is told what to boot
+
+	// What a client is told that gets no address; what they say counts before
+	// DNS and Search.
+	Options option.List
+	Tags    []option.Tag
 }
 
 // A Subnet is one prefix of the link.
@@ -43,7 +48,11 @@ type Subnet struct {
 	Relayed      netip.Prefix  // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range       // for clients without a reservation
 	LeaseTime    time.Duration // 0: an hour
+	RenewTime    time.Duration // T1; 0: half of the lease time
+	RebindTime   time.Duration // T2; 0: four fifths of it
 	Reservations []Reservation
+	Options      option.List // for who gets an address here; before DNS and Search
+	Tags         []option.Tag
 }
 
 // A Range is the addresses from Start to End, both included: up to 2^64 of
@@ -54,12 +63,18 @@ type Range struct{ Start, End netip.Addr }
 // is known by its MAC or its DUID; if both are given, by either; if neither is,
 // by what it calls itself. The address may be outside of the ranges; without
 // one, only the hostname is fixed. Hostname may be "" if another key is there.
+// Options and the tags that it names count before those of the subnet.
 type Reservation struct {
 	MAC      lease.MAC
 	DUID     string // the octets
 	Address  netip.Addr
 	Hostname string
+	Options  option.List
+	Tags     []string
 	BootFile string // before all of Config.Boot's
+
+	subnet int
+	own    *option.Own
 }
 
 // DUIDLL returns the DUID that is made of an Ethernet address (RFC 8415 §11.4).
@@ -78,8 +93,7 @@ type Service struct {
 	byOwn     map[string][]*Reservation // by what the client calls itself
 	byAddr    map[netip.Addr]*Reservation
 	byName    map[string]*Reservation
-	dns       []byte // whole options, or nil
-	search    []byte
+	book      *option.Book // for clients without an address
 	boot      *boot.Config
 }
 
@@ -88,7 +102,9 @@ type subnet struct {
 	prefix    netip.Prefix
 	relayed   bool
 	leaseTime time.Duration
+	t1, t2    uint32 // seconds; 0: as the lease time says
 	spans     []span
+	book      *option.Book
 }
 
 // Compile checks a Config and makes it ready. The error has a line for each
@@ -103,12 +119,17 @@ func Compile(cfg Config) (*Service, error) {
 	if !validDUID(cfg.DUID) {
 		errs = append(errs, fmt.Errorf("duid: %d octets, want 3 to %d", len(cfg.DUID), maxDUID))
 	}
+	given, err := given(&cfg)
+	errs = append(errs, err)
+	if s.book, err = newBook(cfg.Options, given, cfg.Tags); err != nil {
+		errs = append(errs, err)
+	}
 	for i, sub := range cfg.Subnets {
-		for _, err := range s.addSubnet(sub) {
+		for _, err := range s.addSubnet(sub, given) {
 			errs = append(errs, fmt.Errorf("subnets[%d]%w", i, err))
 		}
 	}
-	errs = append(errs, s.render(&cfg), checkBoot(&cfg))
+	errs = append(errs, checkBoot(&cfg))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -122,12 +143,15 @@ func Compile(cfg Config) (*Service, error) {
 
 func validDUID(d string) bool { return len(d) >= 3 && len(d) <= maxDUID }
 
-func (s *Service) addSubnet(cfg Subnet) (errs []error) {
+func (s *Service) addSubnet(cfg Subnet, given option.List) (errs []error) {
 	a := cfg.Server.Addr()
 	if !cfg.Server.IsValid() || !a.Is6() || a.Is4In6() {
 		return []error{fmt.Errorf(".server: %q is not an IPv6 address with a prefix", cfg.Server)}
 	}
-	sub := subnet{server: a, prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime}
+	sub := subnet{
+		server: a, prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime,
+		t1: uint32(cfg.RenewTime / time.Second), t2: uint32(cfg.RebindTime / time.Second),
+	}
 	if cfg.Relayed.IsValid() {
 		sub.relayed, sub.prefix = true, cfg.Relayed.Masked()
 	}
@@ -139,6 +163,10 @@ func (s *Service) addSubnet(cfg Subnet) (errs []error) {
 	}
 	if sub.leaseTime < 0 {
 		errs = append(errs, fmt.Errorf(".leaseTime: %s is negative", cfg.LeaseTime))
+	}
+	var err error
+	if sub.book, err = newBook(cfg.Options, given, cfg.Tags); err != nil {
+		return append(errs, fmt.Errorf(".%w", err))
 	}
 	for i, r := range cfg.Ranges {
 		sp, err := newSpan(r, sub.prefix)
@@ -164,6 +192,11 @@ func (s *Service) reserve(sub *subnet, r Reservation) error {
 	}
 	if r.DUID != "" && !validDUID(r.DUID) {
 		return fmt.Errorf("duid: %d octets, want 3 to %d", len(r.DUID), maxDUID)
+	}
+	r.subnet = len(s.subnets)
+	var err error
+	if r.own, err = sub.book.Own(r.Options, r.Tags); err != nil {
+		return err
 	}
 	if r.Address.IsValid() {
 		if !sub.usable(r.Address) {
@@ -289,51 +322,6 @@ func (s *subnet) contains(a netip.Addr) bool {
 // seconds is the valid and preferred lifetime of the subnet's leases.
 func (s *subnet) seconds() uint32 {
 	return uint32(min(max(s.leaseTime/time.Second, 1), infiniteSeconds))
-}
-
-// render makes the options that are the same for every client.
-func (s *Service) render(cfg *Config) error {
-	var dns, search []byte
-	for i, a := range cfg.DNS {
-		if !a.Is6() || a.Is4In6() {
-			return fmt.Errorf("dns[%d]: %q is not an IPv6 address", i, a)
-		}
-		dns = append(dns, a.AsSlice()...)
-	}
-	for i, d := range cfg.Search {
-		var ok bool
-		if search, ok = appendName(search, d); !ok {
-			return fmt.Errorf("search[%d]: %q is not a domain", i, d)
-		}
-	}
-	if _, ok := appendName(nil, cfg.Domain); !ok && cfg.Domain != "" {
-		return fmt.Errorf("domain: %q is not a domain", cfg.Domain)
-	}
-	if len(dns) > maxOption || len(search) > maxOption {
-		return fmt.Errorf("dns, search: more than %d octets", maxOption)
-	}
-	if dns != nil {
-		s.dns = appendOption(nil, optDNS, dns)
-	}
-	if search != nil {
-		s.search = appendOption(nil, optSearch, search)
-	}
-	return nil
-}
-
-// appendName adds a domain in the DNS's format, RFC 1035 §3.1.
-func appendName(b []byte, name string) ([]byte, bool) {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || len(name) > 253 {
-		return b, false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 {
-			return b, false
-		}
-		b = append(append(b, byte(len(label))), label...)
-	}
-	return append(b, 0), true
 }
 
 func appendOption(b []byte, code uint16, value []byte) []byte {

@@ -7,6 +7,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 // A Decision is what to do about a request.
@@ -25,6 +26,11 @@ type Decision struct {
 	// End are leases to be ended in this way; the client may not have them.
 	End     []lease.Lease
 	EndKind lease.Kind
+
+	// What AppendReply tells the client besides: see Pool.reserve.
+	book     *option.Book
+	own      *option.Own
+	bootFile string
 }
 
 // An IAReply is what is said of one identity association. With a Status there

@@ -3,6 +3,7 @@ package v6
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -25,7 +26,7 @@ const (
 	optStatus     = 13
 	optRapid      = 14
 	optUserClass  = 15
-	optVendor     = 16
+	optVendor     = 16 // its class
 	optInterface  = 18
 	optDNS        = 23 // RFC 3646
 	optSearch     = 24 // RFC 3646
@@ -74,8 +75,10 @@ type Request struct {
 	FQDNFlags byte
 	Hostname  []byte // the first label of option 39; nil if missing
 
-	Boot       boot.Client // of options 15, 16 and 61
-	Enterprise uint32      // of option 16
+	UserClass   []byte      // option 15: classes, each with its length before it
+	VendorClass []byte      // option 16, behind the enterprise number: the same
+	Enterprise  uint32      // of option 16
+	Boot        boot.Client // of options 15, 16 and 61
 
 	n   int
 	ias [maxIAs]IA
@@ -201,8 +204,10 @@ func (r *Request) take(code uint16, value []byte) error {
 	case optFQDN:
 		r.takeFQDN(value)
 	case optUserClass:
+		r.UserClass = value
 		r.Boot.UserClass6(value)
 	case optVendor:
+		r.VendorClass = value[min(4, len(value)):]
 		r.Enterprise = r.Boot.VendorClass6(value)
 	case optArch:
 		r.Boot.Archs = value
@@ -276,14 +281,29 @@ func (ia *IA) read(b []byte) error {
 	return nil
 }
 
-// wants says whether the client asked for an option; one without option 6 gets
-// all.
-func (r *Request) wants(code uint16) bool {
-	if r.ORO == nil {
-		return code != optFQDN && code != optRefresh
+// usual is sent to clients that do not say what they want: those of before RFC
+// 8415, which have no option 6.
+var usual = []byte{0, optDNS, 0, optSearch}
+
+// asked returns the codes that the client wants, in its order.
+func (r *Request) asked() iter.Seq[uint16] {
+	codes := r.ORO
+	if codes == nil {
+		codes = usual
 	}
-	for b := r.ORO; len(b) >= 2; b = b[2:] {
-		if binary.BigEndian.Uint16(b) == code {
+	return func(yield func(uint16) bool) {
+		for b := codes; len(b) >= 2; b = b[2:] {
+			if !yield(binary.BigEndian.Uint16(b)) {
+				return
+			}
+		}
+	}
+}
+
+// wants says whether the client asked for an option.
+func (r *Request) wants(code uint16) bool {
+	for c := range r.asked() {
+		if c == code {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,7 +42,8 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Type != solicit || r.XID != [3]byte{1, 2, 3} || string(r.ClientID) != DUIDLL(mac(1)) || r.ServerID != nil || !r.Rapid ||
-		string(r.Hostname) != "web" || !r.FQDN || r.FQDNFlags != 1 || !r.wants(optDNS) || r.wants(optRefresh) {
+		string(r.Hostname) != "web" || !r.FQDN || r.FQDNFlags != 1 ||
+		!slices.Contains(slices.Collect(r.asked()), optDNS) || slices.Contains(slices.Collect(r.asked()), optRefresh) {
 		t.Errorf("%+v", r)
 	}
 	if ias := r.IAs(); len(ias) != 1 || ias[0].ID != 7 || len(ias[0].Addrs()) != 1 || ias[0].Addrs()[0] != ip("fd00:10::105") {
@@ -198,7 +200,9 @@ func FuzzAnswer(f *testing.F) {
 	for n := range hopLimit + 2 {
 		f.Add(relayedBy(built(f, solicit, clientMods()...), n))
 	}
-	cfg := config()
+	f.Add(built(f, inform, dhcpv6.WithRequestedOptions(59, 900, 56, 59, 900, 82, 32),
+		dhcpv6.WithUserClass([]byte("desk")), dhcpv6.WithOption(&dhcpv6.OptVendorClass{Data: [][]byte{[]byte("phone1")}})))
+	cfg := rich()
 	cfg.Subnets = append(cfg.Subnets, farSubnet())
 	svc, err := Compile(cfg)
 	if err != nil {

@@ -2,11 +2,13 @@ package v6
 
 import (
 	"encoding/binary"
-	"math"
 	"net/netip"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 const (
@@ -14,14 +16,18 @@ const (
 	// to advertise (RFC 8415 §18.2.1).
 	preferUs = 255
 
-	refreshSeconds = 3600 // RFC 8415 §21.23; name servers may change
+	refreshTime = time.Hour // RFC 8415 §21.23; name servers may change
+
+	// maxReply is the payload of a packet that any link carries whole (RFC 8200
+	// §5).
+	maxReply = 1280 - 40 - 8
 
 	fqdnS, fqdnO = 1, 2 // RFC 4704 §4.1
 )
 
 // AppendReply adds the message that d.Reply says.
 func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
-	start := len(b)
+	start, limit := len(b), len(b)+maxReply
 	b = append(b, byte(d.Reply), req.XID[0], req.XID[1], req.XID[2])
 	if req.ClientID != nil {
 		b = appendOption(b, optClientID, req.ClientID)
@@ -32,7 +38,8 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		b = appendStatus(b, *d.Status, string(d.Why))
 	}
 	for i := range d.IAs {
-		b = d.IAs[i].append(b)
+		t1, t2 := s.times(&d.IAs[i])
+		b = d.IAs[i].append(b, t1, t2)
 	}
 	if d.Reply == dhcpv6.MessageTypeAdvertise {
 		b = append(b, 0, optPreference, 0, 1, preferUs)
@@ -41,7 +48,7 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		b = append(b, 0, optRapid, 0, 0)
 	}
 	if d.configures() {
-		b = s.appendConfig(b, req, d)
+		b = s.appendConfig(b, req, d, limit)
 	}
 	return req.wrap(b, start)
 }
@@ -49,21 +56,39 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 // configures says whether an answer carries more than the state of leases.
 func (d *Decision) configures() bool { return d.Status == nil }
 
-func (s *Service) appendConfig(b []byte, req *Request, d *Decision) []byte {
-	if req.wants(optDNS) {
-		b = append(b, s.dns...)
+// appendConfig adds what to boot and the options that the client asked for, in its
+// order, each once, as far as they fit.
+func (s *Service) appendConfig(b []byte, req *Request, d *Decision, limit int) []byte {
+	set := d.options(req)
+	var said codeSet
+	b = s.appendBoot(b, req, d, limit, &said)
+	for code := range req.asked() {
+		if !said.add(code) {
+			continue
+		}
+		switch {
+		case code == optFQDN && req.FQDN && d.Hostname != "":
+			if next := s.appendFQDN(b, req.FQDNFlags, d.Hostname); len(next) <= limit {
+				b = next
+			}
+		case code == optRefresh && req.Type != dhcpv6.MessageTypeInformationRequest: // RFC 8415 §21.23
+		default:
+			if o := set.Get(code); len(b)+len(o) <= limit {
+				b = append(b, o...)
+			}
+		}
 	}
-	if req.wants(optSearch) {
-		b = append(b, s.search...)
-	}
-	if req.Type == dhcpv6.MessageTypeInformationRequest && req.wants(optRefresh) {
-		b = append(b, 0, optRefresh, 0, 4)
-		b = binary.BigEndian.AppendUint32(b, refreshSeconds)
-	}
-	if req.FQDN && req.wants(optFQDN) && d.Hostname != "" {
-		b = s.appendFQDN(b, req.FQDNFlags, d.Hostname)
-	}
-	return s.appendBoot(b, req)
+	return b
+}
+
+// A codeSet has a bit for each option.
+type codeSet [1 << 16 / 64]uint64
+
+// add says whether the option is new.
+func (c *codeSet) add(code uint16) bool {
+	was := c[code/64]&(1<<(code%64)) != 0
+	c[code/64] |= 1 << (code % 64)
+	return !was
 }
 
 // appendFQDN adds option 39: the AAAA record is ours to keep (RFC 4704 §6). The
@@ -75,19 +100,18 @@ func (s *Service) appendFQDN(b []byte, asked byte, host string) []byte {
 	}
 	name := append([]byte{flags, byte(len(host))}, host...)
 	if s.domain != "" {
-		name, _ = appendName(name, s.domain)
+		name, _ = option.AppendName(name, s.domain)
 	}
 	return appendOption(b, optFQDN, name)
 }
 
 // append adds the option of an association (RFC 8415 §21.4, §21.5, §21.21).
-func (r *IAReply) append(b []byte) []byte {
+func (r *IAReply) append(b []byte, t1, t2 uint32) []byte {
 	start := len(b)
 	b = binary.BigEndian.AppendUint16(b, uint16(r.Code))
 	b = append(b, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, r.ID)
 	if r.Code != optIATA {
-		t1, t2 := r.times()
 		b = binary.BigEndian.AppendUint32(b, t1)
 		b = binary.BigEndian.AppendUint32(b, t2)
 	}
@@ -104,13 +128,26 @@ func (r *IAReply) append(b []byte) []byte {
 	return b
 }
 
-// times are when to renew and to rebind: after a half and four fifths of the
-// lifetime, RFC 8415 §21.4.
-func (r *IAReply) times() (t1, t2 uint32) {
-	if r.Seconds == math.MaxUint32 {
-		return r.Seconds, r.Seconds
+// times are when to renew and to rebind: as the subnet says, or after a half and
+// four fifths of the lifetime (RFC 8415 §21.4); never, if it does not end.
+func (s *Service) times(r *IAReply) (t1, t2 uint32) {
+	if sub := s.subnet(r.Address); sub != nil {
+		t1, t2 = sub.t1, sub.t2
 	}
-	return r.Seconds / 2, uint32(uint64(r.Seconds) * 4 / 5)
+	whole := r.Seconds == infiniteSeconds
+	if t2 == 0 || t2 >= r.Seconds {
+		t2 = uint32(uint64(r.Seconds) * 4 / 5)
+		if whole {
+			t2 = infiniteSeconds
+		}
+	}
+	if t1 == 0 || t1 > t2 {
+		t1 = min(r.Seconds/2, t2)
+		if whole {
+			t1 = t2
+		}
+	}
+	return t1, t2
 }
 
 func appendAddress(b []byte, a netip.Addr, seconds uint32) []byte {

@@ -78,7 +78,7 @@ func (c *networkd) Renew(ctx context.Context) (Lease, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	const ack, nak = "DHCPv4 client: ACK", "DHCPv4 client: NAK"
-	before := c.p.Output()
+	before, written := c.p.Output(), c.written(ctx)
 	if out, err := c.guest.Try(ctx, "networkctl renew eth0"); err != nil {
 		return Lease{}, fmt.Errorf("networkctl renew: %w\n%s", err, out)
 	}
@@ -93,7 +93,24 @@ func (c *networkd) Renew(ctx context.Context) (Lease, error) {
 	case strings.Contains(answer, nak):
 		return Lease{}, fmt.Errorf("%s: NAK", c.p.Name)
 	}
+	// It writes its lease down a little after it has said ACK.
+	for range 100 {
+		if c.written(ctx) != written {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	return c.current(ctx)
+}
+
+// written tells one writing of the lease from another.
+func (c *networkd) written(ctx context.Context) string {
+	out, _ := c.guest.Try(ctx, "stat -c '%i %y' "+c.leaseFile())
+	return out
+}
+
+func (c *networkd) leaseFile() string {
+	return fmt.Sprintf("/run/systemd/netif/leases/%d", c.guest.Ifindex(c.t, "eth0"))
 }
 
 // Reboot starts networkd again after SIGUSR2, by which it is told that it will
@@ -134,9 +151,8 @@ func (c *networkd) Release(ctx context.Context) error {
 // current reads networkd's own file of the lease, which it writes when it has
 // nothing else to do.
 func (c *networkd) current(ctx context.Context) (Lease, error) {
-	path := fmt.Sprintf("/run/systemd/netif/leases/%d", c.guest.Ifindex(c.t, "eth0"))
 	for {
-		text, err := c.guest.ReadFile(path)
+		text, err := c.guest.ReadFile(c.leaseFile())
 		if err == nil {
 			var l Lease
 			if l, err = networkdKeys.lease(parseVariables(text)); err == nil {
