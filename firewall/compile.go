@@ -17,8 +17,8 @@ func Compile(networks []netdrv.Network) Ruleset {
 	}
 	t := Table{
 		Family: INet, Name: TableName,
-		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns)),
-		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns)),
+		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns)),
+		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains()),
 	}
 	t = t.inUse()
 	for i := range t.Sets {
@@ -111,14 +111,29 @@ type use struct {
 func (u use) decides(c Chain) bool {
 	for _, r := range c.Rules {
 		for _, e := range r.Exprs {
-			if m, ok := e.(ByMap); ok {
-				if s, _ := find(u.table.Sets, m.Map, setName); len(s.Elements) > 0 {
-					return true
-				}
+			if u.answers(e) {
+				return true
 			}
 		}
 	}
 	return false
+}
+
+// answers reports whether a packet can get an answer from the expression: whether
+// the map that it asks has elements, or one in the chain that it leads to has.
+func (u use) answers(e Expr) bool {
+	set, chain := "", ""
+	switch e := e.(type) {
+	case ByMap:
+		set = e.Map
+	case DNAT:
+		set = e.Map
+	case Verdict:
+		chain = e.Chain
+	}
+	s, _ := find(u.table.Sets, set, setName)
+	c, _ := find(u.table.Chains, chain, chainName)
+	return len(s.Elements) > 0 || u.decides(c)
 }
 
 func (u use) chain(name string) {
@@ -144,6 +159,8 @@ func (u use) expr(e Expr) {
 		for _, el := range s.Elements {
 			u.expr(el.Verdict)
 		}
+	case DNAT:
+		u.sets[e.Map] = true
 	case Verdict:
 		if e.Chain != "" {
 			u.chain(e.Chain)

@@ -36,6 +36,7 @@ func Validate(n *Network) Findings {
 	validateNAT(&fs, n)
 	validateRoutes(&fs, n)
 	validateHostAccess(&fs, n)
+	validateForwards(&fs, n)
 	return fs
 }
 

@@ -161,6 +161,11 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 	if s.Verdicts {
 		out.IsMap, out.DataType = true, nftables.TypeVerdict
 	}
+	if s.To != 0 {
+		out.IsMap = true
+		out.DataType, err = nftables.ConcatSetType(keyTypes[s.To], nftables.TypeInetService)
+		e.keep(err)
+	}
 	return out
 }
 
@@ -188,6 +193,9 @@ func encodeElements(s firewall.Set) []nftables.SetElement {
 		ne := nftables.SetElement{Key: first, Comment: el.Comment}
 		if s.Verdicts {
 			ne.VerdictData = verdict(el.Verdict)
+		}
+		if s.To != 0 {
+			ne.Val = padded(binary.BigEndian.AppendUint16(el.To.Addr().AsSlice(), el.To.Port()))
 		}
 		if s.Interval && len(s.Key) > 1 {
 			ne.KeyEnd = last
@@ -255,6 +263,15 @@ func (e *encoder) addChain(c firewall.Chain) {
 	case firewall.PostroutingNAT:
 		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
 		out.Hooknum, out.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
+	case firewall.PreroutingNAT:
+		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
+	case firewall.OutputNAT:
+		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookOutput, nftables.ChainPriorityNATDest
+	case firewall.HairpinNAT:
+		out.Type, out.Policy = nftables.ChainTypeNAT, &policy
+		out.Hooknum, out.Priority = nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource-1)
 	}
 	e.conn.AddChain(out)
 }
