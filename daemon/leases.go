@@ -37,7 +37,9 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 		case e := <-events:
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
+				d.engine.Notice()
 			}
+			d.engine.LeaseChanged(e.Lease.Network)
 			if !d.events.Watched() {
 				continue
 			}

@@ -138,6 +138,11 @@ func SocketConflicts(n *Network, sockets []Socket) Findings {
 	return fs
 }
 
+// Publishes reports whether a socket of the host has a port that n publishes.
+func (n *Network) Publishes(s Socket) bool {
+	return slices.ContainsFunc(n.Forwards, func(f Forward) bool { return f.meets(s) })
+}
+
 func (f *Forward) meets(s Socket) bool {
 	port, a := s.Local.Port(), s.Local.Addr()
 	return s.Protocol == f.Listen.Protocol && f.Listen.Ports.Start <= port && port <= f.Listen.Ports.End &&

@@ -45,6 +45,7 @@ var effects = []struct{ field, means string }{
 	{"uplinks", "at once; what would leave by another link is dropped"},
 	{"routes", "at once"},
 	{"hostServices", "for new connections to the host"},
+	{"forwards", "at once; connections through ports that lead elsewhere by now end, and others go on"},
 	{"ra", "advertised at once"},
 	{"dns.peers", "at once, where the other network can be reached from this one, or names it, too"},
 	{"dns.domain", "at once; guests hear of it when they next ask"},

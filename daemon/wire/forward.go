@@ -44,3 +44,11 @@ func ToForward(f netdrv.Forward) *vnetv1.Forward {
 	}
 	return p
 }
+
+// ForwardFits reports whether a forward listens where like does: on those very
+// ports, and on that address if like has one.
+func ForwardFits(f netdrv.Forward, like *vnetv1.Forward) bool {
+	var r reader
+	l := r.forward("", like)
+	return f.Listen == l.Listen && (!l.Address.IsValid() || f.Address == l.Address)
+}
