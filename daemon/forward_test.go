@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +132,7 @@ func TestForwardIsReached(t *testing.T) {
 	d.Ctl(t, "forward", "add", "shop", "udp/8080", "web:80")
 	for _, sw := range []string{"1", "0"} {
 		bridgeNetfilter(t, w.Host, sw)
+		var calls sync.WaitGroup
 		for _, from := range []struct {
 			who    string
 			ns     *nettest.Namespace
@@ -151,11 +153,14 @@ func TestForwardIsReached(t *testing.T) {
 			{"the guest itself", web.Namespace, "2001:db8:ff::2", "fd00:10::1"},
 		} {
 			for _, network := range []string{"tcp", "udp"} {
-				if got := call(from.ns, network, net.JoinHostPort(from.to, "8080")); got != "web "+from.caller {
-					t.Errorf("br_netfilter %s: %s calls %s by %s: got %q, want web %s", sw, from.who, from.to, network, got, from.caller)
-				}
+				calls.Go(func() {
+					if got := call(from.ns, network, net.JoinHostPort(from.to, "8080")); got != "web "+from.caller {
+						t.Errorf("br_netfilter %s: %s calls %s by %s: got %q, want web %s", sw, from.who, from.to, network, got, from.caller)
+					}
+				})
 			}
 		}
+		calls.Wait()
 	}
 	if got := call(w.Internet.Namespace, "tcp", "203.0.113.2:8081"); !strings.Contains(got, "refused") {
 		t.Errorf("a port beside: %s", got)
@@ -179,4 +184,255 @@ func forwardsListed(t *testing.T, d *nettest.Daemon) string {
 		lines = append(lines, strings.TrimSpace(fmt.Sprintln(f.Network, f.Forward.Listen, f.Forward.To, f.State, f.Targets)))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// shopWorld has the shop with its two guests.
+func shopWorld(t *testing.T) (w *nettest.World, d *nettest.Daemon, web, db *nettest.Guest) {
+	t.Helper()
+	w = nettest.New(t)
+	d = w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, shop, "network", "create", "-f", "-")
+	return w, d, stall(t, w, "web", 80), stall(t, w, "db", 90)
+}
+
+// wantCall has the answer to a call become what is wanted.
+func wantCall(t *testing.T, ns *nettest.Namespace, network, to, want, when string) {
+	t.Helper()
+	begun := time.Now()
+	got := call(ns, network, to)
+	t.Logf("%s calls %s by %s: %s after %s", ns.Name, to, network, got, time.Since(begun))
+	if got != want && !(want == "" && strings.HasPrefix(got, "no: ")) {
+		t.Errorf("%s: %s calls %s by %s: got %q, want %q", when, ns.Name, to, network, got, want)
+	}
+}
+
+// A forward waits for its guest's name, follows it to another address, and ends
+// what was connected to the old one, while others go on.
+func TestForwardFollowsItsGuest(t *testing.T) {
+	nettest.Need(t, "udhcpc")
+	w, d := labWorld(t)
+	outside := w.Internet.Namespace
+	d.Ctl(t, "forward", "add", "lab", "udp/8080", "web:80")
+	d.Ctl(t, "forward", "add", "lab", "tcp/9090", "other:80")
+	if got := forwardsListed(t, d); got != "lab udp/8080 web:80 waiting []\nlab tcp/9090 other:80 waiting []" {
+		t.Errorf("list says\n%s", got)
+	}
+	join := func(name, hostname string) (*nettest.Guest, nettest.Client, string) {
+		g := w.Guest(t, name)
+		g.Attach(t, "lab0")
+		c := g.Udhcpc(t, nettest.ClientConfig{Hostname: hostname})
+		l, err := c.Lease(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		clerk(t, g.Namespace, name, 80)
+		return g, c, l.Address.Addr().String()
+	}
+	flow, err := outside.Dial("udp", "203.0.113.2:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flow.Close()
+	become := func(want string) {
+		t.Helper()
+		nettest.Eventually(t, "the flow reaches "+want, func() error {
+			if got := ask(flow, 200*time.Millisecond); got != want {
+				return fmt.Errorf("got %q", got)
+			}
+			return nil
+		})
+	}
+	_, client, at := join("first", "web")
+	become("first 203.0.113.1")
+	_, _, _ = join("third", "other")
+	nettest.Eventually(t, "the other forward is active", func() error {
+		if got := call(outside, "tcp", "203.0.113.2:9090"); got != "third 203.0.113.1" {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+	other, err := outside.Dial("tcp", "203.0.113.2:9090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := client.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nettest.Eventually(t, "the forward waits", func() error {
+		if got := forwardsListed(t, d); !strings.Contains(got, "web:80 waiting") {
+			return fmt.Errorf("list says %s", got)
+		}
+		return nil
+	})
+	_, _, now := join("second", "web")
+	if now == at {
+		t.Fatalf("the second guest has the first one's address %s", at)
+	}
+	become("second 203.0.113.1")
+	if got := ask(other, nettest.Patience); got != "third 203.0.113.1" {
+		t.Errorf("the connection of another forward: %s", got)
+	}
+	if got := forwardsListed(t, d); !strings.Contains(got, "web:80 active ["+now+"]") {
+		t.Errorf("list says %s", got)
+	}
+}
+
+// An edit ends the connections of what it takes away, and of nothing else; a
+// killed daemon ends none, and finds its forwards again.
+func TestForwardsLiveOn(t *testing.T) {
+	w, d, _, _ := shopWorld(t)
+	outside := w.Internet.Namespace
+	d.Ctl(t, "forward", "add", "shop", "tcp/8080", "web:80")
+	d.Ctl(t, "forward", "add", "shop", "tcp/8090", "db:80")
+	d.Ctl(t, "forward", "add", "shop", "udp/8080", "web:80")
+	dial := func(network, to string) net.Conn {
+		c, err := outside.Dial(network, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	web, db, udp := dial("tcp", "203.0.113.2:8080"), dial("tcp", "203.0.113.2:8090"), dial("udp", "203.0.113.2:8080")
+	answers := func(c net.Conn, want, when string) {
+		t.Helper()
+		if got := ask(c, nettest.Patience); got != want {
+			t.Errorf("%s: got %q, want %q", when, got, want)
+		}
+	}
+	answers(web, "web 203.0.113.1", "at first")
+	answers(db, "db 203.0.113.1", "at first")
+	answers(udp, "web 203.0.113.1", "at first")
+	rules := w.Host.Run(t, "nft -s list table inet vnetd")
+	d.Kill()
+	answers(web, "web 203.0.113.1", "without a daemon")
+	d.Start()
+	answers(web, "web 203.0.113.1", "after a kill")
+	answers(udp, "web 203.0.113.1", "after a kill")
+	wantCall(t, w.Host, "tcp", "127.0.0.1:8080", "web 192.168.10.1", "after a kill")
+	if got := w.Host.Run(t, "nft -s list table inet vnetd"); got != rules {
+		t.Errorf("rules after a kill\n%s\nwere\n%s", got, rules)
+	}
+	if out := d.Ctl(t, "forward", "delete", "shop", "tcp/8080"); out != "forward tcp/8080 to web:80 deleted\n" {
+		t.Errorf("delete said %q", out)
+	}
+	if got := ask(web, 2*time.Second); !strings.HasPrefix(got, "no: ") {
+		t.Errorf("a connection of a deleted forward: %s", got)
+	}
+	answers(db, "db 203.0.113.1", "after a delete")
+	wantCall(t, outside, "tcp", "203.0.113.2:8080", "", "after a delete")
+	wantCall(t, w.Host, "tcp", "127.0.0.1:8080", "", "after a delete")
+	d.Ctl(t, "forward", "delete", "shop", "udp/8080")
+	d.Ctl(t, "forward", "add", "shop", "udp/8080", "db:80")
+	answers(udp, "db 203.0.113.1", "led elsewhere")
+	if got := w.Host.Run(t, "nft list map inet vnetd everywhere4"); !strings.Contains(got, "udp . 8080") || strings.Contains(got, "tcp . 8080") {
+		t.Errorf("the map is %s", got)
+	}
+	d.Ctl(t, "network", "stop", "shop")
+	if got := ask(db, 2*time.Second); !strings.HasPrefix(got, "no: ") {
+		t.Errorf("a connection to a stopped network: %s", got)
+	}
+	if got := forwardsListed(t, d); !strings.Contains(got, "db:80 stopped") {
+		t.Errorf("list says %s", got)
+	}
+}
+
+// What has a port already keeps it, and is named.
+func TestForwardsRefused(t *testing.T) {
+	w, d, _, _ := shopWorld(t)
+	for _, at := range []string{"0.0.0.0:8080", "203.0.113.2:7000"} {
+		l, err := w.Host.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	p, err := w.Host.ListenPacket("udp", "[::]:9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d.Ctl(t, "forward", "add", "shop", "udp/8080", "web:80")
+	d.Ctl(t, "forward", "add", "shop", "tcp/7000", "web:80", "--address", "2001:db8:ff::2")
+	add := func(words ...string) []string { return append([]string{"forward", "add", "shop"}, words...) }
+	for _, c := range []struct {
+		words []string
+		says  string
+	}{
+		{add("tcp/8080", "web:80"), "forwards[2].listen: tcp/8080 is in use on this host by daemon.test (pid "},
+		{add("tcp/8000-8100", "web:8000-8100"), "tcp/8080 is in use on this host by daemon.test"},
+		{add("tcp/8080", "web:80", "--address", "203.0.113.2"), "tcp/8080 is in use on this host by daemon.test"},
+		{add("tcp/7000", "web:80", "--address", "203.0.113.2"), "tcp/7000 is in use on this host by daemon.test"},
+		{add("udp/9000", "web:80", "--address", "203.0.113.2"), "udp/9000 is in use on this host by daemon.test"},
+		{add("udp/53", "web:53"), "udp/53 is in use on this host by vnetd"},
+		{add("tcp/7000", "web:80"), "forwards[2].listen: tcp/7000 meets tcp/7000 of forwards[1]"},
+		{add("tcp/9", "web:x"), `forwards[2].to: "x" is not a port or a range of ports`},
+		{add("tcp/9", "192.168.99.1:9"), "192.168.99.1 is no address of a guest"},
+		{add("tcp/9", "192.168.10.1:9"), "192.168.10.1 is no address of a guest"},
+		{add("tcp/9-10", "web:9-11"), "has 3 ports for 2 of the host; give as many"},
+		{add("icmp/9", "web"), `"icmp" is not tcp, udp or sctp`},
+		{add("tcp/9", "web", "--address", "nonsense"), `forwards[2].address: "nonsense" is not an IP address`},
+		{add("tcp/9", "192.168.10.80", "--address", "2001:db8:ff::2"), "are of two families"},
+	} {
+		refused(t, d, "", 1, c.words, c.says)
+	}
+	refused(t, d, "", 3, []string{"forward", "delete", "shop", "tcp/8080"}, "network shop has no forward tcp/8080; `vnetctl forward list shop` has them")
+	d.CtlInput(t, "{name: b, mode: nat, bridge: {name: b0}, subnets: [{address: 192.168.20.1/24}]}", "network", "create", "-f", "-")
+	refused(t, d, "", 1, []string{"forward", "add", "b", "udp/8080", "192.168.20.5"}, "udp/8080 meets udp/8080, which network shop publishes to web:80")
+	refused(t, d, "{name: c, mode: isolated, forwards: [{listen: tcp/1, to: x}]}", 1, []string{"network", "create", "-f", "-"}, "forwards: are for modes nat and route; this network's mode is isolated")
+	// What vnetd itself has published is in nobody's way.
+	d.Ctl(t, "network", "set", "shop", "dns.domain=store.test")
+}
+
+// A forward on one address of the host is on no other, ranges lead port by port,
+// and other networks come in as the outside does, where their own rules let them.
+func TestForwardsByAddressAndRange(t *testing.T) {
+	w, d, web, db := shopWorld(t)
+	outside := w.Internet.Namespace
+	w.Host.Address(t, "up0", "203.0.113.3/24")
+	clerk(t, web.Namespace, "web81", 81)
+	d.CtlInput(t, "{name: lan, mode: nat, bridge: {name: lan0}, subnets: [{address: 192.168.20.1/24}]}", "network", "create", "-f", "-")
+	d.CtlInput(t, "{name: cell, mode: isolated, bridge: {name: cell0}, subnets: [{address: 192.168.30.1/24}]}", "network", "create", "-f", "-")
+	join := func(name, bridge, subnet string) *nettest.Namespace {
+		g := w.Guest(t, name)
+		g.Attach(t, bridge)
+		g.Address(t, "eth0", subnet+".5/24")
+		g.Route(t, "0.0.0.0/0", subnet+".1", 0)
+		return g.Namespace
+	}
+	lan, cell := join("lan", "lan0", "192.168.20"), join("cell", "cell0", "192.168.30")
+	d.Ctl(t, "forward", "add", "shop", "tcp/8080-8081", "web:80-81", "--address", "203.0.113.2")
+	d.Ctl(t, "forward", "add", "shop", "tcp/8080-8081", "192.168.10.90:80-81", "--address", "203.0.113.3")
+	d.Ctl(t, "forward", "add", "shop", "udp/8080", "web:80", "--address", "127.0.0.1")
+	for _, c := range []struct {
+		from              *nettest.Namespace
+		network, to, want string
+	}{
+		{outside, "tcp", "203.0.113.2:8080", "web 203.0.113.1"},
+		{outside, "tcp", "203.0.113.2:8081", "web81 203.0.113.1"},
+		{outside, "tcp", "203.0.113.3:8080", "db 203.0.113.1"},
+		{outside, "tcp", "[2001:db8:ff::2]:8080", ""},
+		{outside, "udp", "203.0.113.2:8080", ""},
+		{w.Host, "tcp", "203.0.113.2:8080", "web 203.0.113.2"},
+		{w.Host, "tcp", "127.0.0.1:8080", ""},
+		{w.Host, "udp", "127.0.0.1:8080", "web 192.168.10.1"},
+		{w.Host, "udp", "[::1]:8080", ""},
+		{db.Namespace, "tcp", "203.0.113.2:8080", "web 192.168.10.1"},
+		{db.Namespace, "tcp", "203.0.113.3:8080", "db 192.168.10.1"},
+		{web.Namespace, "tcp", "203.0.113.2:8081", "web81 192.168.10.1"},
+		{lan, "tcp", "203.0.113.2:8080", "web 192.168.20.5"},
+		{cell, "tcp", "203.0.113.2:8080", ""},
+	} {
+		wantCall(t, c.from, c.network, c.to, c.want, "by address")
+	}
+	// Pinned, it is published by its uplink only.
+	second := nettest.NewInternet(t, "internet2")
+	second.Connect(t, w.Host, nettest.Uplink{Name: "up1", Metric: 5000, Gateway: []string{"198.51.100.1/24"}, Address: []string{"198.51.100.2/24"}})
+	d.Ctl(t, "forward", "add", "shop", "tcp/9000", "web:80")
+	wantCall(t, second.Namespace, "tcp", "198.51.100.2:9000", "web 198.51.100.1", "by any link")
+	d.Ctl(t, "network", "set", "shop", "uplinks=[up0]")
+	wantCall(t, second.Namespace, "tcp", "198.51.100.2:9000", "", "pinned to the other link")
+	wantCall(t, outside, "tcp", "203.0.113.2:9000", "web 203.0.113.1", "pinned")
+	wantCall(t, lan, "tcp", "203.0.113.2:9000", "", "pinned")
 }

@@ -12,6 +12,7 @@ import (
 //	published4/6   (address, protocol, port) of the host -> a guest's address and port
 //	everywhere4/6  (protocol, port), for all addresses of the host
 //	self4/6        (guest, protocol, port) -> the proxy on the host's address there
+//	self_at4/6     (guest, address, protocol, port), for ports published on one address
 //	hairpin4/6     (prefix, B): on B, answers to such sources would not come back here
 func publishSets(ns classified) []Set {
 	p := publisher{sets: map[string]*Set{}}
@@ -24,12 +25,13 @@ func publishSets(ns classified) []Set {
 		p.set("published"+v.suffix, v.addr, append([]Type{v.addr}, port...))
 		p.set("everywhere"+v.suffix, v.addr, port)
 		p.set("self"+v.suffix, v.addr, append([]Type{v.addr}, port...))
+		p.set("self_at"+v.suffix, v.addr, append([]Type{v.addr, v.addr}, port...))
 		p.sets["hairpin"+v.suffix] = &Set{Name: "hairpin" + v.suffix, Key: []Type{v.addr, IfName}, Verdicts: true, Interval: true, Counter: true}
 	}
 	for _, n := range ns.routed {
 		p.network(n)
 	}
-	for _, name := range []string{"published", "everywhere", "self", "hairpin"} {
+	for _, name := range []string{"published", "everywhere", "self", "self_at", "hairpin"} {
 		out = append(out, *p.sets[name+"4"], *p.sets[name+"6"])
 	}
 	return out
@@ -73,14 +75,14 @@ func (p publisher) forward(n *netdrv.Network, f *netdrv.Forward) {
 	gateway, proxied := SelfProxy(n, f)
 	for i := range f.Listen.Ports.Count() {
 		at, to := f.Listen.Ports.Start+uint16(i), netip.AddrPortFrom(guest, f.Ports.Start+uint16(i))
+		door, self, from := "everywhere", "self", []Value{protocol, number(at)}
 		if f.Address.IsValid() {
-			p.add("published", guest.Is4(), Element{Key: key(address(f.Address), protocol, number(at)), To: to, Comment: n.Name})
-		} else {
-			p.add("everywhere", guest.Is4(), Element{Key: key(protocol, number(at)), To: to, Comment: n.Name})
+			door, self, from = "published", "self_at", append([]Value{address(f.Address)}, from...)
 		}
+		p.add(door, guest.Is4(), Element{Key: key(from...), To: to, Comment: n.Name})
 		if proxied {
-			e := Element{Key: key(address(guest), protocol, number(at)), To: netip.AddrPortFrom(gateway, at), Comment: n.Name}
-			p.add("self", guest.Is4(), e)
+			from = append([]Value{address(guest)}, from...)
+			p.add(self, guest.Is4(), Element{Key: key(from...), To: netip.AddrPortFrom(gateway, at), Comment: n.Name})
 		}
 	}
 }
@@ -121,11 +123,13 @@ var loopback4, loopback6 = netip.MustParsePrefix("127.0.0.0/8"), netip.MustParse
 // somebody whom it has not called.
 func publishChains() []Chain {
 	port := []Field{L4Protocol, DPort}
-	from := func(f Field) []Field { return append([]Field{f}, port...) }
+	from := func(f ...Field) []Field { return append(f, port...) }
 	return []Chain{
 		{Name: "publish_in", Base: PreroutingNAT, Rules: []Rule{
 			rule("", ToHost{}, DNAT{Fields: from(IPSAddr), Map: "self4"}),
 			rule("", ToHost{}, DNAT{Fields: from(IP6SAddr), Map: "self6", IPv6: true}),
+			rule("", DNAT{Fields: from(IPSAddr, IPDAddr), Map: "self_at4"}),
+			rule("", DNAT{Fields: from(IP6SAddr, IP6DAddr), Map: "self_at6", IPv6: true}),
 			rule("", goTo("publish")),
 		}},
 		{Name: "publish_out", Base: OutputNAT, Rules: []Rule{

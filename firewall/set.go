@@ -49,7 +49,7 @@ type Set struct {
 }
 
 // maxFields bounds a key, so that an Element is comparable and small.
-const maxFields = 3
+const maxFields = 4
 
 // Element is one entry of a set. Two elements that print alike are equal.
 type Element struct {
