@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -55,7 +56,11 @@ func fromReservations(n *Network, name string) (out []netip.Addr) {
 		if s.DHCP == nil {
 			continue
 		}
-		for _, r := range s.DHCP.Reservations {
+		all := s.DHCP.Reservations
+		for _, relayed := range s.DHCP.Relayed {
+			all = slices.Concat(all, relayed.Reservations)
+		}
+		for _, r := range all {
 			if r.Hostname != "" && relative(n, r.Hostname) == name {
 				out = append(out, r.Address)
 			}
