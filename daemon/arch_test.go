@@ -26,8 +26,9 @@ var mayImport = []struct {
 	{"firewall/nft", []string{"firewall", "netdrv"}, "it runs rules, and does not know what else there is"},
 	{"dhcpd", nil, "it could be lifted out as a library"},
 	{"dnsd", nil, "it could be lifted out as a library"},
+	{"proxy", nil, "it could be lifted out as a library"},
 	{"api", nil, "other programs import it"},
-	{"daemon", []string{"api", "netdrv", "firewall", "dhcpd", "dnsd"}, "main builds a daemon, the daemon its parts"},
+	{"daemon", []string{"api", "netdrv", "firewall", "dhcpd", "dnsd", "proxy"}, "main builds a daemon, the daemon its parts"},
 	{"cmd/vnetd", []string{"daemon"}, "main builds a daemon, the daemon its parts"},
 	{"cmd/vnetctl", []string{"api"}, "if the command line needs it, the contract lacks it"},
 }

@@ -8,6 +8,7 @@
 //	dhcpd.Server.Run   one loop a network
 //	dnsd.Server.Run    the loops of the networks, and the follower of resolv.conf
 //	files.Server.Run   the loops of the networks that serve boot files
+//	proxy.Server.Run   the loops of published ports on loopback addresses
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
 //	rpc.RunTrials      takes back what is not confirmed
@@ -42,6 +43,7 @@ import (
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall/nft"
 	"github.com/vnetd/vnetd/netdrv/kernel"
+	"github.com/vnetd/vnetd/proxy"
 )
 
 // Daemon is a vnetd that has its parts and does not run yet.
@@ -58,6 +60,7 @@ type Daemon struct {
 	dhcp   *dhcpd.Server
 	dns    *dnsd.Server
 	boot   *files.Server
+	proxy  *proxy.Server
 	events *event.Bus
 	engine *reconcile.Engine
 	rpc    *rpc.Server
@@ -98,11 +101,12 @@ func (d *Daemon) build() (err error) {
 	d.boot = files.New(d.log)
 	d.dhcp.SetPorts(guestPorts{d.fdb})
 	d.dhcp.OnFull(d.publishFull)
+	d.proxy = proxy.New(d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
 	d.engine = reconcile.New(reconcile.Parts{
-		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot,
+		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot, Proxy: d.proxy,
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
@@ -144,6 +148,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return named("DHCP server", d.dhcp.Run(ctx)) })
 	g.Go(func() error { return named("DNS server", d.dns.Run(ctx)) })
 	g.Go(func() error { return named("boot file server", d.boot.Run(ctx)) })
+	g.Go(func() error { return named("proxy of published ports", d.proxy.Run(ctx)) })
 	g.Go(func() error { return named("engine", d.engine.Run(ctx)) })
 	g.Go(func() error { return d.serve(ctx, g) })
 	err := g.Wait()

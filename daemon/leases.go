@@ -39,10 +39,12 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 		case e := <-events:
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
+				d.engine.Notice()
 			}
 			if e.Kind != lease.Renewed || e.Missed > 0 {
 				d.engine.GuestNews()
 			}
+			d.engine.LeaseChanged(e.Lease.Network)
 			if !d.events.Watched() {
 				continue
 			}

@@ -28,6 +28,12 @@ const (
 	// PostroutingNAT sees the first packet of a connection as it goes out, at
 	// the priority of source NAT.
 	PostroutingNAT
+	// PreroutingNAT sees the first packet of a connection as it comes in, at the
+	// priority of destination NAT, and OutputNAT what the host itself sends.
+	PreroutingNAT
+	OutputNAT
+	// HairpinNAT is before PostroutingNAT.
+	HairpinNAT
 	// BridgePrerouting sees frames as they come in by a port of a bridge, before the
 	// bridge learns anything from them. This and what follows are for bridge tables.
 	BridgePrerouting
@@ -47,6 +53,12 @@ func (b Base) String() string {
 		return "type filter hook input priority filter; policy accept;"
 	case PostroutingNAT:
 		return "type nat hook postrouting priority srcnat; policy accept;"
+	case PreroutingNAT:
+		return "type nat hook prerouting priority dstnat; policy accept;"
+	case OutputNAT:
+		return "type nat hook output priority -100; policy accept;"
+	case HairpinNAT:
+		return "type nat hook postrouting priority srcnat - 1; policy accept;"
 	case BridgePrerouting:
 		return "type filter hook prerouting priority filter; policy accept;"
 	case BridgeForward:

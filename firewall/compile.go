@@ -17,8 +17,8 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
 	inet := Table{
 		Family: INet, Name: TableName,
-		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns)),
-		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns)),
+		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns)),
+		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains()),
 	}
 	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
 }
@@ -127,16 +127,28 @@ type use struct {
 	chains, sets map[string]bool
 }
 
-// decides reports whether a rule of the base chain asks a set with elements.
-func (u use) decides(c Chain) bool {
-	for _, r := range c.Rules {
-		for _, e := range r.Exprs {
-			if s, _ := find(u.table.Sets, asked(e), setName); len(s.Elements) > 0 {
-				return true
+// decides reports whether a rule of the chain can: a rule that asks something, and
+// finds it.
+func (u use) decides(c Chain) bool { return slices.ContainsFunc(c.Rules, u.matters) }
+
+// matters reports whether all sets and maps that a rule asks have elements, and
+// there is one, or a chain that it leads to decides.
+func (u use) matters(r Rule) bool {
+	matters := false
+	for _, e := range r.Exprs {
+		if set := asked(e); set != "" {
+			s, _ := find(u.table.Sets, set, setName)
+			if len(s.Elements) == 0 {
+				return false
 			}
+			matters = true
+		}
+		if v, ok := e.(Verdict); ok {
+			c, _ := find(u.table.Chains, v.Chain, chainName)
+			matters = matters || u.decides(c)
 		}
 	}
-	return false
+	return matters
 }
 
 // asked is the set or map in which an expression has to find something; "" for
@@ -144,6 +156,8 @@ func (u use) decides(c Chain) bool {
 func asked(e Expr) string {
 	switch e := e.(type) {
 	case ByMap:
+		return e.Map
+	case DNAT:
 		return e.Map
 	case InSet:
 		if !e.Not {
@@ -176,6 +190,8 @@ func (u use) expr(e Expr) {
 		for _, el := range s.Elements {
 			u.expr(el.Verdict)
 		}
+	case DNAT:
+		u.sets[e.Map] = true
 	case Verdict:
 		if e.Chain != "" {
 			u.chain(e.Chain)

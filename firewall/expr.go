@@ -109,6 +109,17 @@ type (
 		Addresses netdrv.Range
 		Ports     netdrv.PortRange
 	}
+	// DNAT gives the packet's connection the destination that the map has for the
+	// fields, and goes on with the next rule if there is none.
+	DNAT struct {
+		Fields []Field
+		Map    string
+		IPv6   bool
+	}
+	// ToHost matches packets to an address of the host's.
+	ToHost struct{}
+	// Redirected matches packets of connections whose destination was translated.
+	Redirected struct{}
 	// Reject refuses with an answer: a TCP reset, or ICMP's "administratively
 	// prohibited".
 	Reject struct{ TCPReset bool }
@@ -171,6 +182,9 @@ func (CTState) expr()      {}
 func (Counter) expr()      {}
 func (Masquerade) expr()   {}
 func (SNAT) expr()         {}
+func (DNAT) expr()         {}
+func (ToHost) expr()       {}
+func (Redirected) expr()   {}
 func (Reject) expr()       {}
 func (Verdict) expr()      {}
 
@@ -188,6 +202,16 @@ func (TCPSyn) String() string       { return "tcp flags syn / fin,syn,rst,ack" }
 func (TCPHandshake) String() string { return "tcp flags syn / syn,rst" }
 func (ClampMSS) String() string     { return "tcp option maxseg size set rt mtu" }
 func (Counter) String() string      { return "counter" }
+func (ToHost) String() string       { return "fib daddr type local" }
+func (Redirected) String() string   { return "ct status dnat" }
+
+func (e DNAT) String() string {
+	family := "ip"
+	if e.IPv6 {
+		family = "ip6"
+	}
+	return "dnat " + family + " to " + joinFields(e.Fields) + " map @" + e.Map
+}
 
 func (e Is) String() string {
 	types := map[Field]Type{ICMPKind: icmpType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}

@@ -44,13 +44,13 @@ func doors(n *netdrv.Network) (out, in Verdict) {
 	pinned := len(n.Uplinks) > 0
 	switch {
 	case n.Mode == netdrv.NAT && n.NAT.IPv6 && pinned:
-		return jump("leave_pinned_nat66"), goTo("enter_nat")
+		return jump("leave_pinned_nat66"), enterNATOf(n)
 	case n.Mode == netdrv.NAT && n.NAT.IPv6:
-		return jump("leave_nat66"), goTo("enter_nat")
+		return jump("leave_nat66"), enterNATOf(n)
 	case n.Mode == netdrv.NAT && pinned:
-		return jump("leave_pinned_nat"), goTo("enter_nat")
+		return jump("leave_pinned_nat"), enterNATOf(n)
 	case n.Mode == netdrv.NAT:
-		return jump("leave_nat"), goTo("enter_nat")
+		return jump("leave_nat"), enterNATOf(n)
 	case n.Mode == netdrv.Route && pinned:
 		return jump("leave_pinned_route"), goTo("enter_pinned_route")
 	case n.Mode == netdrv.Route:

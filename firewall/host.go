@@ -86,7 +86,7 @@ func gateways(n *netdrv.Network, ipv4 bool) []Element {
 
 // serviceElements are the ports that guests of a network may talk to.
 func serviceElements(n *netdrv.Network) []Element {
-	services := slices.Concat(servedByUs(n), n.HostAccess.Services)
+	services := slices.Concat(servedByUs(n), hairpinServices(n), n.HostAccess.Services)
 	var out []Element
 	for _, s := range joined(services) {
 		out = append(out, Element{Key: key(name(n.Bridge.Name), number(uint16(s.Protocol)), Value{Numbers: s.Ports})})

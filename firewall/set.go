@@ -3,6 +3,7 @@ package firewall
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -39,6 +40,8 @@ type Set struct {
 	Key []Type
 	// Verdicts makes the set a map: each element has a Verdict.
 	Verdicts bool
+	// To makes the set a map to addresses of that type, each with a port.
+	To Type
 	// Interval: addresses in keys stand for whole prefixes, numbers for ranges.
 	Interval bool
 	// Counter: each element counts the packets that it matched.
@@ -48,13 +51,14 @@ type Set struct {
 }
 
 // maxFields bounds a key, so that an Element is comparable and small.
-const maxFields = 3
+const maxFields = 4
 
 // Element is one entry of a set. Two elements that print alike are equal.
 type Element struct {
 	Key     [maxFields]Value
-	Verdict Verdict // of maps only
-	Comment string  // for people; at most 127 bytes
+	Verdict Verdict        // of maps only
+	To      netip.AddrPort // of maps to such only
+	Comment string         // for people; at most 127 bytes
 }
 
 // Value is one field of a key: a link's name, a prefix, a MAC, or a range of numbers. A
@@ -190,7 +194,7 @@ func (s Set) KeyString(e Element) string {
 // sameDefinition reports whether two sets differ in their elements at most.
 func (s Set) sameDefinition(o Set) bool {
 	return s.Name == o.Name && slices.Equal(s.Key, o.Key) &&
-		s.Verdicts == o.Verdicts && s.Interval == o.Interval && s.Counter == o.Counter
+		s.Verdicts == o.Verdicts && s.To == o.To && s.Interval == o.Interval && s.Counter == o.Counter
 }
 
 func (s Set) write(b *strings.Builder) {
@@ -201,6 +205,9 @@ func (s Set) write(b *strings.Builder) {
 	typ := strings.Join(types, " . ")
 	if s.Verdicts {
 		kind, typ = "map", typ+" : verdict"
+	}
+	if s.To != 0 {
+		kind, typ = "map", typ+" : "+s.To.String()+" . inet_service"
 	}
 	b.WriteString("\t" + kind + " " + s.Name + " {\n\t\ttype " + typ + "\n")
 	if s.Interval {
@@ -231,6 +238,9 @@ func (s Set) writeElements(b *strings.Builder) {
 		}
 		if s.Verdicts {
 			b.WriteString(" : " + e.Verdict.String())
+		}
+		if s.To != 0 {
+			fmt.Fprintf(b, " : %s . %d", e.To.Addr(), e.To.Port())
 		}
 	}
 	b.WriteString(" }\n")

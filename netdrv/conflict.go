@@ -15,6 +15,7 @@ func Conflicts(n *Network, others []Network) Findings {
 			linkConflicts(&fs, n, o)
 			subnetConflicts(&fs, n, o)
 			domainConflicts(&fs, n, o)
+			forwardConflicts(&fs, n, o)
 		}
 	}
 	return fs

@@ -27,6 +27,8 @@ type Network struct {
 	HostAccess HostAccess
 	// Filter is what guests may send and be sent.
 	Filter Filter
+	// Forwards are ports of the host that lead to guests.
+	Forwards []Forward
 	// Autostart: the network is started when the host boots.
 	Autostart bool
 	// Transient: the definition does not outlive the network's being live.

@@ -37,6 +37,7 @@ func Validate(n *Network) Findings {
 	validateRoutes(&fs, n)
 	validateHostAccess(&fs, n)
 	validateFilter(&fs, n)
+	validateForwards(&fs, n)
 	return fs
 }
 

@@ -27,6 +27,7 @@ type Client struct {
 	vnetv1.PortServiceClient
 	vnetv1.LeaseServiceClient
 	vnetv1.RecordServiceClient
+	vnetv1.ForwardServiceClient
 	vnetv1.EventServiceClient
 	vnetv1.SystemServiceClient
 
@@ -71,6 +72,7 @@ func New(socket string) (*Client, error) {
 		PortServiceClient:    vnetv1.NewPortServiceClient(conn),
 		LeaseServiceClient:   vnetv1.NewLeaseServiceClient(conn),
 		RecordServiceClient:  vnetv1.NewRecordServiceClient(conn),
+		ForwardServiceClient: vnetv1.NewForwardServiceClient(conn),
 		EventServiceClient:   vnetv1.NewEventServiceClient(conn),
 		SystemServiceClient:  vnetv1.NewSystemServiceClient(conn),
 		Socket:               socket,

@@ -32,6 +32,7 @@ import (
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall"
 	"github.com/vnetd/vnetd/netdrv"
+	"github.com/vnetd/vnetd/proxy"
 )
 
 // lookEvery is the belt to the notifications' braces.
@@ -55,6 +56,8 @@ type Kernel interface {
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
+	// Listeners returns the sockets of the host that hear anybody and are wanted.
+	Listeners(wanted func(netdrv.Socket) bool) ([]netdrv.Socket, error)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
@@ -74,7 +77,7 @@ type Firewall interface {
 	Watch(ctx context.Context, wake func()) error
 }
 
-// DHCP, DNS and Boot serve networks by name. Set starts or changes one, Remove
+// DHCP, DNS, Boot and Proxy serve networks by name. Set starts or changes one, Remove
 // ends one; all keep their sockets through a change.
 type (
 	DHCP interface {
@@ -88,6 +91,12 @@ type (
 	Boot interface {
 		Set(files.Config) error
 		Remove(network string)
+	}
+	Proxy interface {
+		Set(proxy.Config) error
+		Remove(network string)
+		// Serves reports whether a socket of the proxy's is at an address.
+		Serves(p proxy.Protocol, at netip.AddrPort) bool
 	}
 )
 
@@ -108,6 +117,7 @@ type Parts struct {
 	DHCP     DHCP
 	DNS      DNS
 	Boot     Boot
+	Proxy    Proxy
 	Leases   Leases
 	Events   *event.Bus
 	Hostname string // what guests may call the host
@@ -141,7 +151,9 @@ type Engine struct {
 	held     map[string]held // by network, as of the last look; for rounds only
 	dhcp     map[string]given[dhcpd.Config]
 	dns      map[string]given[dnsd.Config]
-	problems map[string]error // what is wrong with no network in particular
+	forwards map[string][]netdrv.Forward    // in force, by network, names resolved
+	doors    map[netdrv.Door]netip.AddrPort // in force; for rounds only
+	problems map[string]error               // what is wrong with no network in particular
 }
 
 // work is what the next round is about.
@@ -157,7 +169,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
-		problems: map[string]error{}, seen: neverSeen,
+		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},
 	}
 }
 

@@ -92,7 +92,7 @@ func (r *round) run(ctx context.Context) error {
 	r.warnLeases(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)
-	if err := r.enforce(ctx, live(r.entries)); err != nil {
+	if err := r.secure(ctx); err != nil {
 		// Fail closed: no bridge comes up without its rules.
 		return fmt.Errorf("firewall: %w", err)
 	}
@@ -261,6 +261,7 @@ func (r *round) unserve(name string) {
 	r.DNS.Remove(name)
 	delete(r.dns, name)
 	r.Boot.Remove(name)
+	r.Proxy.Remove(name)
 }
 
 // serve gives DHCP, DNS and boot files their configuration, once the links stand.
@@ -270,7 +271,7 @@ func (r *round) serve() {
 		if !entry.Live || r.failed[n.Name] != nil {
 			continue
 		}
-		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n), r.serveBoot(n)); err != nil {
+		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n), r.serveBoot(n), r.serveForwards(n)); err != nil {
 			r.fail(n.Name, err)
 		}
 	}

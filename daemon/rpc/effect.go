@@ -48,6 +48,7 @@ var effects = []struct{ field, means string }{
 	{"filter.preset", "at once, for connections that exist, too; of a guest that was not heard yet, from its first frame on"},
 	{"filter.isolated", "at once, for connections that exist, too"},
 	{"filter", "at once"},
+	{"forwards", "at once; connections through ports that lead elsewhere by now end, and others go on"},
 	{"ra", "advertised at once"},
 	{"dns.peers", "at once, where the other network can be reached from this one, or names it, too"},
 	{"dns.domain", "at once; guests hear of it when they next ask"},

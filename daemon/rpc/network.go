@@ -281,7 +281,12 @@ func (s *Server) start(ctx context.Context, entry store.Entry) error {
 	if err != nil {
 		return failed("start network "+name, err)
 	}
-	if fs := append(netdrv.HostConflicts(&entry.Network, host), s.checkGround(ctx, &entry.Network)...); fs != nil {
+	fs := append(netdrv.HostConflicts(&entry.Network, host), s.checkGround(ctx, &entry.Network)...)
+	busy, err := s.Engine.CheckForwards(&entry.Network)
+	if err != nil {
+		return failed("start network "+name, err)
+	}
+	if fs = append(fs, busy...); fs != nil {
 		return findingsError(codes.FailedPrecondition, "start network "+name, fs)
 	}
 	if err := s.Store.SetLive(name, true); err != nil {

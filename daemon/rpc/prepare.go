@@ -30,7 +30,12 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 		return n, findingsError(codes.InvalidArgument, what, fs)
 	}
 	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, freed(host, old))...)
-	if fs = append(fs, s.checkGround(ctx, &n)...); fs != nil {
+	fs = append(fs, s.checkGround(ctx, &n)...)
+	busy, err := s.Engine.CheckForwards(&n)
+	if err != nil {
+		return n, failed("check network "+n.Name, err)
+	}
+	if fs = append(fs, busy...); fs != nil {
 		return n, findingsError(codes.FailedPrecondition, what, fs)
 	}
 	return n, nil

@@ -69,6 +69,7 @@ type Server struct {
 	vnetv1.UnimplementedPortServiceServer
 	vnetv1.UnimplementedLeaseServiceServer
 	vnetv1.UnimplementedRecordServiceServer
+	vnetv1.UnimplementedForwardServiceServer
 	vnetv1.UnimplementedEventServiceServer
 	vnetv1.UnimplementedSystemServiceServer
 }
@@ -92,6 +93,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 	vnetv1.RegisterPortServiceServer(g, s)
 	vnetv1.RegisterLeaseServiceServer(g, s)
 	vnetv1.RegisterRecordServiceServer(g, s)
+	vnetv1.RegisterForwardServiceServer(g, s)
 	vnetv1.RegisterEventServiceServer(g, s)
 	vnetv1.RegisterSystemServiceServer(g, s)
 	healthpb.RegisterHealthServer(g, s.health)
@@ -109,7 +111,7 @@ func stopSoon(g *grpc.Server) {
 
 // reads are the methods that everybody may call.
 var reads = map[string]bool{
-	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "Watch": true, "GetStatus": true,
+	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "ListForwards": true, "Watch": true, "GetStatus": true,
 	"Check": true, "List": true, "ServerReflectionInfo": true,
 }
 

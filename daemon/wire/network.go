@@ -31,6 +31,7 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 		Autostart: p.GetAutostart(),
 		Transient: p.GetTransient(),
 	}
+	n.Forwards = each("forwards", p.GetForwards(), r.forward)
 	n.HostAccess = r.hostAccess("hostServices", n.Mode, p.GetHostServices())
 	return n, r.findings
 }

@@ -91,6 +91,10 @@ func full() netdrv.Network {
 		HostAccess: netdrv.HostAccess{
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
 		},
+		Forwards: []netdrv.Forward{{
+			Listen:  netdrv.Service{Protocol: netdrv.TCP, Ports: netdrv.PortRange{Start: 8000, End: 8010}},
+			Address: netip.MustParseAddr("203.0.113.2"), Guest: "web", Ports: netdrv.PortRange{Start: 9000, End: 9010},
+		}},
 		Autostart: true,
 		Transient: true,
 	}

@@ -38,6 +38,9 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 			Destination: r.Destination.String(), Via: r.Via.String(), Metric: uint32(r.Metric),
 		})
 	}
+	for _, f := range n.Forwards {
+		p.Forwards = append(p.Forwards, ToForward(f))
+	}
 	return p
 }
 

@@ -69,6 +69,26 @@ func WithServices(n netdrv.Network, services ...string) netdrv.Network {
 	return n
 }
 
+// Publishing returns n with forwards, each as what listens, where to, and on which
+// address of the host, if on one. It panics on what is none.
+func Publishing(n netdrv.Network, words ...[3]string) netdrv.Network {
+	for _, w := range words {
+		listen, err := netdrv.ParseService(w[0])
+		if err != nil {
+			panic(err)
+		}
+		f := netdrv.Forward{Listen: listen[0]}
+		if f.Guest, f.Ports, err = netdrv.ParseTarget(w[1]); err != nil {
+			panic(err)
+		}
+		if w[2] != "" {
+			f.Address = netip.MustParseAddr(w[2])
+		}
+		n.Forwards = append(n.Forwards[:len(n.Forwards):len(n.Forwards)], f)
+	}
+	return n
+}
+
 // withMAC returns n with a bridge that has a link-local address.
 func withMAC(n netdrv.Network) netdrv.Network {
 	n.Bridge.MAC = netdrv.MAC{0x52, 0x54, 0, 0xaa, 0xbb, 1}
@@ -126,6 +146,12 @@ func Networks() map[string][]netdrv.Network {
 				"ssh", "udp/5000-5010", "udp/5005-5020", "sctp/80"))),
 			WithServices(def),
 			dmz,
+		},
+		"published": {
+			Publishing(lab, [3]string{"tcp/8080", "10.20.0.10:80"}, [3]string{"udp/5000-5001", "[fd00:20::10]:6000-6001"},
+				[3]string{"tcp/443", "10.20.0.10:443", "203.0.113.2"}, [3]string{"tcp/8443", "10.20.0.10:443", "127.0.0.1"}),
+			Publishing(Pinned(def, "eno1"), [3]string{"sctp/3868", "192.168.122.10:3868"}),
+			Publishing(WithServices(dmz), [3]string{"tcp/22", "[fd00:30::10]:22", "2001:db8::5"}),
 		},
 		"bridge-direct": {
 			Network("office", netdrv.ExistingBridge, "br0"),

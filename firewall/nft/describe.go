@@ -60,6 +60,7 @@ var modules = map[string]string{
 	"nat":    "nft_nat",
 	"reject": "nft_reject_inet",
 	"ct":     "nft_ct",
+	"fib":    "nft_fib_inet",
 }
 
 // hint guesses what a kernel lacks that does not know an object.

@@ -163,6 +163,11 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 	if s.Verdicts {
 		out.IsMap, out.DataType = true, nftables.TypeVerdict
 	}
+	if s.To != 0 {
+		out.IsMap = true
+		out.DataType, err = nftables.ConcatSetType(keyTypes[s.To], nftables.TypeInetService)
+		e.keep(err)
+	}
 	return out
 }
 
@@ -190,6 +195,9 @@ func encodeElements(s firewall.Set) []nftables.SetElement {
 		ne := nftables.SetElement{Key: first, Comment: el.Comment}
 		if s.Verdicts {
 			ne.VerdictData = verdict(el.Verdict)
+		}
+		if s.To != 0 {
+			ne.Val = padded(binary.BigEndian.AppendUint16(el.To.Addr().AsSlice(), el.To.Port()))
 		}
 		if s.Interval && len(s.Key) > 1 {
 			ne.KeyEnd = last
@@ -261,6 +269,9 @@ var hooks = map[firewall.Base]hook{
 	firewall.ForwardFilter:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
 	firewall.InputFilter:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
 	firewall.PostroutingNAT:   {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+	firewall.PreroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
+	firewall.OutputNAT:        {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
+	firewall.HairpinNAT:       {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
 	firewall.BridgePrerouting: {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
 	firewall.BridgeForward:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
 	firewall.BridgeInput:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},

@@ -45,6 +45,12 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 		return masquerade(x), nil
 	case firewall.SNAT:
 		return snat(x), nil
+	case firewall.DNAT:
+		return dnat(x), nil
+	case firewall.ToHost:
+		return toHost(), nil
+	case firewall.Redirected:
+		return ctBits(expr.CtKeySTATUS, statusDstNAT), nil
 	case firewall.Reject:
 		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
@@ -207,10 +213,16 @@ func clampMSS() []expr.Any {
 	}
 }
 
-func ctState(s firewall.CTState) []expr.Any {
+func ctState(s firewall.CTState) []expr.Any { return ctBits(expr.CtKeySTATE, uint32(s)) }
+
+// statusDstNAT is the kernel's IPS_DST_NAT.
+const statusDstNAT = 1 << 5
+
+// ctBits matches if one of the bits is set.
+func ctBits(key expr.CtKey, bits uint32) []expr.Any {
 	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		mask(binary.NativeEndian.AppendUint32(nil, uint32(s))),
+		&expr.Ct{Key: key, Register: 1},
+		mask(binary.NativeEndian.AppendUint32(nil, bits)),
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
 	}
 }
@@ -257,6 +269,30 @@ func snat(x firewall.SNAT) []expr.Any {
 		n.RegProtoMax = immediate(binary.BigEndian.AppendUint16(nil, x.Ports.End))
 	}
 	return append(out, n)
+}
+
+// toHost asks the routing table what kind of address the destination is.
+func toHost() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+		equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)...),
+	}
+}
+
+// dnat has the map write address and port into the registers from 1 on, side by
+// side as they lie in its elements. Packets of the other family it leaves alone
+// (net/netfilter/nft_nat.c: nft_nat_inet_eval).
+func dnat(x firewall.DNAT) []expr.Any {
+	family, port := uint32(unix.NFPROTO_IPV4), register(1)
+	if x.IPv6 {
+		family, port = unix.NFPROTO_IPV6, register(4)
+	}
+	return append(load(firewall.INet, x.Fields),
+		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: x.Map},
+		&expr.NAT{
+			Type: expr.NATTypeDestNAT, Family: family, Specified: true,
+			RegAddrMin: 1, RegAddrMax: 1, RegProtoMin: port, RegProtoMax: port,
+		})
 }
 
 func reject(x firewall.Reject) *expr.Reject {

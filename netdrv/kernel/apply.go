@@ -50,6 +50,8 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.memberSet(s.Member)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
+	case netdrv.FlowDel:
+		return k.flowDel(s)
 	case netdrv.SpentDel:
 		return k.spentDel(s.Route)
 	case netdrv.UplinkAdd:

@@ -262,7 +262,9 @@ type Network struct {
 	Ra *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
 	// What guests may send and be sent. For networks with a bridge of their own:
 	// modes nat, route, open and isolated.
-	Filter        *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
+	// For modes nat and route: ports of the host that lead to guests.
+	Forwards      []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +411,82 @@ func (x *Network) GetFilter() *Filter {
 	return nil
 }
 
+func (x *Network) GetForwards() []*Forward {
+	if x != nil {
+		return x.Forwards
+	}
+	return nil
+}
+
+// Forward publishes ports: what comes to the host there goes to a guest. Who sends
+// stays visible, but for what comes from the guest's own network and from the
+// host's loopback addresses.
+type Forward struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host's: tcp/8080, udp/5000-5010, sctp/3868.
+	Listen string `protobuf:"bytes,1,opt,name=listen,proto3" json:"listen,omitempty"`
+	// The guest's: NAME:PORT, ADDRESS:PORT, [ADDRESS]:PORT, or a range of ports as
+	// long as listen's; listen's own ports if there are none. A name is a lease's, a
+	// reservation's or a record's, relative to the network's domain, and is followed.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The host's address, of either family; any, and the loopback addresses with
+	// them, if empty. With 127.0.0.1 or ::1, the host's own programs only.
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forward) Reset() {
+	*x = Forward{}
+	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forward) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forward) ProtoMessage() {}
+
+func (x *Forward) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forward.ProtoReflect.Descriptor instead.
+func (*Forward) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Forward) GetListen() string {
+	if x != nil {
+		return x.Listen
+	}
+	return ""
+}
+
+func (x *Forward) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Forward) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // Bridge is the link that a network's guests are attached to.
 type Bridge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -429,7 +507,7 @@ type Bridge struct {
 
 func (x *Bridge) Reset() {
 	*x = Bridge{}
-	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +519,7 @@ func (x *Bridge) String() string {
 func (*Bridge) ProtoMessage() {}
 
 func (x *Bridge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +532,7 @@ func (x *Bridge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bridge.ProtoReflect.Descriptor instead.
 func (*Bridge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Bridge) GetName() string {
@@ -503,7 +581,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +593,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +606,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Direct) GetUplinks() []string {
@@ -567,7 +645,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +657,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +670,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Route) GetDestination() string {
@@ -637,7 +715,7 @@ type RA struct {
 
 func (x *RA) Reset() {
 	*x = RA{}
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +727,7 @@ func (x *RA) String() string {
 func (*RA) ProtoMessage() {}
 
 func (x *RA) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +740,7 @@ func (x *RA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RA.ProtoReflect.Descriptor instead.
 func (*RA) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RA) GetEnabled() bool {
@@ -718,7 +796,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +808,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +821,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Subnet) GetAddress() string {
@@ -803,7 +881,7 @@ type DHCP struct {
 
 func (x *DHCP) Reset() {
 	*x = DHCP{}
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +893,7 @@ func (x *DHCP) String() string {
 func (*DHCP) ProtoMessage() {}
 
 func (x *DHCP) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +906,7 @@ func (x *DHCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCP.ProtoReflect.Descriptor instead.
 func (*DHCP) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DHCP) GetRanges() []*AddressRange {
@@ -931,7 +1009,7 @@ type RelayedSubnet struct {
 
 func (x *RelayedSubnet) Reset() {
 	*x = RelayedSubnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1021,7 @@ func (x *RelayedSubnet) String() string {
 func (*RelayedSubnet) ProtoMessage() {}
 
 func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1034,7 @@ func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayedSubnet.ProtoReflect.Descriptor instead.
 func (*RelayedSubnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RelayedSubnet) GetSubnet() string {
@@ -1014,7 +1092,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1104,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1117,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -1084,7 +1162,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1174,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1187,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reservation) GetMac() string {
@@ -1195,7 +1273,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1285,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1298,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DNS) GetDomain() string {
@@ -1292,7 +1370,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1382,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1395,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Record) GetName() string {
@@ -1365,7 +1443,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1455,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1468,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1426,7 +1504,7 @@ type ForwarderTLS struct {
 
 func (x *ForwarderTLS) Reset() {
 	*x = ForwarderTLS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1516,7 @@ func (x *ForwarderTLS) String() string {
 func (*ForwarderTLS) ProtoMessage() {}
 
 func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1529,7 @@ func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
 func (*ForwarderTLS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ForwarderTLS) GetName() string {
@@ -1477,7 +1555,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1567,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1580,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1539,7 +1617,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1629,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1642,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1603,7 +1681,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1693,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1706,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1682,7 +1760,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1772,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1785,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1721,7 +1799,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1811,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1824,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1767,7 +1845,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1857,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1870,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1813,7 +1891,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1903,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1916,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1867,7 +1945,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1957,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1970,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1936,7 +2014,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2026,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2039,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1995,7 +2073,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2085,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2098,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -2068,7 +2146,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2158,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2171,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -2141,7 +2219,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2231,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2244,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2210,7 +2288,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2300,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2313,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -2261,7 +2339,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2351,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2364,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 // StartNetworkRequest names a network.
@@ -2302,7 +2380,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2392,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2405,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2355,7 +2433,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2445,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2458,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2401,7 +2479,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2491,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2504,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2447,7 +2525,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +2537,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +2550,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2493,7 +2571,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2583,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2596,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2539,7 +2617,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2629,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2642,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2578,7 +2656,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\"\xc5\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\"\xf3\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2596,9 +2674,14 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06routes\x18\r \x03(\v2\x0e.vnet.v1.RouteR\x06routes\x12#\n" +
 	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
 	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x12'\n" +
-	"\x06filter\x18\x15 \x01(\v2\x0f.vnet.v1.FilterR\x06filterB\f\n" +
+	"\x06filter\x18\x15 \x01(\v2\x0f.vnet.v1.FilterR\x06filter\x12,\n" +
+	"\bforwards\x18\x17 \x03(\v2\x10.vnet.v1.ForwardR\bforwardsB\f\n" +
 	"\n" +
-	"_autostart\"Z\n" +
+	"_autostart\"K\n" +
+	"\aForward\x12\x16\n" +
+	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
@@ -2800,126 +2883,128 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
 	(Phase)(0),                     // 2: vnet.v1.Phase
 	(*Network)(nil),                // 3: vnet.v1.Network
-	(*Bridge)(nil),                 // 4: vnet.v1.Bridge
-	(*Direct)(nil),                 // 5: vnet.v1.Direct
-	(*Route)(nil),                  // 6: vnet.v1.Route
-	(*RA)(nil),                     // 7: vnet.v1.RA
-	(*Subnet)(nil),                 // 8: vnet.v1.Subnet
-	(*DHCP)(nil),                   // 9: vnet.v1.DHCP
-	(*RelayedSubnet)(nil),          // 10: vnet.v1.RelayedSubnet
-	(*AddressRange)(nil),           // 11: vnet.v1.AddressRange
-	(*Reservation)(nil),            // 12: vnet.v1.Reservation
-	(*DNS)(nil),                    // 13: vnet.v1.DNS
-	(*Record)(nil),                 // 14: vnet.v1.Record
-	(*Forwarder)(nil),              // 15: vnet.v1.Forwarder
-	(*ForwarderTLS)(nil),           // 16: vnet.v1.ForwarderTLS
-	(*NAT)(nil),                    // 17: vnet.v1.NAT
-	(*PortRange)(nil),              // 18: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 19: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 20: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 21: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 22: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 23: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 24: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 25: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 26: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 27: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 28: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 29: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 30: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 31: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 32: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 33: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
-	(*Filter)(nil),                 // 37: vnet.v1.Filter
-	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 39: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 40: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 41: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 42: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 43: google.protobuf.Timestamp
+	(*Forward)(nil),                // 4: vnet.v1.Forward
+	(*Bridge)(nil),                 // 5: vnet.v1.Bridge
+	(*Direct)(nil),                 // 6: vnet.v1.Direct
+	(*Route)(nil),                  // 7: vnet.v1.Route
+	(*RA)(nil),                     // 8: vnet.v1.RA
+	(*Subnet)(nil),                 // 9: vnet.v1.Subnet
+	(*DHCP)(nil),                   // 10: vnet.v1.DHCP
+	(*RelayedSubnet)(nil),          // 11: vnet.v1.RelayedSubnet
+	(*AddressRange)(nil),           // 12: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 13: vnet.v1.Reservation
+	(*DNS)(nil),                    // 14: vnet.v1.DNS
+	(*Record)(nil),                 // 15: vnet.v1.Record
+	(*Forwarder)(nil),              // 16: vnet.v1.Forwarder
+	(*ForwarderTLS)(nil),           // 17: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 18: vnet.v1.NAT
+	(*PortRange)(nil),              // 19: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 20: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 21: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 22: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 23: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 24: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 25: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 26: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 27: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 28: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 29: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 30: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 31: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 32: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 33: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 34: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 35: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 36: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 37: vnet.v1.ConfirmNetworkResponse
+	(*Filter)(nil),                 // 38: vnet.v1.Filter
+	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 40: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 41: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 42: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 43: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 44: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
-	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
-	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	13, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	17, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	19, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
-	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
-	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
-	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	37, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
-	1,  // 10: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	38, // 11: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	38, // 12: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	9,  // 13: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	11, // 14: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	38, // 15: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	12, // 16: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	39, // 17: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	38, // 18: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	38, // 19: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	40, // 20: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	41, // 21: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	11, // 22: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	10, // 23: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	11, // 24: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	11, // 25: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	38, // 26: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	12, // 27: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	39, // 28: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	42, // 29: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	15, // 30: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	14, // 31: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	38, // 32: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	16, // 33: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	18, // 34: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	11, // 35: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 36: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	43, // 37: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 38: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 39: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 40: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	38, // 41: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 42: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 43: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	38, // 44: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 45: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	28, // 46: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	38, // 47: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 48: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 49: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 50: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	20, // 51: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	22, // 52: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	24, // 53: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	26, // 54: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	29, // 55: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	31, // 56: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	33, // 57: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	35, // 58: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	21, // 59: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	23, // 60: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	25, // 61: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	27, // 62: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	30, // 63: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	32, // 64: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	34, // 65: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	36, // 66: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	59, // [59:67] is the sub-list for method output_type
-	51, // [51:59] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	5,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
+	9,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
+	14, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	18, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	20, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	6,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
+	7,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
+	8,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
+	38, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
+	4,  // 10: vnet.v1.Network.forwards:type_name -> vnet.v1.Forward
+	1,  // 11: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	39, // 12: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	39, // 13: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	10, // 14: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	12, // 15: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	39, // 16: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	13, // 17: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	40, // 18: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	39, // 19: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	39, // 20: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	41, // 21: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	42, // 22: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	12, // 23: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	11, // 24: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	12, // 25: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	12, // 26: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	39, // 27: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	13, // 28: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	40, // 29: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	43, // 30: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	16, // 31: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	15, // 32: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	39, // 33: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	17, // 34: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	19, // 35: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	12, // 36: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 37: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	44, // 38: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 39: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 40: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 41: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	39, // 42: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 43: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	39, // 45: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 46: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	29, // 47: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	39, // 48: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 49: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 50: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 51: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	21, // 52: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	23, // 53: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	25, // 54: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	27, // 55: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	30, // 56: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	32, // 57: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	34, // 58: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	36, // 59: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	22, // 60: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	24, // 61: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	26, // 62: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	28, // 63: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	31, // 64: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	33, // 65: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	35, // 66: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	37, // 67: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	60, // [60:68] is the sub-list for method output_type
+	52, // [52:60] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2931,16 +3016,16 @@ func file_vnet_v1_network_proto_init() {
 	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_filter_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[10].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[6].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

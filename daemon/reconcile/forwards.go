@@ -1,0 +1,170 @@
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/netdrv"
+	"github.com/vnetd/vnetd/proxy"
+)
+
+// names returns what a name stands for on a network now.
+func (e *Engine) names(n *netdrv.Network) func(name string) []netip.Addr {
+	leases := e.Leases.Names(n.Name)
+	return func(name string) []netip.Addr { return netdrv.Addresses(n, name, leases.Addrs) }
+}
+
+// Targets returns where a forward of a network leads now.
+func (e *Engine) Targets(n *netdrv.Network, f *netdrv.Forward) []netip.Addr {
+	return netdrv.Targets(n, f, e.names(n))
+}
+
+// resolved puts addresses in the place of guests' names.
+func (e *Engine) resolved(networks []netdrv.Network) []netdrv.Network {
+	for i := range networks {
+		if n := &networks[i]; len(n.Forwards) > 0 {
+			networks[i] = netdrv.Resolved(*n, e.names(n))
+		}
+	}
+	return networks
+}
+
+// LeaseChanged has a network looked at if a lease has moved one of its forwards.
+func (e *Engine) LeaseChanged(network string) {
+	entry, ok := e.Store.Get(network)
+	if !ok || !entry.Live || len(entry.Network.Forwards) == 0 {
+		return
+	}
+	now := netdrv.Resolved(entry.Network, e.names(&entry.Network)).Forwards
+	e.mu.Lock()
+	same := slices.Equal(now, e.forwards[network])
+	e.mu.Unlock()
+	if !same {
+		e.enqueue([]string{network}, nil)
+	}
+}
+
+// secure puts the rules in force, and ends connections through ports that lead
+// elsewhere by now.
+func (r *round) secure(ctx context.Context) error {
+	networks := r.resolved(live(r.entries))
+	if err := r.enforce(ctx, networks); err != nil {
+		return err
+	}
+	r.noteForwards(networks)
+	doors := netdrv.Doors(networks)
+	moved := netdrv.MovedDoors(r.doors, doors)
+	if len(moved) == 0 {
+		return nil
+	}
+	step := netdrv.FlowDel{Moved: moved}
+	if err := r.Kernel.Apply(ctx, step); err != nil {
+		// The rules stand; who is connected stays where he is for a while.
+		r.log.Error("connections to published ports not ended", "err", err)
+		return nil
+	}
+	r.log.Info("step applied", "step", step.String())
+	r.doors = doors
+	return nil
+}
+
+func (r *round) noteForwards(networks []netdrv.Network) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.forwards)
+	for _, n := range networks {
+		if n.Forwards != nil {
+			r.forwards[n.Name] = n.Forwards
+		}
+	}
+}
+
+// serveForwards starts the proxies of a network's published ports.
+func (r *round) serveForwards(n *netdrv.Network) error {
+	cfg := proxyConfig(n, r.names(n))
+	if len(cfg.Endpoints) == 0 {
+		r.Proxy.Remove(n.Name)
+		return nil
+	}
+	return r.Proxy.Set(cfg)
+}
+
+var (
+	loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+	protocols = map[netdrv.Protocol]proxy.Protocol{netdrv.TCP: proxy.TCP, netdrv.UDP: proxy.UDP}
+)
+
+// proxyConfig translates a network's forwards for the proxy, which serves the
+// loopback addresses, and guests that call themselves.
+func proxyConfig(n *netdrv.Network, names func(string) []netip.Addr) proxy.Config {
+	b := proxies{cfg: proxy.Config{Network: n.Name}, selves: map[self]int{}}
+	for i := range n.Forwards {
+		f := &n.Forwards[i]
+		targets := netdrv.Targets(n, f, names)
+		protocol, proxied := protocols[f.Listen.Protocol]
+		if !proxied || len(targets) == 0 {
+			continue
+		}
+		b.ports(f, protocol, targets, n)
+	}
+	return b.cfg
+}
+
+// proxies collects endpoints. Those for guests that call themselves are shared by
+// forwards of one port.
+type proxies struct {
+	cfg    proxy.Config
+	selves map[self]int // by index
+}
+
+type self struct {
+	protocol proxy.Protocol
+	at       netip.AddrPort
+}
+
+func (b *proxies) ports(f *netdrv.Forward, protocol proxy.Protocol, targets []netip.Addr, n *netdrv.Network) {
+	for i := range f.Listen.Ports.Count() {
+		port, to := f.Listen.Ports.Start+uint16(i), f.Ports.Start+uint16(i)
+		var all []netip.AddrPort
+		for _, a := range targets {
+			all = append(all, netip.AddrPortFrom(a, to))
+			resolved := *f
+			resolved.Guest = a.String()
+			if gateway, ok := firewall.SelfProxy(n, &resolved); ok {
+				b.self(self{protocol, netip.AddrPortFrom(gateway, port)}, netip.AddrPortFrom(a, to))
+			}
+		}
+		local := loopbacks
+		if f.Address.IsValid() {
+			local = slices.DeleteFunc([]netip.Addr{f.Address}, func(a netip.Addr) bool { return !a.IsLoopback() })
+		}
+		for _, a := range local {
+			b.cfg.Endpoints = append(b.cfg.Endpoints, proxy.Endpoint{Protocol: protocol, Listen: netip.AddrPortFrom(a, port), Targets: all})
+		}
+	}
+}
+
+func (b *proxies) self(s self, target netip.AddrPort) {
+	i, shared := b.selves[s]
+	if !shared {
+		i = len(b.cfg.Endpoints)
+		b.selves[s] = i
+		b.cfg.Endpoints = append(b.cfg.Endpoints, proxy.Endpoint{Protocol: s.protocol, Listen: s.at, Self: true})
+	}
+	e := &b.cfg.Endpoints[i]
+	e.Targets = append(e.Targets, target)
+}
+
+// CheckForwards finds the published ports of a network that a program of the host
+// has.
+func (e *Engine) CheckForwards(n *netdrv.Network) (netdrv.Findings, error) {
+	if len(n.Forwards) == 0 {
+		return nil, nil
+	}
+	sockets, err := e.Kernel.Listeners(func(s netdrv.Socket) bool {
+		return n.Publishes(s) && !e.Proxy.Serves(protocols[s.Protocol], s.Local)
+	})
+	return netdrv.SocketConflicts(n, sockets), err
+}

@@ -1,0 +1,54 @@
+package wire
+
+import (
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+func (r *reader) forward(path string, p *vnetv1.Forward) netdrv.Forward {
+	f := netdrv.Forward{Listen: r.listen(path+".listen", p.GetListen())}
+	if p.GetAddress() != "" {
+		f.Address = r.addr(path+".address", p.GetAddress())
+	}
+	var err error
+	if f.Guest, f.Ports, err = netdrv.ParseTarget(p.GetTo()); err != nil {
+		r.findings.Add(path+".to", "%v", err)
+	}
+	if f.Ports.IsZero() {
+		f.Ports = f.Listen.Ports
+	}
+	return f
+}
+
+// listen reads a service that is one protocol.
+func (r *reader) listen(path, s string) netdrv.Service {
+	services, err := netdrv.ParseService(s)
+	switch {
+	case s == "":
+		r.findings.Add(path, "is missing: give the host's port, such as tcp/8080")
+	case err != nil:
+		r.findings.Add(path, "%v", err)
+	case len(services) > 1:
+		r.findings.Add(path, "%s is %s and %s; give one", s, services[0], services[1])
+	default:
+		return services[0]
+	}
+	return netdrv.Service{}
+}
+
+// ToForward writes a forward of a definition.
+func ToForward(f netdrv.Forward) *vnetv1.Forward {
+	p := &vnetv1.Forward{Listen: f.Listen.String(), To: f.To()}
+	if f.Address.IsValid() {
+		p.Address = f.Address.String()
+	}
+	return p
+}
+
+// ForwardFits reports whether a forward listens where like does: on those very
+// ports, and on that address if like has one.
+func ForwardFits(f netdrv.Forward, like *vnetv1.Forward) bool {
+	var r reader
+	l := r.forward("", like)
+	return f.Listen == l.Listen && (!l.Address.IsValid() || f.Address == l.Address)
+}

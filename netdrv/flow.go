@@ -1,0 +1,118 @@
+package netdrv
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Door is a port of the host that leads to a guest, in one family.
+type Door struct {
+	Protocol Protocol
+	Address  netip.Addr // of the host; none: all of the family
+	IPv6     bool
+	Port     uint16
+}
+
+// Doors returns where each published port of networks leads. Their forwards are
+// resolved.
+func Doors(networks []Network) map[Door]netip.AddrPort {
+	out := map[Door]netip.AddrPort{}
+	for i := range networks {
+		for _, f := range networks[i].Forwards {
+			a := f.Target()
+			if !a.IsValid() || f.Loopback() {
+				continue
+			}
+			for j := range f.Listen.Ports.Count() {
+				d := Door{f.Listen.Protocol, f.Address, a.Is6(), f.Listen.Ports.Start + uint16(j)}
+				out[d] = netip.AddrPortFrom(a, f.Ports.Start+uint16(j))
+			}
+		}
+	}
+	return out
+}
+
+// Flow is a connection as the kernel tracks it: who began it, to where, and who
+// answers, which is another where the destination was translated.
+type Flow struct {
+	Protocol          Protocol
+	From, To, Answers netip.AddrPort
+}
+
+// Moved is a door that leads elsewhere than before; the addresses are invalid where
+// there was, or is, no such door.
+type Moved struct {
+	Door    Door
+	Was, Is netip.AddrPort
+}
+
+// FlowDel ends connections through doors that lead elsewhere by now, so that the
+// next packet of theirs is led anew.
+type FlowDel struct{ Moved []Moved }
+
+// String prints one as conntrack(8) would have it, and says how many there are.
+func (s FlowDel) String() string {
+	m := s.Moved[0]
+	out := fmt.Sprintf("conntrack -D -p %s --orig-port-dst %d", m.Door.Protocol, m.Door.Port)
+	if m.Door.Address.IsValid() {
+		out += " --orig-dst " + m.Door.Address.String()
+	}
+	if m.Was.IsValid() {
+		out += fmt.Sprintf(" --reply-src %s --reply-port-src %d", m.Was.Addr(), m.Was.Port())
+	}
+	if more := len(s.Moved) - 1; more > 0 {
+		out += fmt.Sprintf(" (and %d more)", more)
+	}
+	return out
+}
+
+// Stale returns a function that says which flows end; local says whether an
+// address is the host's.
+func (s FlowDel) Stale(local func(netip.Addr) bool) func(Flow) bool {
+	type at struct {
+		protocol Protocol
+		port     uint16
+	}
+	moved := map[at][]Moved{}
+	for _, m := range s.Moved {
+		k := at{m.Door.Protocol, m.Door.Port}
+		moved[k] = append(moved[k], m)
+	}
+	return func(f Flow) bool {
+		for _, m := range moved[at{f.Protocol, f.To.Port()}] {
+			if m.ends(f, local) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// ends: what went to where the door led, and what is led past the door. A guest
+// that calls itself is led to the host.
+func (m Moved) ends(f Flow, local func(netip.Addr) bool) bool {
+	to := f.To.Addr()
+	switch {
+	case to.Is6() != m.Door.IPv6, m.Door.Address.IsValid() && to != m.Door.Address, to.IsLoopback():
+		return false
+	case m.Was.IsValid() && f.Answers == m.Was && f.To != m.Was:
+		return true
+	}
+	return m.Is.IsValid() && f.Answers != m.Is && f.From.Addr() != m.Is.Addr() && (m.Door.Address.IsValid() || local(to))
+}
+
+// MovedDoors returns the doors that lead elsewhere.
+func MovedDoors(was, is map[Door]netip.AddrPort) []Moved {
+	var out []Moved
+	for d, to := range is {
+		if was[d] != to {
+			out = append(out, Moved{d, was[d], to})
+		}
+	}
+	for d, to := range was {
+		if _, stays := is[d]; !stays {
+			out = append(out, Moved{d, to, netip.AddrPort{}})
+		}
+	}
+	return out
+}

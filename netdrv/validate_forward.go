@@ -1,0 +1,66 @@
+package netdrv
+
+// maxForwardPorts bounds the ports that a network publishes; each is an element
+// of a map in the kernel.
+const maxForwardPorts = 16384
+
+func validateForwards(fs *Findings, n *Network) {
+	if len(n.Forwards) > 0 && n.Mode != NAT && n.Mode != Route {
+		fs.Add("forwards", "are for modes nat and route; this network's mode is %s", n.Mode)
+		return
+	}
+	ports := 0
+	for i := range n.Forwards {
+		f, at := &n.Forwards[i], index("forwards", i)
+		ports += f.Listen.Ports.Count()
+		validateTarget(fs, n, f, at+".to")
+		validateListener(fs, f, at)
+		for j := range i {
+			if f.clashes(&n.Forwards[j]) {
+				fs.Add(at+".listen", "%s meets %s of %s", f.Listen, n.Forwards[j].Listen, index("forwards", j))
+				break
+			}
+		}
+	}
+	if ports > maxForwardPorts {
+		fs.Add("forwards", "are %d ports; at most %d can be published", ports, maxForwardPorts)
+	}
+}
+
+func validateTarget(fs *Findings, n *Network, f *Forward, at string) {
+	a := f.Target()
+	switch {
+	case f.Guest == "":
+		fs.Add(at, "is missing: name a guest and its port, such as web:80")
+	case f.Ports.Count() != f.Listen.Ports.Count():
+		fs.Add(at, "has %d ports for %d of the host; give as many", f.Ports.Count(), f.Listen.Ports.Count())
+	case !a.IsValid() && DomainProblem(f.Guest) != "":
+		fs.Add(at, "%q is neither an address nor a name: labels are letters, digits and '-', 1 to 63 of them", f.Guest)
+	case a.IsValid() && !n.HasGuest(a):
+		fs.Add(at, "%s is no address of a guest: it is in none of the network's subnets and routes, or the host's own", a)
+	case a.IsValid() && f.Address.IsValid() && !f.Loopback() && a.Is4() != f.Address.Is4():
+		fs.Add(at, "%s and the host's address %s are of two families", a, f.Address)
+	}
+}
+
+func validateListener(fs *Findings, f *Forward, at string) {
+	switch {
+	case f.Address.IsMulticast(), f.Address.IsValid() && f.Address.IsUnspecified():
+		fs.Add(at+".address", "%s is not one address of the host; leave it out for all of them", f.Address)
+	case f.Loopback() && f.Listen.Protocol == SCTP:
+		fs.Add(at+".address", "%s is served for tcp and udp only", f.Address)
+	}
+}
+
+// forwardConflicts: a port leads to one guest.
+func forwardConflicts(fs *Findings, n, o *Network) {
+	for i := range n.Forwards {
+		for j := range o.Forwards {
+			if f := &n.Forwards[i]; f.clashes(&o.Forwards[j]) {
+				fs.Add(index("forwards", i)+".listen", "%s meets %s, which network %s publishes to %s",
+					f.Listen, o.Forwards[j].Listen, o.Name, o.Forwards[j].To())
+				break
+			}
+		}
+	}
+}
