@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/kernel"
 )
 
@@ -65,6 +67,17 @@ func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Por
 type leaseNames struct{ *lease.Table }
 
 func (l leaseNames) Names(network string) dnsd.Names { return l.Network(network) }
+
+// ReleaseGuest ends the leases of a guest, of both families.
+func (l leaseNames) ReleaseGuest(network string, mac netdrv.MAC) error {
+	var errs []error
+	for _, held := range l.Leases(network) {
+		if held.MAC == lease.MAC(mac) {
+			errs = append(errs, l.Release(network, held.Address))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // forgetStrayLeases drops the leases of networks that were deleted while the
 // daemon was being killed.

@@ -91,10 +91,18 @@ func (d *differ) link(l Link) {
 		h, exists = Link{}, false
 	}
 	up := h.Up
-	h.Up, h.Index = l.Up, l.Index
+	h.Up, h.Index, h.Carrier, h.Owner, h.Queues = l.Up, l.Index, false, l.Owner, l.Queues
+	if exists && l.Kind == KindTap {
+		l = l.asItIs(h)
+	}
 	switch {
 	case !exists:
 		d.add(l.Network, LinkAdd{l})
+		if l.Master != "" {
+			h = l
+			h.Master = ""
+			d.add(l.Network, LinkSet{l, h})
+		}
 	case h != l:
 		d.add(l.Network, LinkSet{l, h})
 	}
@@ -107,6 +115,17 @@ func (d *differ) link(l Link) {
 		d.add(l.Network, LinkDown{l.Name})
 	}
 	d.routes(l)
+}
+
+// asItIs leaves to a tap what nobody has an opinion about.
+func (l Link) asItIs(have Link) Link {
+	if l.MAC.IsZero() {
+		l.MAC = have.MAC
+	}
+	if l.MTU == 0 {
+		l.MTU = have.MTU
+	}
+	return l
 }
 
 // remade reports whether a link cannot become another: its kind, its parent and
@@ -183,7 +202,8 @@ func (d *differ) members(want, have []Member) {
 		master[m.Index] = m.Bridge
 	}
 	for _, m := range want {
-		if now, exists := master[m.Index]; exists && (now == "" || d.goes(now)) {
+		_, ours := d.want.links[m.Link] // a port knows its bridge
+		if now, exists := master[m.Index]; exists && !ours && (now == "" || d.goes(now)) {
 			d.add(m.Network, MemberAdd{m})
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,13 +18,15 @@ func (t *tool) portCommand() *cobra.Command {
 }
 
 func portTable(ports []*vnetv1.Port) table {
-	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "UPLINK", "ATTACHED"}, name: 1}
+	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "GUEST", "ADDRESSES", "UPLINK", "ATTACHED"}, name: 1}
 	for _, p := range ports {
 		attached := "no"
 		if p.GetAttached() {
 			attached = "yes"
 		}
-		tb.rows = append(tb.rows, []string{p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetUplink(), attached})
+		tb.rows = append(tb.rows, []string{
+			p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetGuest(), strings.Join(p.GetAddresses(), " "), p.GetUplink(), attached,
+		})
 	}
 	return tb
 }
@@ -63,7 +66,11 @@ func (t *tool) portShow() *cobra.Command {
 func (t *tool) portCreate() *cobra.Command {
 	p := &vnetv1.Port{}
 	c := &cobra.Command{
-		Use: "create NETWORK", Short: "Make a macvtap for a guest of a network of mode direct, and print its name and device",
+		Use: "create NETWORK", Short: "Declare a port, and print its tap or macvtap and the guest's Ethernet address",
+		Long: `Declare a port: a tap in the network's bridge, or in mode direct a macvtap on its uplink. It is made again when it
+vanishes and after a reboot, and what --guest and --address say is reserved in DHCP and answered by DNS.`,
+		Example: `  vnetctl port create default --guest web --address 192.168.122.10 --owner alice
+  vnetctl port create lan --mac 52:54:00:00:00:07`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeNetworks,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
 			p.Network = args[0]
@@ -74,14 +81,29 @@ func (t *tool) portCreate() *cobra.Command {
 			if t.output != "table" {
 				return t.printMessage(resp.GetPort())
 			}
-			_, err = fmt.Fprintf(t.out, "%s /dev/tap%d %s\n", resp.GetPort().GetLink(), resp.GetPort().GetIndex(), resp.GetPort().GetMac())
-			return err
+			return t.printPort(resp.GetPort())
 		}),
 	}
-	c.Flags().StringVar(&p.Link, "link", "", "the link's name; picked if not given")
-	c.Flags().StringVar(&p.Mac, "mac", "", "the guest's Ethernet address; picked if not given")
-	c.Flags().StringVar(&p.Uplink, "uplink", "", "the uplink; the one with the fewest guests if not given")
+	f := c.Flags()
+	f.StringVar(&p.Guest, "guest", "", "the guest's name, for DHCP and DNS")
+	f.StringVar(&p.Mac, "mac", "", "the guest's Ethernet address; picked if not given")
+	f.StringArrayVar(&p.Addresses, "address", nil, "an address of the guest, reserved in DHCP; several times for several")
+	f.StringVar(&p.Link, "link", "", "the link's name; picked if not given")
+	f.StringVar(&p.Owner, "owner", "", "who may open the tap without being root: a user's name or number")
+	f.Uint32Var(&p.Queues, "queues", 0, "queues of a multi-queue tap (default 1)")
+	f.StringVar(&p.Uplink, "uplink", "", "a macvtap's uplink; the one with the fewest guests if not given")
 	return c
+}
+
+// printPort prints what a hypervisor is to be told: the tap, or the macvtap with its
+// device, and the MAC.
+func (t *tool) printPort(p *vnetv1.Port) error {
+	words := []any{p.GetLink()}
+	if p.GetKind() == "macvtap" {
+		words = append(words, fmt.Sprintf("/dev/tap%d", p.GetIndex()))
+	}
+	_, err := fmt.Fprintln(t.out, append(words, p.GetMac())...)
+	return err
 }
 
 func (t *tool) portDelete() *cobra.Command {

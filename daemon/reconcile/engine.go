@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"os"
 	"sync"
 	"time"
 
@@ -53,6 +54,13 @@ type Kernel interface {
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
+	// MakeTap makes a tap that is gone with the last of its files; OpenTap and
+	// OpenMacvtap open what is there.
+	MakeTap(ctx context.Context, l netdrv.Link, vnetHeader bool) ([]*os.File, error)
+	OpenTap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
+	OpenMacvtap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
+	// Seen returns the MACs that bridges have learned behind links, by index.
+	Seen(ctx context.Context) (map[int][]netdrv.MAC, error)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
@@ -88,6 +96,8 @@ type (
 type Leases interface {
 	Names(network string) dnsd.Names
 	Forget(network string) error
+	// ReleaseGuest ends the leases of a guest.
+	ReleaseGuest(network string, mac netdrv.MAC) error
 }
 
 // Parts is what an Engine works with.
@@ -116,11 +126,11 @@ type Engine struct {
 	look     *time.Timer // the full look that a notification asked for
 	spacing  time.Duration
 	status   map[string]Status
-	bridges  map[string]string // link of each network as of the last round
-	members  []netdrv.Member   // guests' links as of the last round
-	macvtaps []netdrv.Link     // of ours, as of the last full look
-	host     netdrv.Host       // as of the last full look
-	seen     uint64            // the kernel's HostChanges before that look
+	bridges  map[string]string      // link of each network as of the last round
+	members  []netdrv.Member        // guests' links as of the last round
+	links    map[string]netdrv.Link // of ports, as of the last look
+	host     netdrv.Host            // as of the last full look
+	seen     uint64                 // the kernel's HostChanges before that look
 	retries  map[string]*retry
 	held     map[string]held // by network, as of the last look; for rounds only
 	dhcp     map[string]given[dhcpd.Config]
@@ -141,6 +151,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
+		links:    map[string]netdrv.Link{},
 		problems: map[string]error{}, seen: neverSeen,
 	}
 }

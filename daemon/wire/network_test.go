@@ -90,6 +90,7 @@ func full() netdrv.Network {
 		HostAccess: netdrv.HostAccess{
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
 		},
+		Access:    netdrv.Access{Users: []string{"alice"}, Groups: []string{"kvm"}, MACPrefix: "52:54:00", MaxPorts: 4},
 		Autostart: true,
 		Transient: true,
 	}

@@ -28,6 +28,7 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 		Nat:          toNAT(n.NAT),
 		Uplinks:      n.Uplinks,
 		HostServices: toHostServices(n),
+		Access:       toAccess(n.Access),
 	}
 	for _, s := range n.Subnets {
 		p.Subnets = append(p.Subnets, toSubnet(s))

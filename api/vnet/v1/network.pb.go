@@ -259,7 +259,10 @@ type Network struct {
 	// isolated, all in the others. Not for mode open, which has no rules.
 	HostServices []string `protobuf:"bytes,14,rep,name=host_services,json=hostServices,proto3" json:"host_services,omitempty"`
 	// What routers' advertisements say on IPv6 subnets.
-	Ra            *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	Ra *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	// Who may take ports of the network at the tap door, besides root and the
+	// administrators. Nobody if absent.
+	Access        *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +402,86 @@ func (x *Network) GetRa() *RA {
 	return nil
 }
 
+func (x *Network) GetAccess() *Access {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+// Access says who may take ports at the tap door, and which.
+type Access struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Users, by name or number.
+	Users []string `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Groups, by name or number.
+	Groups []string `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	// How guests' Ethernet addresses begin, in whole octets: 52:54:00. Any if empty.
+	MacPrefix string `protobuf:"bytes,3,opt,name=mac_prefix,json=macPrefix,proto3" json:"mac_prefix,omitempty"`
+	// How many ports of the network each user may have at a time; 32 if absent.
+	MaxPorts      uint32 `protobuf:"varint,4,opt,name=max_ports,json=maxPorts,proto3" json:"max_ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Access) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *Access) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Access) GetMacPrefix() string {
+	if x != nil {
+		return x.MacPrefix
+	}
+	return ""
+}
+
+func (x *Access) GetMaxPorts() uint32 {
+	if x != nil {
+		return x.MaxPorts
+	}
+	return 0
+}
+
 // Bridge is the link that a network's guests are attached to.
 type Bridge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -419,7 +502,7 @@ type Bridge struct {
 
 func (x *Bridge) Reset() {
 	*x = Bridge{}
-	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +514,7 @@ func (x *Bridge) String() string {
 func (*Bridge) ProtoMessage() {}
 
 func (x *Bridge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[1]
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +527,7 @@ func (x *Bridge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bridge.ProtoReflect.Descriptor instead.
 func (*Bridge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Bridge) GetName() string {
@@ -493,7 +576,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +588,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +601,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Direct) GetUplinks() []string {
@@ -557,7 +640,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +652,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +665,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Route) GetDestination() string {
@@ -627,7 +710,7 @@ type RA struct {
 
 func (x *RA) Reset() {
 	*x = RA{}
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +722,7 @@ func (x *RA) String() string {
 func (*RA) ProtoMessage() {}
 
 func (x *RA) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +735,7 @@ func (x *RA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RA.ProtoReflect.Descriptor instead.
 func (*RA) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RA) GetEnabled() bool {
@@ -708,7 +791,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +803,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +816,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Subnet) GetAddress() string {
@@ -770,16 +853,6 @@ type DHCP struct {
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
 	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
 	Stateless bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
-	// What guests are told besides their addresses.
-	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
-	// When guests ask their server for more time (T1); half of lease_time if
-	// absent.
-	RenewTime *durationpb.Duration `protobuf:"bytes,11,opt,name=renew_time,json=renewTime,proto3" json:"renew_time,omitempty"`
-	// When they ask any server (T2), 7/8 of lease_time if absent, 4/5 in IPv6.
-	RebindTime *durationpb.Duration `protobuf:"bytes,12,opt,name=rebind_time,json=rebindTime,proto3" json:"rebind_time,omitempty"`
-	// Options for some of the guests. Where several tags fit one, the first counts
-	// first.
-	Tags []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
 	// How guests boot from the network; not at all if absent.
 	Boot *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
 	// Addresses within ranges that are not for guests.
@@ -793,7 +866,7 @@ type DHCP struct {
 
 func (x *DHCP) Reset() {
 	*x = DHCP{}
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +878,7 @@ func (x *DHCP) String() string {
 func (*DHCP) ProtoMessage() {}
 
 func (x *DHCP) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +891,7 @@ func (x *DHCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCP.ProtoReflect.Descriptor instead.
 func (*DHCP) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DHCP) GetRanges() []*AddressRange {
@@ -847,34 +920,6 @@ func (x *DHCP) GetStateless() bool {
 		return x.Stateless
 	}
 	return false
-}
-
-func (x *DHCP) GetOptions() *DHCPOptions {
-	if x != nil {
-		return x.Options
-	}
-	return nil
-}
-
-func (x *DHCP) GetRenewTime() *durationpb.Duration {
-	if x != nil {
-		return x.RenewTime
-	}
-	return nil
-}
-
-func (x *DHCP) GetRebindTime() *durationpb.Duration {
-	if x != nil {
-		return x.RebindTime
-	}
-	return nil
-}
-
-func (x *DHCP) GetTags() []*DHCPTag {
-	if x != nil {
-		return x.Tags
-	}
-	return nil
 }
 
 func (x *DHCP) GetBoot() *Boot {
@@ -921,7 +966,7 @@ type RelayedSubnet struct {
 
 func (x *RelayedSubnet) Reset() {
 	*x = RelayedSubnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +978,7 @@ func (x *RelayedSubnet) String() string {
 func (*RelayedSubnet) ProtoMessage() {}
 
 func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +991,7 @@ func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayedSubnet.ProtoReflect.Descriptor instead.
 func (*RelayedSubnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RelayedSubnet) GetSubnet() string {
@@ -1004,7 +1049,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1061,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1074,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -1059,10 +1104,6 @@ type Reservation struct {
 	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is looked
 	// for in the client identifier (RFC 4361).
 	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
-	// What it is told; counts before tags and the subnet's options.
-	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
-	// Tags that it has, whether they fit it or not.
-	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
 	// What this guest boots, whatever it is; needs dhcp.boot.
 	Boot *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
 	// IPv4: what the client sends as its identifier (RFC 2132 section 9.14), in
@@ -1074,7 +1115,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1127,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1140,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reservation) GetMac() string {
@@ -1128,20 +1169,6 @@ func (x *Reservation) GetDuid() string {
 		return x.Duid
 	}
 	return ""
-}
-
-func (x *Reservation) GetOptions() *DHCPOptions {
-	if x != nil {
-		return x.Options
-	}
-	return nil
-}
-
-func (x *Reservation) GetTags() []string {
-	if x != nil {
-		return x.Tags
-	}
-	return nil
 }
 
 func (x *Reservation) GetBoot() *GuestBoot {
@@ -1185,7 +1212,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1224,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1237,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DNS) GetDomain() string {
@@ -1282,7 +1309,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1321,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1334,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Record) GetName() string {
@@ -1355,7 +1382,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1394,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1407,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1416,7 +1443,7 @@ type ForwarderTLS struct {
 
 func (x *ForwarderTLS) Reset() {
 	*x = ForwarderTLS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1455,7 @@ func (x *ForwarderTLS) String() string {
 func (*ForwarderTLS) ProtoMessage() {}
 
 func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1468,7 @@ func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
 func (*ForwarderTLS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ForwarderTLS) GetName() string {
@@ -1467,7 +1494,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1506,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1519,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1529,7 +1556,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1568,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1581,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1593,7 +1620,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1632,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1645,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1672,7 +1699,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1711,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1724,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1711,7 +1738,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1750,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1763,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1757,7 +1784,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1796,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1809,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1803,7 +1830,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1842,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1855,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1857,7 +1884,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1896,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1909,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -1926,7 +1953,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +1965,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +1978,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -1985,7 +2012,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2024,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2037,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -2058,7 +2085,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2097,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2110,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -2131,7 +2158,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2170,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2183,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2200,7 +2227,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2239,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2252,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -2251,7 +2278,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2290,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2303,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 // StartNetworkRequest names a network.
@@ -2292,7 +2319,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2331,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2344,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2345,7 +2372,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2384,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2397,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2391,7 +2418,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2430,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2443,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2437,7 +2464,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2476,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2489,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2483,7 +2510,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2522,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2535,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2529,7 +2556,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2568,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2581,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2568,7 +2595,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\"\xc5\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2585,9 +2612,16 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06direct\x18\f \x01(\v2\x0f.vnet.v1.DirectR\x06direct\x12&\n" +
 	"\x06routes\x18\r \x03(\v2\x0e.vnet.v1.RouteR\x06routes\x12#\n" +
 	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
-	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02raB\f\n" +
+	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x12'\n" +
+	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06accessB\f\n" +
 	"\n" +
-	"_autostart\"Z\n" +
+	"_autostart\"r\n" +
+	"\x06Access\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12\x16\n" +
+	"\x06groups\x18\x02 \x03(\tR\x06groups\x12\x1d\n" +
+	"\n" +
+	"mac_prefix\x18\x03 \x01(\tR\tmacPrefix\x12\x1b\n" +
+	"\tmax_ports\x18\x04 \x01(\rR\bmaxPorts\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
@@ -2616,20 +2650,13 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
 	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
 	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
-	"\x06_slaac\"\x99\x04\n" +
+	"\x06_slaac\"\xcd\x02\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
 	"lease_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
 	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\x12\x1c\n" +
-	"\tstateless\x18\x04 \x01(\bR\tstateless\x12.\n" +
-	"\aoptions\x18\n" +
-	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x128\n" +
-	"\n" +
-	"renew_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\trenewTime\x12:\n" +
-	"\vrebind_time\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"rebindTime\x12$\n" +
-	"\x04tags\x18\r \x03(\v2\x10.vnet.v1.DHCPTagR\x04tags\x12!\n" +
+	"\tstateless\x18\x04 \x01(\bR\tstateless\x12!\n" +
 	"\x04boot\x18\x1e \x01(\v2\r.vnet.v1.BootR\x04boot\x12/\n" +
 	"\aexclude\x18\x15 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x120\n" +
 	"\arelayed\x18\x16 \x03(\v2\x16.vnet.v1.RelayedSubnetR\arelayed\"\x93\x02\n" +
@@ -2643,15 +2670,12 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\freservations\x18\x06 \x03(\v2\x14.vnet.v1.ReservationR\freservations\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"\xf2\x01\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"\xae\x01\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
-	"\x04duid\x18\x04 \x01(\tR\x04duid\x12.\n" +
-	"\aoptions\x18\n" +
-	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x12\x12\n" +
-	"\x04tags\x18\v \x03(\tR\x04tags\x12&\n" +
+	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
 	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\x12\x1b\n" +
 	"\tclient_id\x18\x14 \x01(\tR\bclientId\"\x9d\x02\n" +
 	"\x03DNS\x12\x16\n" +
@@ -2789,124 +2813,119 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
 	(Phase)(0),                     // 2: vnet.v1.Phase
 	(*Network)(nil),                // 3: vnet.v1.Network
-	(*Bridge)(nil),                 // 4: vnet.v1.Bridge
-	(*Direct)(nil),                 // 5: vnet.v1.Direct
-	(*Route)(nil),                  // 6: vnet.v1.Route
-	(*RA)(nil),                     // 7: vnet.v1.RA
-	(*Subnet)(nil),                 // 8: vnet.v1.Subnet
-	(*DHCP)(nil),                   // 9: vnet.v1.DHCP
-	(*RelayedSubnet)(nil),          // 10: vnet.v1.RelayedSubnet
-	(*AddressRange)(nil),           // 11: vnet.v1.AddressRange
-	(*Reservation)(nil),            // 12: vnet.v1.Reservation
-	(*DNS)(nil),                    // 13: vnet.v1.DNS
-	(*Record)(nil),                 // 14: vnet.v1.Record
-	(*Forwarder)(nil),              // 15: vnet.v1.Forwarder
-	(*ForwarderTLS)(nil),           // 16: vnet.v1.ForwarderTLS
-	(*NAT)(nil),                    // 17: vnet.v1.NAT
-	(*PortRange)(nil),              // 18: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 19: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 20: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 21: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 22: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 23: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 24: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 25: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 26: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 27: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 28: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 29: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 30: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 31: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 32: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 33: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 38: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 39: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 40: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 41: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
+	(*Access)(nil),                 // 4: vnet.v1.Access
+	(*Bridge)(nil),                 // 5: vnet.v1.Bridge
+	(*Direct)(nil),                 // 6: vnet.v1.Direct
+	(*Route)(nil),                  // 7: vnet.v1.Route
+	(*RA)(nil),                     // 8: vnet.v1.RA
+	(*Subnet)(nil),                 // 9: vnet.v1.Subnet
+	(*DHCP)(nil),                   // 10: vnet.v1.DHCP
+	(*RelayedSubnet)(nil),          // 11: vnet.v1.RelayedSubnet
+	(*AddressRange)(nil),           // 12: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 13: vnet.v1.Reservation
+	(*DNS)(nil),                    // 14: vnet.v1.DNS
+	(*Record)(nil),                 // 15: vnet.v1.Record
+	(*Forwarder)(nil),              // 16: vnet.v1.Forwarder
+	(*ForwarderTLS)(nil),           // 17: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 18: vnet.v1.NAT
+	(*PortRange)(nil),              // 19: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 20: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 21: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 22: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 23: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 24: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 25: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 26: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 27: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 28: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 29: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 30: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 31: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 32: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 33: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 34: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 35: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 36: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 37: vnet.v1.ConfirmNetworkResponse
+	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
+	(*Boot)(nil),                   // 39: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 40: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
-	4,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
-	8,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	13, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	17, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	19, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
-	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
-	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
-	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	37, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	37, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	11, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	37, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	12, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	38, // 16: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	37, // 17: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	37, // 18: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	39, // 19: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	40, // 20: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	11, // 21: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	10, // 22: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	11, // 23: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	11, // 24: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	37, // 25: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	12, // 26: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	38, // 27: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	41, // 28: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	15, // 29: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	14, // 30: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	37, // 31: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	16, // 32: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	18, // 33: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	11, // 34: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 35: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	42, // 36: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 37: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 38: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 39: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 40: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 41: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 42: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 43: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 44: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	28, // 45: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	37, // 46: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 47: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 48: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 49: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	20, // 50: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	22, // 51: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	24, // 52: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	26, // 53: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	29, // 54: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	31, // 55: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	33, // 56: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	35, // 57: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	21, // 58: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	23, // 59: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	25, // 60: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	27, // 61: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	30, // 62: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	32, // 63: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	34, // 64: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	36, // 65: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	58, // [58:66] is the sub-list for method output_type
-	50, // [50:58] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	5,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
+	9,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
+	14, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	18, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	20, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	6,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
+	7,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
+	8,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
+	4,  // 9: vnet.v1.Network.access:type_name -> vnet.v1.Access
+	1,  // 10: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	38, // 11: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	38, // 12: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	10, // 13: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	12, // 14: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	38, // 15: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	13, // 16: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	39, // 17: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	12, // 18: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	11, // 19: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	12, // 20: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	12, // 21: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	38, // 22: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	13, // 23: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	40, // 24: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	16, // 25: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	15, // 26: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	38, // 27: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	17, // 28: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	19, // 29: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	12, // 30: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 31: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	41, // 32: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 33: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 34: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 35: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 36: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 37: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 38: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 39: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 40: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	29, // 41: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	38, // 42: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 43: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 45: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	21, // 46: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	23, // 47: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	25, // 48: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	27, // 49: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	30, // 50: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	32, // 51: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	34, // 52: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	36, // 53: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	22, // 54: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	24, // 55: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	26, // 56: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	28, // 57: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	31, // 58: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	33, // 59: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	35, // 60: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	37, // 61: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	54, // [54:62] is the sub-list for method output_type
+	46, // [46:54] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2915,18 +2934,17 @@ func file_vnet_v1_network_proto_init() {
 		return
 	}
 	file_vnet_v1_boot_proto_init()
-	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[10].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[6].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
