@@ -109,7 +109,7 @@ func TestPortsOutliveABoot(t *testing.T) {
 	d.Stop()
 	after := nettest.New(t)
 	nettest.RunDaemon(t, after.Host, nettest.DaemonConfig{Config: quietly, StateDir: state})
-	says(t, "the tap", onTap(t, after.Host, p.Link), "master lab0", "address fe:"+p.Mac[3:])
+	says(t, "the tap", onTap(t, after.Host, p.Link), "master lab0", "link/ether fe:"+p.Mac[3:])
 }
 
 // What is wrong with a port is said all at once, and leaves nothing.

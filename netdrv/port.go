@@ -61,7 +61,7 @@ func CompletePort(p Port, n *Network, others []Port, taken func(link string) boo
 	if p.Link == "" {
 		p.Link = freePortName(others, taken)
 	}
-	if p.MAC.IsZero() {
+	if p.MAC.IsZero() && (!p.Transient || n.Mode == DirectLink) {
 		p.MAC = MAC{0x52, 0x54, 0x00, random[0], random[1], random[2]}
 	}
 	if p.Uplink == "" && n.Mode == DirectLink && len(n.Direct.Uplinks) > 0 {
@@ -105,9 +105,6 @@ func ValidatePort(p *Port, n *Network) Findings {
 	}
 	if p.Queues < 0 || p.Queues > MaxQueues {
 		fs.Add("queues", "%d is outside 1 to %d", p.Queues, MaxQueues)
-	}
-	if p.Guest == "" && n.Mode != DirectLink && p.MAC.IsZero() && len(p.Addresses) > 0 {
-		fs.Add("mac", "is missing: addresses are reserved for it")
 	}
 	validatePortAddresses(&fs, p, n)
 	validatePortUplink(&fs, p, n)

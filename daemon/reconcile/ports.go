@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -134,6 +135,11 @@ func (e *Engine) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) ([
 // link is taken for gone.
 func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vnetHeader bool) (files []*os.File, err error) {
 	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
+	if l.Kind == netdrv.KindTap && l.MAC.IsZero() {
+		// Not the kernel's, which could become that of the host's bridge.
+		l.MAC = netdrv.MAC{0xfe, 0x54, 0x00}
+		_, _ = rand.Read(l.MAC[3:])
+	}
 	if l.Kind == netdrv.KindTap {
 		files, err = e.Kernel.MakeTap(ctx, l, vnetHeader)
 	} else {

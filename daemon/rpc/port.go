@@ -3,6 +3,8 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"os"
 	"os/user"
 	"slices"
 	"strings"
@@ -155,6 +157,30 @@ func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Netw
 		fs.Add("link", "%s is a bridge; choose another name", p.Link)
 	}
 	return p, fs, nil
+}
+
+// OpenNew completes and checks a transient port, makes it, and returns the files of
+// its queues: the tap door's half of CreatePort.
+func (s *Server) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (netdrv.Port, []*os.File, error) {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	entry, ok := s.Store.Get(p.Network)
+	if !ok {
+		return p, nil, notFound(p.Network)
+	}
+	if !entry.Live {
+		return p, nil, fmt.Errorf("network %s is stopped", p.Network)
+	}
+	p.Transient = true
+	p, fs, err := s.completePort(ctx, p, &entry.Network)
+	if err != nil {
+		return p, nil, err
+	}
+	if fs != nil {
+		return p, nil, fs
+	}
+	files, err := s.Engine.OpenNew(ctx, p, vnetHeader)
+	return p, files, err
 }
 
 // uidOf is the number of a user, or what was given if the host knows no such user.
