@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ type Machine struct {
 	Tap      *Tap       // of that namespace
 	Netdev   string     // instead of Tap: QEMU's -netdev without the id, "bridge,br=virbr0,helper=..."
 	Env      []string   // more of QEMU's environment
+	Wrap     []string   // a command line that runs QEMU, which is put behind it
 	Name     string     // the guest's host name; default "machine"
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
@@ -157,9 +159,10 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 	if m.Tap != nil {
 		netdev = "tap,fd=3"
 	}
-	cmd := m.Host.Command(context.Background(), "qemu-system-x86_64",
-		append(args, "-accel", "tcg", "-machine", "q35", "-nographic", "-no-reboot", "-nodefaults",
-			"-serial", "stdio", "-netdev", netdev+",id=n0")...)
+	line := append(slices.Clone(m.Wrap), "qemu-system-x86_64")
+	line = append(append(line, args...), "-accel", "tcg", "-machine", "q35", "-nographic", "-no-reboot", "-nodefaults",
+		"-serial", "stdio", "-netdev", netdev+",id=n0")
+	cmd := m.Host.Command(context.Background(), line[0], line[1:]...)
 	cmd.Env = append(cmd.Env, m.Env...)
 	if m.Tap != nil {
 		cmd.ExtraFiles = []*os.File{m.Tap.file}
