@@ -40,6 +40,9 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			if e.Missed > 0 {
 				d.log.Warn("lease events lost", "events", e.Missed)
 			}
+			if e.Kind == lease.Bound {
+				d.engine.LookForGuests()
+			}
 			if !d.events.Watched() {
 				continue
 			}

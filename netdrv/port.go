@@ -226,7 +226,10 @@ func LinkOf(p *Port, n *Network, live bool, host Host) Link {
 		l.MTU = cmp.Or(max(n.Bridge.MTU, 0), host.Links[l.Parent].MTU, defaultMTU)
 		return l
 	}
-	l.Kind, l.MAC, l.Owner, l.Queues = KindTap, p.MAC.Tap(), p.Owner, max(p.Queues, 1)
+	l.Kind, l.Owner, l.Queues = KindTap, p.Owner, max(p.Queues, 1)
+	if !p.Transient {
+		l.MAC = p.MAC.Tap() // the other's guest may be known by its frames only
+	}
 	l.MTU = portMTU(n, host)
 	if live {
 		l.Master = n.Bridge.Name
@@ -250,6 +253,17 @@ func portMTU(n *Network, host Host) int {
 		return mtu
 	}
 	return host.Links[n.Bridge.Name].MTU
+}
+
+// KnowsGuest reports whether a MAC is a declared guest's already: of one of the ports,
+// or of a reservation.
+func (n *Network) KnowsGuest(mac MAC, ports []Port) bool {
+	for i := range n.Subnets {
+		if d := n.Subnets[i].DHCP; d != nil && slices.ContainsFunc(d.Reservations, func(r Reservation) bool { return r.MAC == mac }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(ports, func(p Port) bool { return p.Network == n.Name && p.MAC == mac })
 }
 
 // WithPorts returns the network with reservations for its ports, in the subnets

@@ -20,6 +20,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -122,6 +123,7 @@ type Engine struct {
 	turn sync.Mutex    // held during a round
 
 	mu       sync.Mutex
+	unmet    atomic.Bool // a guest of the tap door has not said its MAC
 	pending  work
 	look     *time.Timer // the full look that a notification asked for
 	spacing  time.Duration

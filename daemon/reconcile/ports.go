@@ -5,9 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -135,12 +139,11 @@ func (e *Engine) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) ([
 // link is taken for gone.
 func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vnetHeader bool) (files []*os.File, err error) {
 	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
-	if l.Kind == netdrv.KindTap && l.MAC.IsZero() {
-		// Not the kernel's, which could become that of the host's bridge.
-		l.MAC = netdrv.MAC{0xfe, 0x54, 0x00}
-		_, _ = rand.Read(l.MAC[3:])
-	}
 	if l.Kind == netdrv.KindTap {
+		l.MAC = tapMAC(p.MAC)
+		if p.MAC.IsZero() {
+			e.unmet.Store(true)
+		}
 		files, err = e.Kernel.MakeTap(ctx, l, vnetHeader)
 	} else {
 		err = e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l})
@@ -153,6 +156,15 @@ func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vne
 		return nil, errors.Join(err, e.Kernel.Apply(ctx, netdrv.LinkDel{Name: l.Name}))
 	}
 	return files, nil
+}
+
+// tapMAC is not left to the kernel, whose choice could become that of the host's bridge.
+func tapMAC(guest netdrv.MAC) netdrv.MAC {
+	if guest.IsZero() {
+		_, _ = rand.Read(guest[3:])
+		guest[1] = 0x54
+	}
+	return guest.Tap()
 }
 
 // OpenPort opens the queues of a port whose link is there.
@@ -232,6 +244,7 @@ func (r *round) drop(p netdrv.Port) {
 func (r *round) note(have netdrv.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	was := maps.Clone(r.links)
 	for name, l := range r.links {
 		if r.full || r.about(l.Network) || slices.Contains(r.gone, l.Network) {
 			delete(r.links, name)
@@ -240,6 +253,69 @@ func (r *round) note(have netdrv.State) {
 	for _, l := range have.Links {
 		if l.IsPort() {
 			r.links[l.Name] = l
+			r.tellCarrier(was[l.Name], l)
 		}
 	}
+}
+
+// tellCarrier publishes that somebody has opened or closed a tap.
+func (r *round) tellCarrier(was, now netdrv.Link) {
+	if was.Carrier == now.Carrier {
+		return
+	}
+	t := vnetv1.EventType_EVENT_TYPE_PORT_DOWN
+	if now.Carrier {
+		t = vnetv1.EventType_EVENT_TYPE_PORT_UP
+	}
+	r.Events.Publish(&vnetv1.WatchResponse{Type: t, Time: timestamppb.Now(), Port: &vnetv1.Port{
+		Network: now.Network, Link: now.Name, Index: int32(now.Index), Kind: string(now.Kind), Managed: true,
+		Attached: now.Master != "", Up: now.Carrier,
+	}})
+}
+
+// LookForGuests has the engine look who is behind those of the tap door's ports whose
+// guests have not said. If there are none it costs nothing.
+func (e *Engine) LookForGuests() {
+	if e.unmet.Load() {
+		e.Notice()
+	}
+}
+
+// meetGuests notes by which address a guest is known that has not said, so that its
+// lease ends with its port. One that uses another's is not believed.
+func (r *round) meetGuests(ctx context.Context) error {
+	var seen map[int][]netdrv.MAC
+	if r.full {
+		r.unmet.Store(false)
+	}
+	for _, entry := range r.scope {
+		ports := r.Store.PortsOf(entry.Network.Name)
+		for _, p := range ports {
+			if !p.Transient || !p.MAC.IsZero() {
+				continue
+			}
+			if seen == nil {
+				var err error
+				if seen, err = r.Kernel.Seen(ctx); err != nil {
+					return err
+				}
+			}
+			if err := r.meet(p, &entry.Network, ports, seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *round) meet(p netdrv.Port, n *netdrv.Network, ports []netdrv.Port, seen map[int][]netdrv.MAC) error {
+	r.mu.Lock()
+	macs := seen[r.links[p.Link].Index]
+	r.mu.Unlock()
+	if len(macs) != 1 || n.KnowsGuest(macs[0], ports) {
+		r.unmet.Store(true)
+		return nil
+	}
+	p.MAC = macs[0]
+	return r.Store.PutPort(p)
 }

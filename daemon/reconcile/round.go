@@ -108,6 +108,9 @@ func (r *round) run(ctx context.Context) error {
 	if r.applied {
 		r.lookAgain(ctx)
 	}
+	if err := r.meetGuests(ctx); err != nil {
+		r.log.Warn("guests of the tap door are not known", "err", err)
+	}
 	r.serve()
 	r.serveNamers()
 	r.sweep(ctx)

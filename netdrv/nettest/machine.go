@@ -122,14 +122,21 @@ func (m Machine) Image(t testing.TB, dir string) {
 	m.defaults()
 	kernel, err := m.image(t, dir)
 	if err == nil {
-		var content []byte
-		if content, err = os.ReadFile(kernel); err == nil {
-			err = os.WriteFile(filepath.Join(dir, "vmlinuz"), content, 0o644)
-		}
+		_, err = copyInto(dir, kernel)
 	}
 	if err != nil {
 		t.Fatalf("nettest: machine: %v", err)
 	}
+}
+
+// copyInto copies a kernel as vmlinuz, for everybody to read.
+func copyInto(dir, kernel string) (string, error) {
+	to := filepath.Join(dir, "vmlinuz")
+	content, err := os.ReadFile(kernel)
+	if err != nil {
+		return "", err
+	}
+	return to, os.WriteFile(to, content, 0o644)
 }
 
 // image writes the initramfs into a directory, and returns where the kernel is.
@@ -178,6 +185,10 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	}
 	dir := TempDir(t)
 	kernel, err := m.image(t, dir)
+	if err == nil && m.Wrap != nil {
+		// The cache may be for root only.
+		kernel, err = copyInto(dir, kernel)
+	}
 	return []string{
 		"-m", "256", "-kernel", kernel, "-initrd", filepath.Join(dir, "initramfs"), "-append", KernelArgs,
 		"-device", card + ",romfile=",

@@ -61,7 +61,8 @@ type Port struct {
 	Up bool `protobuf:"varint,14,opt,name=up,proto3" json:"up,omitempty"`
 	// Output only: the process that a transient macvtap lives as long as, and when it
 	// started, in the kernel's ticks since boot.
-	Pid           uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
+	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Output only: see pid.
 	PidStarted    uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
