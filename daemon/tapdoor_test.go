@@ -248,3 +248,30 @@ func TestRun(t *testing.T) {
 		t.Errorf("left behind: %s", out)
 	}
 }
+
+// What the guide says works as it is written.
+func TestPortsGuide(t *testing.T) {
+	guide, err := os.ReadFile("../docs/ports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(guide), "```yaml\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("no definition")
+	}
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		d.CtlInput(t, text, "network", "create", "-f", "-")
+	}
+	d.Ctl(t, "network", "set", "lab", "access.users[2]=4242")
+	out := d.Ctl(t, "port", "create", "lab", "--guest", "web", "--address", "10.20.0.10", "--owner", "nobody", "--link", "web0")
+	says(t, "port create", out, "web0 52:54:00:")
+	_, files := taken(t, d, 1000, 1000, tapdoor.Request{Network: "lab", MAC: "auto", Queues: 2})
+	if len(files) != 2 {
+		t.Errorf("%d descriptors", len(files))
+	}
+	taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+	says(t, "port list", d.Ctl(t, "port", "list", "lab"), "web0", "10.20.0.10")
+}

@@ -3,6 +3,7 @@ package tapdoor
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -16,7 +17,14 @@ func (d *Door) watch(ctx context.Context, p netdrv.Port, pidfd *os.File) {
 	})
 }
 
+// remove removes a port, but not another of its name that came later.
 func (d *Door) remove(ctx context.Context, p netdrv.Port) {
+	d.one.Lock()
+	defer d.one.Unlock()
+	same := func(o netdrv.Port) bool { return o.Link == p.Link && o.Holder == p.Holder }
+	if !slices.ContainsFunc(d.Store.PortsOf(p.Network), same) {
+		return
+	}
 	d.Log.Info("guest of the tap door is gone", "network", p.Network, "port", p.Link, "pid", p.Holder.PID)
 	if err := d.Engine.RemovePort(ctx, p); err != nil {
 		d.Log.Error("port of a guest that is gone stays", "port", p.Link, "err", err)
