@@ -127,16 +127,29 @@ func TestTapDoorOpensDeclaredPorts(t *testing.T) {
 	if _, _, err := take(t, d, 4242, 4242, tapdoor.Request{Port: p.Link}); err == nil || !strings.Contains(err.Error(), "does not belong to user 4242") {
 		t.Errorf("another user: %v", err)
 	}
+	events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch")
+	told := func(text string) {
+		t.Helper()
+		if err := events.WaitFor(t.Context(), text); err != nil {
+			t.Errorf("%v; got\n%s", err, events.Output())
+		}
+	}
+	told("synced")
 	resp, files := taken(t, d, 9999, 9999, tapdoor.Request{Port: p.Link})
+	told("port-up lab " + p.Link)
 	if resp.MAC != p.Mac || len(files) != 2 {
 		t.Errorf("got %+v and %d files", resp, len(files))
 	}
 	closeFiles(files)
+	told("port-down lab " + p.Link)
 	says(t, "the tap", onTap(t, w.Host, p.Link), "master lab0", "persist on")
-	// Its owner needs no door for a tap, either.
-	if w.Host.Run(t, "ip link show dev "+p.Link) == "" || len(ports(t, d, "lab")) != 1 {
-		t.Errorf("ports %+v", ports(t, d, "lab"))
-	}
+	// A definition in a file, as port show prints it.
+	d.Ctl(t, "port", "delete", p.Link)
+	d.CtlInput(t, fmt.Sprintf("{network: lab, link: %s, mac: '%s', owner: '9999', queues: 2}", p.Link, p.Mac), "port", "create", "-f", "-")
+	shown := d.Ctl(t, "port", "show", p.Link)
+	d.Ctl(t, "port", "delete", p.Link)
+	d.CtlInput(t, shown, "port", "create", "-f", "-")
+	says(t, "port show", d.Ctl(t, "port", "show", p.Link), p.Mac, "9999")
 }
 
 // Whoever sends nonsense, says nothing, hangs up or comes by the hundred is refused or
