@@ -853,6 +853,16 @@ type DHCP struct {
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
 	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
 	Stateless bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
+	// What guests are told besides their addresses.
+	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
+	// When guests ask their server for more time (T1); half of lease_time if
+	// absent.
+	RenewTime *durationpb.Duration `protobuf:"bytes,11,opt,name=renew_time,json=renewTime,proto3" json:"renew_time,omitempty"`
+	// When they ask any server (T2), 7/8 of lease_time if absent, 4/5 in IPv6.
+	RebindTime *durationpb.Duration `protobuf:"bytes,12,opt,name=rebind_time,json=rebindTime,proto3" json:"rebind_time,omitempty"`
+	// Options for some of the guests. Where several tags fit one, the first counts
+	// first.
+	Tags []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
 	// How guests boot from the network; not at all if absent.
 	Boot *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
 	// Addresses within ranges that are not for guests.
@@ -920,6 +930,34 @@ func (x *DHCP) GetStateless() bool {
 		return x.Stateless
 	}
 	return false
+}
+
+func (x *DHCP) GetOptions() *DHCPOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *DHCP) GetRenewTime() *durationpb.Duration {
+	if x != nil {
+		return x.RenewTime
+	}
+	return nil
+}
+
+func (x *DHCP) GetRebindTime() *durationpb.Duration {
+	if x != nil {
+		return x.RebindTime
+	}
+	return nil
+}
+
+func (x *DHCP) GetTags() []*DHCPTag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 func (x *DHCP) GetBoot() *Boot {
@@ -1104,6 +1142,10 @@ type Reservation struct {
 	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is looked
 	// for in the client identifier (RFC 4361).
 	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
+	// What it is told; counts before tags and the subnet's options.
+	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
+	// Tags that it has, whether they fit it or not.
+	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
 	// What this guest boots, whatever it is; needs dhcp.boot.
 	Boot *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
 	// IPv4: what the client sends as its identifier (RFC 2132 section 9.14), in
@@ -1169,6 +1211,20 @@ func (x *Reservation) GetDuid() string {
 		return x.Duid
 	}
 	return ""
+}
+
+func (x *Reservation) GetOptions() *DHCPOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Reservation) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 func (x *Reservation) GetBoot() *GuestBoot {
@@ -2595,7 +2651,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\"\xc5\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\"\xc5\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2650,13 +2706,20 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12!\n" +
 	"\x04dhcp\x18\x02 \x01(\v2\r.vnet.v1.DHCPR\x04dhcp\x12\x19\n" +
 	"\x05slaac\x18\x03 \x01(\bH\x00R\x05slaac\x88\x01\x01B\b\n" +
-	"\x06_slaac\"\xcd\x02\n" +
+	"\x06_slaac\"\x99\x04\n" +
 	"\x04DHCP\x12-\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x15.vnet.v1.AddressRangeR\x06ranges\x128\n" +
 	"\n" +
 	"lease_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tleaseTime\x128\n" +
 	"\freservations\x18\x03 \x03(\v2\x14.vnet.v1.ReservationR\freservations\x12\x1c\n" +
-	"\tstateless\x18\x04 \x01(\bR\tstateless\x12!\n" +
+	"\tstateless\x18\x04 \x01(\bR\tstateless\x12.\n" +
+	"\aoptions\x18\n" +
+	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x128\n" +
+	"\n" +
+	"renew_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\trenewTime\x12:\n" +
+	"\vrebind_time\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"rebindTime\x12$\n" +
+	"\x04tags\x18\r \x03(\v2\x10.vnet.v1.DHCPTagR\x04tags\x12!\n" +
 	"\x04boot\x18\x1e \x01(\v2\r.vnet.v1.BootR\x04boot\x12/\n" +
 	"\aexclude\x18\x15 \x03(\v2\x15.vnet.v1.AddressRangeR\aexclude\x120\n" +
 	"\arelayed\x18\x16 \x03(\v2\x16.vnet.v1.RelayedSubnetR\arelayed\"\x93\x02\n" +
@@ -2670,12 +2733,15 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\freservations\x18\x06 \x03(\v2\x14.vnet.v1.ReservationR\freservations\"6\n" +
 	"\fAddressRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\tR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\tR\x03end\"\xae\x01\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\"\xf2\x01\n" +
 	"\vReservation\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
-	"\x04duid\x18\x04 \x01(\tR\x04duid\x12&\n" +
+	"\x04duid\x18\x04 \x01(\tR\x04duid\x12.\n" +
+	"\aoptions\x18\n" +
+	" \x01(\v2\x14.vnet.v1.DHCPOptionsR\aoptions\x12\x12\n" +
+	"\x04tags\x18\v \x03(\tR\x04tags\x12&\n" +
 	"\x04boot\x18\x1e \x01(\v2\x12.vnet.v1.GuestBootR\x04boot\x12\x1b\n" +
 	"\tclient_id\x18\x14 \x01(\tR\bclientId\"\x9d\x02\n" +
 	"\x03DNS\x12\x16\n" +
@@ -2854,9 +2920,11 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*ConfirmNetworkRequest)(nil),  // 36: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 37: vnet.v1.ConfirmNetworkResponse
 	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
-	(*Boot)(nil),                   // 39: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 40: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
+	(*DHCPOptions)(nil),            // 39: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 40: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 41: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 42: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 43: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -2876,56 +2944,61 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	12, // 14: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
 	38, // 15: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	13, // 16: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	39, // 17: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	12, // 18: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	11, // 19: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	12, // 20: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	12, // 21: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	38, // 22: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	13, // 23: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	40, // 24: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	16, // 25: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 26: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	38, // 27: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	17, // 28: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	19, // 29: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	12, // 30: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 31: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	41, // 32: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 33: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 34: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 35: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	38, // 36: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 37: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 38: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	38, // 39: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 40: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	29, // 41: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	38, // 42: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 43: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 44: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 45: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	21, // 46: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	23, // 47: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	25, // 48: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	27, // 49: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	30, // 50: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	32, // 51: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	34, // 52: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	36, // 53: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	22, // 54: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	24, // 55: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	26, // 56: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	28, // 57: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	31, // 58: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	33, // 59: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	35, // 60: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	37, // 61: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	54, // [54:62] is the sub-list for method output_type
-	46, // [46:54] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	39, // 17: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	38, // 18: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	38, // 19: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	40, // 20: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	41, // 21: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	12, // 22: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	11, // 23: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	12, // 24: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	12, // 25: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	38, // 26: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	13, // 27: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	39, // 28: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	42, // 29: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	16, // 30: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	15, // 31: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	38, // 32: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	17, // 33: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	19, // 34: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	12, // 35: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 36: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	43, // 37: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 38: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 39: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 40: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 41: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 42: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 43: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 44: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 45: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	29, // 46: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	38, // 47: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 48: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 49: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 50: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	21, // 51: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	23, // 52: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	25, // 53: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	27, // 54: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	30, // 55: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	32, // 56: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	34, // 57: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	36, // 58: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	22, // 59: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	24, // 60: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	26, // 61: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	28, // 62: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	31, // 63: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	33, // 64: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	35, // 65: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	37, // 66: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	59, // [59:67] is the sub-list for method output_type
+	51, // [51:59] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2934,6 +3007,7 @@ func file_vnet_v1_network_proto_init() {
 		return
 	}
 	file_vnet_v1_boot_proto_init()
+	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[6].OneofWrappers = []any{}
