@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func addrs(words ...string) []netip.Addr {
+func guestAddrs(words ...string) []netip.Addr {
 	var out []netip.Addr
 	for _, w := range words {
 		out = append(out, netip.MustParseAddr(w))
@@ -33,7 +33,7 @@ func TestCompletePort(t *testing.T) {
 func TestWithPorts(t *testing.T) {
 	n := lab()
 	n.Subnets = append(n.Subnets, Subnet{Address: netip.MustParsePrefix("192.168.11.1/24")})
-	web := Port{Network: "lab", Guest: "db", MAC: MAC{2, 0, 0, 0, 10, 12}, Addresses: addrs("192.168.10.12", "192.168.11.12")}
+	web := Port{Network: "lab", Guest: "db", MAC: MAC{2, 0, 0, 0, 10, 12}, Addresses: guestAddrs("192.168.10.12", "192.168.11.12")}
 	for name, c := range map[string]struct {
 		port Port
 		want []Reservation
@@ -44,7 +44,7 @@ func TestWithPorts(t *testing.T) {
 		"of another network":     {Port{Network: "x", MAC: web.MAC, Guest: "db"}, nil},
 		"no MAC":                 {Port{Network: "lab", Guest: "db", Addresses: web.Addresses}, nil},
 		"a MAC that is reserved": {Port{Network: "lab", MAC: MAC{2, 0, 0, 0, 10, 11}, Addresses: web.Addresses}, nil},
-		"an address that is":     {Port{Network: "lab", MAC: web.MAC, Addresses: addrs("192.168.10.11")}, nil},
+		"an address that is":     {Port{Network: "lab", MAC: web.MAC, Addresses: guestAddrs("192.168.10.11")}, nil},
 		"a name that is":         {Port{Network: "lab", MAC: web.MAC, Guest: "WEB"}, nil},
 	} {
 		got := n.WithPorts([]Port{c.port}).Subnets[0].DHCP.Reservations[1:]
