@@ -11,7 +11,7 @@ export CGO_ENABLED = 0
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 TOOL      = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 BUF       = $(GO) tool -modfile=$(CURDIR)/tools/buf/go.mod buf
-COMMANDS  = vnetd vnetctl
+COMMANDS  = vnetd vnetctl vnet-bridge-helper
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help

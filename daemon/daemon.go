@@ -11,6 +11,7 @@
 //	proxy.Server.Run   the loops of published ports on loopback addresses
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
+//	tapdoor.Door.Serve one, one a connection, and one a process that a port lives with
 //	rpc.RunTrials      takes back what is not confirmed
 //	watchdog, signals
 //
@@ -37,6 +38,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/daemon/tapdoor"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dhcpd/lease"
@@ -64,6 +66,7 @@ type Daemon struct {
 	events *event.Bus
 	engine *reconcile.Engine
 	rpc    *rpc.Server
+	door   *tapdoor.Door
 }
 
 // New builds a daemon in the network namespace of the calling thread. It takes
@@ -114,6 +117,7 @@ func (d *Daemon) build() (err error) {
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
 	}, d.log)
+	d.door = &tapdoor.Door{Ports: d.rpc, Engine: d.engine, Store: d.store, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
 	return nil
 }
 
@@ -215,6 +219,7 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	}
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
+	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
 	d.ready()

@@ -14,8 +14,15 @@ import (
 // has its own DHCP server, and a daemon.
 func lanWorld(t *testing.T) (*nettest.World, *nettest.Namespace, *nettest.Daemon) {
 	t.Helper()
+	return lanWorldWith(t, func(*nettest.World) {})
+}
+
+// lanWorldWith is a lanWorld whose host is prepared before the daemon runs.
+func lanWorldWith(t *testing.T, prepare func(*nettest.World)) (*nettest.World, *nettest.Namespace, *nettest.Daemon) {
+	t.Helper()
 	nettest.Need(t, "dnsmasq", "ip")
 	w := nettest.New(t)
+	prepare(w)
 	lan := nettest.NewNamespace(t, "lan")
 	lan.Bridge(t, "br0", "192.168.77.1/24")
 	for i, link := range []string{"eno1", "eno2"} {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -45,6 +46,9 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 				d.engine.GuestNews()
 			}
 			d.engine.LeaseChanged(e.Lease.Network)
+			if e.Kind == lease.Bound {
+				d.engine.LookForGuests()
+			}
 			if !d.events.Watched() {
 				continue
 			}
@@ -80,6 +84,17 @@ func (l leaseNames) Addresses(network string) map[netdrv.MAC][]netip.Addr {
 		out[netdrv.MAC(lease.MAC)] = append(out[netdrv.MAC(lease.MAC)], lease.Address)
 	}
 	return out
+}
+
+// ReleaseGuest ends the leases of a guest, of both families.
+func (l leaseNames) ReleaseGuest(network string, mac netdrv.MAC) error {
+	var errs []error
+	for _, held := range l.Leases(network) {
+		if held.MAC == lease.MAC(mac) {
+			errs = append(errs, l.Release(network, held.Address))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // forgetStrayLeases drops the leases of networks that were deleted while the

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -18,10 +20,11 @@ import (
 const (
 	socketName         = "vnetd"
 	readOnlySocketName = "vnetd-ro"
+	tapSocketName      = "vnetd-tap"
 )
 
-// listeners has the two sockets.
-type listeners struct{ write, read net.Listener }
+// listeners has the sockets: of the API, for writing and reading, and the tap door.
+type listeners struct{ write, read, tap net.Listener }
 
 // listen takes the sockets that systemd made, and makes those that it did not.
 func listen(runtimeDir, adminGroup string) (listeners, error) {
@@ -40,6 +43,11 @@ func listen(runtimeDir, adminGroup string) (listeners, error) {
 			return listeners{}, errors.Join(err, ls.write.Close())
 		}
 	}
+	if ls.tap = given[tapSocketName]; ls.tap == nil {
+		if ls.tap, err = listenUnix(filepath.Join(runtimeDir, "tap.sock"), 0o666, ""); err != nil {
+			return listeners{}, errors.Join(err, ls.write.Close(), ls.read.Close())
+		}
+	}
 	return ls, nil
 }
 
@@ -50,10 +58,11 @@ func activated() (map[string]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take systemd's sockets: %w", err)
 	}
+	names := []string{socketName, readOnlySocketName, tapSocketName}
 	out := map[string]net.Listener{}
 	for name, ls := range byName {
-		if name != socketName && name != readOnlySocketName || len(ls) != 1 || ls[0] == nil {
-			return nil, fmt.Errorf("take systemd's sockets: %d named %q; FileDescriptorName= is to be %s or %s, one stream socket each", len(ls), name, socketName, readOnlySocketName)
+		if !slices.Contains(names, name) || len(ls) != 1 || ls[0] == nil {
+			return nil, fmt.Errorf("take systemd's sockets: %d named %q; FileDescriptorName= is to be one of %s, one stream socket each", len(ls), name, strings.Join(names, ", "))
 		}
 		out[name] = ls[0]
 	}

@@ -11,11 +11,12 @@ ask() { # ask WHAT COMMAND
 pid() { systemctl show vnetd -p MainPID --value; }
 
 systemctl --version | head -1
-ask "starts" "systemctl enable --now vnetd.socket vnetd-ro.socket vnetd.service"
+ask "starts" "systemctl enable --now vnetd.socket vnetd-ro.socket vnetd-tap.socket vnetd.service"
 ask "says what stands" "systemctl show vnetd -p StatusText | grep -q '1 networks ready'"
 ask "runs as its own user" "grep -q '^Uid:[[:space:]]*'$(id -u vnetd) /proc/$(pid)/status"
 ask "has three capabilities" "grep -q 'CapEff:.*0000000000003400' /proc/$(pid)/status && grep -q 'CapBnd:.*0000000000003400' /proc/$(pid)/status"
 ask "the admin group's socket" "stat -c %a:%G /run/vnetd/vnetd.sock | grep -qx 660:vnetd-admin"
+ask "everybody's tap door" "stat -c %a /run/vnetd/tap.sock | grep -qx 666"
 ask "the default network" "vnetctl network list | grep -q 'default.*ready.*virbr0'"
 ask "rules" "nft list table inet vnetd"
 mkdir -p /srv/boot /root/boot
@@ -27,6 +28,9 @@ usermod -aG vnetd-admin games
 ask "the admin group may" "su games -s /bin/sh -c 'vnetctl network stop default && vnetctl network start default'"
 ask "others may look" "su nobody -s /bin/sh -c 'vnetctl network list'"
 ask "others may not change" "! su nobody -s /bin/sh -c 'vnetctl network stop default'"
+vnetctl network set default 'access.users[0]=nobody'
+ask "a named user gets a tap" "su nobody -s /bin/sh -c 'vnetctl run --network default -- test -c /proc/self/fd/3'"
+ask "others get none" "! su daemon -s /bin/sh -c 'vnetctl run --network default -- true'"
 if [ "$(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')" -ge 253 ]; then
 	ask "reloads" "systemctl reload vnetd"
 fi

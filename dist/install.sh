@@ -7,13 +7,16 @@ units=/lib/systemd/system
 
 install -D -m 0755 bin/vnetd "$dest$prefix/sbin/vnetd"
 install -D -m 0755 bin/vnetctl "$dest$prefix/bin/vnetctl"
-for unit in vnetd.service vnetd.socket vnetd-ro.socket; do
+install -D -m 0755 bin/vnet-bridge-helper "$dest$prefix/libexec/vnet-bridge-helper"
+for unit in vnetd.service vnetd.socket vnetd-ro.socket vnetd-tap.socket; do
 	install -d "$dest$units"
 	sed "s|@BINDIR@|$prefix/sbin|" "dist/systemd/$unit" >"$dest$units/$unit"
 	chmod 0644 "$dest$units/$unit"
 done
 install -D -m 0644 dist/systemd/vnetd.sysusers "$dest/usr/lib/sysusers.d/vnetd.conf"
 install -D -m 0644 dist/systemd/vnetd.tmpfiles "$dest/usr/lib/tmpfiles.d/vnetd.conf"
+install -D -m 0644 dist/systemd/vnetd.modules "$dest/usr/lib/modules-load.d/vnetd.conf"
+install -D -m 0644 dist/systemd/vnetd.rules "$dest/usr/lib/udev/rules.d/60-vnetd.rules"
 [ -e "$dest/etc/vnetd/vnetd.yaml" ] || install -D -m 0644 dist/vnetd.yaml "$dest/etc/vnetd/vnetd.yaml"
 
 share=$dest$prefix/share
@@ -32,6 +35,8 @@ fi
 if [ -d /run/systemd/system ]; then
 	systemd-tmpfiles --create /usr/lib/tmpfiles.d/vnetd.conf
 	systemctl daemon-reload
+	modprobe -a tun macvtap || true
+	udevadm control --reload || true
 fi
 echo "Installed. Start vnetd, now and with the host:"
 echo "  systemctl enable --now vnetd"

@@ -17,23 +17,19 @@ type Intent struct {
 	Live, Stopped []Network
 	// Members are guests' links on bridges, as Learn has them.
 	Members []Member
-	// Ports are the macvtaps of ours that there are: somebody holds their other end
-	// open, so they are never made again, and go with their network.
-	Ports []Link
+	// Ports are to have links, whether their network is live or not.
+	Ports []Port
 }
 
 // Compile returns what the kernel should hold. It cannot fail: whatever may be
 // wrong was found by Validate and Conflicts.
 func Compile(in Intent, host Host) State {
 	var s State
-	bridges, up, isolated := map[string]string{}, map[string]bool{}, map[string]bool{}
-	for i := range in.Stopped {
-		up[in.Stopped[i].Name] = false
-	}
+	bridges, isolated := map[string]string{}, map[string]bool{}
 	for i := range in.Live {
 		n := &in.Live[i]
 		s.network(n, host)
-		up[n.Name], isolated[n.Name] = true, n.Filter.Isolated
+		isolated[n.Name] = n.Filter.Isolated
 		if n.Mode.OwnsBridge() {
 			bridges[n.Name] = n.Bridge.Name
 		}
@@ -45,13 +41,26 @@ func Compile(in Intent, host Host) State {
 			s.Members = append(s.Members, m)
 		}
 	}
-	for _, l := range in.Ports {
-		if live, declared := up[l.Network]; declared {
-			l.Up = live
-			s.Links = append(s.Links, l)
+	s.ports(in, host)
+	return s
+}
+
+// ports come behind the bridges that they are in.
+func (s *State) ports(in Intent, host Host) {
+	byNetwork := map[string][]*Port{}
+	for i := range in.Ports {
+		p := &in.Ports[i]
+		byNetwork[p.Network] = append(byNetwork[p.Network], p)
+	}
+	add := func(networks []Network, live bool) {
+		for i := range networks {
+			for _, p := range byNetwork[networks[i].Name] {
+				s.Links = append(s.Links, LinkOf(p, &networks[i], live, host))
+			}
 		}
 	}
-	return s
+	add(in.Live, true)
+	add(in.Stopped, false)
 }
 
 func (s *State) network(n *Network, host Host) {

@@ -97,6 +97,7 @@ func (n *Network) Clone() *Network {
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)
 	c.HostAccess.Services = slices.Clone(n.HostAccess.Services)
+	c.Access.Users, c.Access.Groups = slices.Clone(n.Access.Users), slices.Clone(n.Access.Groups)
 	return &c
 }
 

@@ -91,10 +91,18 @@ func (d *differ) link(l Link) {
 		h, exists = Link{}, false
 	}
 	up := h.Up
-	h.Up, h.Index = l.Up, l.Index
+	h.Up, h.Index, h.Carrier, h.Owner, h.Queues = l.Up, l.Index, false, l.Owner, l.Queues
+	if exists && l.Kind == KindTap {
+		l = l.asItIs(h)
+	}
 	switch {
 	case !exists:
 		d.add(l.Network, LinkAdd{l})
+		if l.Master != "" {
+			h = l
+			h.Master = ""
+			d.add(l.Network, LinkSet{l, h})
+		}
 	case h != l:
 		d.add(l.Network, LinkSet{l, h})
 	}
@@ -107,6 +115,17 @@ func (d *differ) link(l Link) {
 		d.add(l.Network, LinkDown{l.Name})
 	}
 	d.routes(l)
+}
+
+// asItIs leaves to a tap what nobody has an opinion about.
+func (l Link) asItIs(have Link) Link {
+	if l.MAC.IsZero() {
+		l.MAC = have.MAC
+	}
+	if l.MTU == 0 {
+		l.MTU = have.MTU
+	}
+	return l
 }
 
 // remade reports whether a link cannot become another: its kind, its parent and
@@ -184,8 +203,9 @@ func (d *differ) members(want, have []Member) {
 		now[m.Index] = m
 	}
 	for _, m := range want {
+		_, ours := d.want.links[m.Link] // a port knows its bridge
 		h, exists := now[m.Index]
-		if exists && (h.Bridge == "" || d.goes(h.Bridge)) {
+		if exists && !ours && (h.Bridge == "" || d.goes(h.Bridge)) {
 			d.add(m.Network, MemberAdd{m})
 			h.Bridge, h.Isolated = m.Bridge, false
 		}

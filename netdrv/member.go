@@ -74,3 +74,19 @@ func uplinksOf(networks []Network) map[string]bool {
 	}
 	return out
 }
+
+// Declared returns the members with the MACs of those that are declared ports: a
+// port says who is behind it.
+func Declared(members []Member, ports []Port) []Member {
+	mac := map[string]MAC{}
+	for i := range ports {
+		mac[ports[i].Link] = ports[i].MAC
+	}
+	out := slices.Clone(members)
+	for i := range out {
+		if m := mac[out[i].Link]; !m.IsZero() {
+			out[i].MAC = m
+		}
+	}
+	return out
+}

@@ -42,30 +42,6 @@ func TestLearn(t *testing.T) {
 	}
 }
 
-func TestMacvtap(t *testing.T) {
-	n := Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1", "eno2", "eno3"}}}
-	host := Host{Links: map[string]HostLink{
-		"eno1": {Kind: "device", MTU: 9000, MAC: MAC{2}}, "eno2": {Kind: "device", MTU: 1500, MAC: MAC{4}},
-	}}
-	used := []Link{{Parent: "eno1"}, {Parent: "eno1"}, {Parent: "eno2"}}
-	if l, fs := Macvtap(Link{}, &n, "", used, host); fs != nil || l.Parent != "eno2" || l.MTU != 1500 || l.Mode != DirectBridge {
-		t.Errorf("the one with the fewest: %+v, %v", l, fs)
-	}
-	if l, fs := Macvtap(Link{}, &n, "eno1", used, host); fs != nil || l.Parent != "eno1" || l.MTU != 9000 {
-		t.Errorf("the one that is asked for: %+v, %v", l, fs)
-	}
-	if _, fs := Macvtap(Link{}, &n, "eth7", used, host); len(fs) != 1 {
-		t.Errorf("one that is not in the pool: %v", fs)
-	}
-	n.Direct.Mode = DirectPassthrough
-	if _, fs := Macvtap(Link{}, &n, "", used, host); len(fs) != 1 {
-		t.Errorf("passthrough on uplinks that are used: %v", fs)
-	}
-	if l, fs := Macvtap(Link{}, &n, "", used[:2], host); fs != nil || l.Parent != "eno2" {
-		t.Errorf("passthrough on one that is free: %+v, %v", l, fs)
-	}
-}
-
 func TestEffectiveMTU(t *testing.T) {
 	host := Host{
 		Links:        map[string]HostLink{"eth0": {MTU: 9000}, "wg0": {MTU: 1420}, "tiny": {MTU: 576}},
@@ -86,5 +62,13 @@ func TestEffectiveMTU(t *testing.T) {
 		if got := EffectiveMTU(&c.n, host); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
+	}
+}
+
+func TestDeclaredPortsAreKnown(t *testing.T) {
+	members := []Member{{Network: "lab", Link: "vnet0", Index: 3}, {Network: "lab", Link: "tap7", Index: 4, MAC: MAC{2, 0, 0, 0, 0, 4}}}
+	got := Declared(members, []Port{{Network: "lab", Link: "vnet0", MAC: MAC{2, 0, 0, 0, 0, 3}}, {Network: "lab", Link: "tap7"}})
+	if got[0].MAC != (MAC{2, 0, 0, 0, 0, 3}) || got[1].MAC != members[1].MAC || !members[0].MAC.IsZero() {
+		t.Errorf("got %v of %v", got, members)
 	}
 }

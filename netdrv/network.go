@@ -29,6 +29,8 @@ type Network struct {
 	Filter Filter
 	// Forwards are ports of the host that lead to guests.
 	Forwards []Forward
+	// Access says who may take ports without being root.
+	Access Access
 	// Autostart: the network is started when the host boots.
 	Autostart bool
 	// Transient: the definition does not outlive the network's being live.

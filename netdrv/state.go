@@ -16,7 +16,7 @@ type State struct {
 }
 
 // Link is a link of ours: a bridge, the host's macvlan of mode direct, or a
-// guest's macvtap.
+// guest's tap or macvtap.
 type Link struct {
 	// Network owns the link. In have it is read from the link's alias, and is
 	// empty when a crash came between making the link and naming its owner.
@@ -25,12 +25,20 @@ type Link struct {
 	// Index is the kernel's, in have only.
 	Index int
 	Kind  Kind
-	MAC   MAC
-	MTU   int
-	Up    bool
+	// MAC and MTU of a tap are what it has anyway, if zero in want.
+	MAC MAC
+	MTU int
+	Up  bool
 	// Parent and Mode are those of a macvlan or macvtap.
 	Parent string
 	Mode   DirectMode
+	// Master is the bridge that a tap is in; "" if none.
+	Master string
+	// Carrier: somebody has the tap or macvtap open, in have only.
+	Carrier bool
+	// Owner and Queues are how a tap is made; in have they are zero.
+	Owner  uint32
+	Queues int
 	// Uplinks are those of a bridge that stands on links of the host, with spaces
 	// between. They are in its alias, for a crash may leave nobody else who knows
 	// where the host's addresses came from.
@@ -45,10 +53,11 @@ const (
 	KindBridge  Kind = "bridge"
 	KindMacvlan Kind = "macvlan"
 	KindMacvtap Kind = "macvtap"
+	KindTap     Kind = "tap"
 )
 
 // IsPort reports whether the link is a guest's.
-func (l *Link) IsPort() bool { return l.Kind == KindMacvtap }
+func (l *Link) IsPort() bool { return l.Kind == KindMacvtap || l.Kind == KindTap }
 
 // Addr is an address on a link of ours.
 type Addr struct {

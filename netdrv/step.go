@@ -13,7 +13,7 @@ type (
 	// LinkAdd makes a link, down, with its MAC and MTU, and says in its alias
 	// whose it is.
 	LinkAdd struct{ Link Link }
-	// LinkSet changes MAC, MTU, alias and up of a link that exists. Only the
+	// LinkSet changes MAC, MTU, alias and master of a link that exists. Only the
 	// fields that differ are set.
 	LinkSet struct{ Link, Have Link }
 	// LinkUp and LinkDown bring a link up and down.
@@ -39,6 +39,9 @@ type (
 
 func (s LinkAdd) String() string {
 	l := s.Link
+	if l.Kind == KindTap {
+		return l.tuntap()
+	}
 	out := []string{"ip link add", l.Name}
 	if l.Parent != "" {
 		out = append(out, "link", l.Parent)
@@ -48,6 +51,15 @@ func (s LinkAdd) String() string {
 		out = append(out, "mode", l.Mode.String())
 	}
 	return strings.Join(out, " ")
+}
+
+// tuntap is what ip-tuntap(8) would be told.
+func (l *Link) tuntap() string {
+	s := "ip tuntap add " + l.Name + " mode tap vnet_hdr"
+	if l.Queues > 1 {
+		s += " multi_queue"
+	}
+	return fmt.Sprintf("%s user %d", s, l.Owner)
 }
 
 func (s LinkSet) String() string {
@@ -60,6 +72,13 @@ func (s LinkSet) String() string {
 	}
 	if s.Link.Alias() != s.Have.Alias() {
 		out = append(out, "alias", s.Link.Alias())
+	}
+	switch {
+	case s.Link.Master == s.Have.Master:
+	case s.Link.Master == "":
+		out = append(out, "nomaster")
+	default:
+		out = append(out, "master", s.Link.Master)
 	}
 	return strings.Join(out, " ")
 }

@@ -38,6 +38,7 @@ func Validate(n *Network) Findings {
 	validateHostAccess(&fs, n)
 	validateFilter(&fs, n)
 	validateForwards(&fs, n)
+	validateAccess(&fs, n)
 	return fs
 }
 

@@ -113,18 +113,30 @@ func (t *tool) networkInfo() *cobra.Command {
 
 // read reads definitions from a file, or from standard input for "-".
 func (t *tool) read(file string) ([]*vnetv1.Network, error) {
+	b, err := t.content(file)
+	if err != nil {
+		return nil, err
+	}
+	if file == "-" {
+		file = "(standard input)"
+	}
+	return definition.Parse(file, b)
+}
+
+// content is what is in a file, or comes by standard input for "-".
+func (t *tool) content(file string) ([]byte, error) {
 	if file == "-" {
 		b, err := io.ReadAll(t.in)
 		if err != nil {
 			return nil, fmt.Errorf("read standard input: %w", err)
 		}
-		return definition.Parse("(standard input)", b)
+		return b, nil
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read definition: %w", err)
 	}
-	return definition.Parse(file, b)
+	return b, nil
 }
 
 func (t *tool) networkCreate() *cobra.Command {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vnetd/vnetd/api/client"
+	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
@@ -17,13 +20,15 @@ func (t *tool) portCommand() *cobra.Command {
 }
 
 func portTable(ports []*vnetv1.Port) table {
-	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "UPLINK", "ATTACHED"}, name: 1}
+	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "GUEST", "ADDRESSES", "UPLINK", "ATTACHED"}, name: 1}
 	for _, p := range ports {
 		attached := "no"
 		if p.GetAttached() {
 			attached = "yes"
 		}
-		tb.rows = append(tb.rows, []string{p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetUplink(), attached})
+		tb.rows = append(tb.rows, []string{
+			p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetGuest(), strings.Join(p.GetAddresses(), " "), p.GetUplink(), attached,
+		})
 	}
 	return tb
 }
@@ -61,12 +66,24 @@ func (t *tool) portShow() *cobra.Command {
 }
 
 func (t *tool) portCreate() *cobra.Command {
-	p := &vnetv1.Port{}
+	p, file := &vnetv1.Port{}, ""
 	c := &cobra.Command{
-		Use: "create NETWORK", Short: "Make a macvtap for a guest of a network of mode direct, and print its name and device",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeNetworks,
+		Use: "create (NETWORK | -f FILE)", Short: "Declare a port, and print its tap or macvtap and the guest's Ethernet address",
+		Long: `Declare a port: a tap in the network's bridge, or in mode direct a macvtap on its uplink. It is made again when it
+vanishes and after a reboot, and what --guest and --address say is reserved in DHCP and answered by DNS.`,
+		Example: `  vnetctl port create default --guest web --address 192.168.122.10 --owner alice
+  vnetctl port create lan --mac 52:54:00:00:00:07
+  echo '{network: default, guest: web, addresses: [192.168.122.10]}' | vnetctl port create -f -`,
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: t.completeNetworks,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
-			p.Network = args[0]
+			if (len(args) == 1) == (file != "") {
+				return errors.New("name a network, or give a definition with -f")
+			}
+			if p.Network = first(args); file != "" {
+				if err := t.readPort(file, p); err != nil {
+					return err
+				}
+			}
 			resp, err := c.CreatePort(ctx, &vnetv1.CreatePortRequest{Port: p})
 			if err != nil {
 				return err
@@ -74,14 +91,39 @@ func (t *tool) portCreate() *cobra.Command {
 			if t.output != "table" {
 				return t.printMessage(resp.GetPort())
 			}
-			_, err = fmt.Fprintf(t.out, "%s /dev/tap%d %s\n", resp.GetPort().GetLink(), resp.GetPort().GetIndex(), resp.GetPort().GetMac())
-			return err
+			return t.printPort(resp.GetPort())
 		}),
 	}
-	c.Flags().StringVar(&p.Link, "link", "", "the link's name; picked if not given")
-	c.Flags().StringVar(&p.Mac, "mac", "", "the guest's Ethernet address; picked if not given")
-	c.Flags().StringVar(&p.Uplink, "uplink", "", "the uplink; the one with the fewest guests if not given")
+	f := c.Flags()
+	f.StringVarP(&file, "file", "f", "", "a port in YAML or JSON, as port show prints it; - for standard input")
+	f.StringVar(&p.Guest, "guest", "", "the guest's name, for DHCP and DNS")
+	f.StringVar(&p.Mac, "mac", "", "the guest's Ethernet address; picked if not given")
+	f.StringArrayVar(&p.Addresses, "address", nil, "an address of the guest, reserved in DHCP; several times for several")
+	f.StringVar(&p.Link, "link", "", "the link's name; picked if not given")
+	f.StringVar(&p.Owner, "owner", "", "who may open the tap without being root: a user's name or number")
+	f.Uint32Var(&p.Queues, "queues", 0, "queues of a multi-queue tap (default 1)")
+	f.StringVar(&p.Uplink, "uplink", "", "a macvtap's uplink; the one with the fewest guests if not given")
 	return c
+}
+
+// readPort reads a port's definition.
+func (t *tool) readPort(file string, p *vnetv1.Port) error {
+	b, err := t.content(file)
+	if err != nil {
+		return err
+	}
+	return definition.Unmarshal(file, b, p)
+}
+
+// printPort prints what a hypervisor is to be told: the tap, or the macvtap with its
+// device, and the MAC.
+func (t *tool) printPort(p *vnetv1.Port) error {
+	words := []any{p.GetLink()}
+	if p.GetKind() == "macvtap" {
+		words = append(words, fmt.Sprintf("/dev/tap%d", p.GetIndex()))
+	}
+	_, err := fmt.Fprintln(t.out, append(words, p.GetMac())...)
+	return err
 }
 
 func (t *tool) portDelete() *cobra.Command {

@@ -52,8 +52,12 @@ func execute(ctx context.Context, args []string, in io.Reader, out, talk io.Writ
 	root.SetOut(out)
 	root.SetErr(talk)
 	err := root.ExecuteContext(ctx)
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+	if ctx.Err() != nil && !errors.As(err, new(ended)) && errors.Is(ctx.Err(), context.Canceled) {
 		return exitDone // interrupted by hand: not worth a word
+	}
+	var program ended
+	if errors.As(err, &program) {
+		return int(program)
 	}
 	if err != nil && !errors.Is(err, errWouldChange) {
 		explain(talk, err)
@@ -110,7 +114,10 @@ func (t *tool) command() *cobra.Command {
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "print names only, or nothing")
 	f.BoolVar(&t.noLegend, "no-legend", false, "print tables without their heading")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(t.networkCommand(), t.portCommand(), t.leaseCommand(), t.recordCommand(), t.forwardCommand(), t.eventCommand(), t.statusCommand(), t.versionCommand())
+	root.AddCommand(
+		t.networkCommand(), t.portCommand(), t.leaseCommand(), t.recordCommand(), t.forwardCommand(), t.eventCommand(),
+		t.runCommand(), t.statusCommand(), t.versionCommand(),
+	)
 	return root
 }
 

@@ -19,6 +19,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,13 @@ type Kernel interface {
 	Apply(ctx context.Context, s netdrv.Step) error
 	// Listeners returns the sockets of the host that hear anybody and are wanted.
 	Listeners(wanted func(netdrv.Socket) bool) ([]netdrv.Socket, error)
+	// MakeTap makes a tap that is gone with the last of its files; OpenTap and
+	// OpenMacvtap open what is there.
+	MakeTap(ctx context.Context, l netdrv.Link, vnetHeader bool) ([]*os.File, error)
+	OpenTap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
+	OpenMacvtap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
+	// Seen returns the MACs that bridges have learned behind links, by index.
+	Seen(ctx context.Context) (map[int][]netdrv.MAC, error)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
@@ -107,6 +115,8 @@ type Leases interface {
 	// Addresses are those of the leases in force, by who has them.
 	Addresses(network string) map[netdrv.MAC][]netip.Addr
 	Forget(network string) error
+	// ReleaseGuest ends the leases of a guest.
+	ReleaseGuest(network string, mac netdrv.MAC) error
 }
 
 // Parts is what an Engine works with.
@@ -138,15 +148,16 @@ type Engine struct {
 	asks    atomic.Bool      // one of them asks something of its ports
 
 	mu       sync.Mutex
+	unmet    atomic.Bool // a guest of the tap door has not said its MAC
 	pending  work
 	look     *time.Timer // the full look that a notification asked for
 	spacing  time.Duration
 	status   map[string]Status
-	bridges  map[string]string // link of each network as of the last round
-	members  []netdrv.Member   // guests' links as of the last round
-	macvtaps []netdrv.Link     // of ours, as of the last full look
-	host     netdrv.Host       // as of the last full look
-	seen     uint64            // the kernel's HostChanges before that look
+	bridges  map[string]string      // link of each network as of the last round
+	members  []netdrv.Member        // guests' links as of the last round
+	links    map[string]netdrv.Link // of ports, as of the last look
+	host     netdrv.Host            // as of the last full look
+	seen     uint64                 // the kernel's HostChanges before that look
 	retries  map[string]*retry
 	held     map[string]held // by network, as of the last look; for rounds only
 	dhcp     map[string]given[dhcpd.Config]
@@ -169,6 +180,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1), spacing: settle,
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
+		links:    map[string]netdrv.Link{},
 		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},
 	}
 }

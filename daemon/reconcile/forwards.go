@@ -10,9 +10,10 @@ import (
 	"github.com/vnetd/vnetd/proxy"
 )
 
-// names returns what a name stands for on a network now.
+// names returns what a name stands for on a network now; ports have names, too.
 func (e *Engine) names(n *netdrv.Network) func(name string) []netip.Addr {
 	leases := e.Leases.Names(n.Name)
+	n = n.WithPorts(e.Store.PortsOf(n.Name))
 	return func(name string) []netip.Addr { return netdrv.Addresses(n, name, leases.Addrs) }
 }
 

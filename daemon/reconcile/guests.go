@@ -118,19 +118,19 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	return nil
 }
 
-// hear asks the bridges who is behind ports of which that is not known.
+// hear asks the bridges who is behind ports of which that is neither declared nor
+// known.
 func (e *Engine) hear(ctx context.Context, networks []netdrv.Network) error {
 	members := e.Members()
-	who := netdrv.Unheard(members, networks)
-	if len(who) == 0 {
-		return nil
+	now := netdrv.Declared(members, e.Store.Ports())
+	if who := netdrv.Unheard(now, networks); len(who) > 0 {
+		heard, err := e.Kernel.Heard(ctx)
+		if err != nil {
+			return err
+		}
+		known := func(network string, m netdrv.MAC) bool { return e.Leases.Addresses(network)[m] != nil }
+		now = netdrv.Introduce(now, who, heard, networks, known)
 	}
-	heard, err := e.Kernel.Heard(ctx)
-	if err != nil {
-		return err
-	}
-	known := func(network string, m netdrv.MAC) bool { return e.Leases.Addresses(network)[m] != nil }
-	now := netdrv.Introduce(members, who, heard, networks, known)
 	if slices.Equal(members, now) {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 	var out []firewall.Port
 	for i := range networks {
 		if n := &networks[i]; asksOfPorts(*n) {
-			out = append(out, portsOf(n, e.Members(), e.Leases.Addresses(n.Name))...)
+			out = append(out, portsOf(n.WithPorts(e.Store.PortsOf(n.Name)), e.Members(), e.Leases.Addresses(n.Name))...)
 		}
 	}
 	return out
@@ -173,7 +173,7 @@ func portsOf(n *netdrv.Network, members []netdrv.Member, leased map[netdrv.MAC][
 			continue
 		}
 		for _, r := range s.DHCP.Reservations {
-			if !r.MAC.IsZero() && !slices.Contains(leased[r.MAC], r.Address) {
+			if !r.MAC.IsZero() && r.Address.IsValid() && !slices.Contains(leased[r.MAC], r.Address) {
 				leased[r.MAC] = append(leased[r.MAC], r.Address)
 			}
 		}

@@ -40,6 +40,6 @@ func (e *Engine) lookAtAll(ctx context.Context) (netdrv.State, netdrv.Host, erro
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.host, e.seen, e.macvtaps = host, seen, ports(have)
+	e.host, e.seen = host, seen
 	return have, host, nil
 }

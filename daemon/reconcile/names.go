@@ -15,7 +15,7 @@ import (
 // CheckNames finds what is wrong with a network's records. It takes the DNS
 // server's own word for it: what passes here can be served.
 func (e *Engine) CheckNames(n *netdrv.Network) netdrv.Findings {
-	cfg, served := dnsConfig(n, e.Hostname)
+	cfg, served := dnsConfig(n, e.Store.PortsOf(n.Name), e.Hostname)
 	if !served {
 		// The server is switched off, and what it would say is to be right.
 		cfg = dnsd.Config{Domain: n.DNS.Domain, Records: records(n), Reverse: reverse(n)}
@@ -34,7 +34,7 @@ func (e *Engine) CheckNames(n *netdrv.Network) netdrv.Findings {
 // Names returns what the DNS server of a network answers by itself, whether it
 // runs or not; nil if it has none. Live are the names that leases have now.
 func (e *Engine) Names(n *netdrv.Network, live iter.Seq[string]) ([]zone.Listed, error) {
-	cfg, served := dnsConfig(n, e.Hostname)
+	cfg, served := dnsConfig(n, e.Store.PortsOf(n.Name), e.Hostname)
 	if !served {
 		return nil, nil
 	}
@@ -52,7 +52,7 @@ func (r *round) withPeers(cfg dnsd.Config, n *netdrv.Network) dnsd.Config {
 		return cfg
 	}
 	for _, o := range peers(n, live(r.entries)) {
-		peer, served := dnsConfig(&o, r.Hostname)
+		peer, served := dnsConfig(&o, r.Store.PortsOf(o.Name), r.Hostname)
 		if !served {
 			continue
 		}

@@ -13,7 +13,10 @@ func (e *Engine) Plan(ctx context.Context, n, old *netdrv.Network) ([]string, er
 	if old != nil && old.Bridge.Name != n.Bridge.Name {
 		links = append(links, old.Bridge.Name)
 	}
-	have, err := e.Kernel.ObserveLinks(ctx, links, nil)
+	for _, p := range e.Store.PortsOf(n.Name) {
+		links = append(links, p.Link)
+	}
+	have, err := e.Kernel.ObserveLinks(ctx, append(links, n.Direct.Uplinks...), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +24,7 @@ func (e *Engine) Plan(ctx context.Context, n, old *netdrv.Network) ([]string, er
 	in := netdrv.Intent{
 		Live:    live,
 		Members: netdrv.Learn(nil, have, live, true),
-		Ports:   ports(have),
+		Ports:   e.Store.PortsOf(n.Name),
 	}
 	built, ground, err := builtPlans(ctx, e.Kernel, netdrv.Building{Live: live, Members: in.Members, Have: have}, func(*netdrv.Ground) {})
 	if err != nil {

@@ -2,72 +2,320 @@ package reconcile
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
 	"slices"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Ports returns the guests' links, in no order: those on bridges, and the
-// macvtaps.
-func (e *Engine) Ports() []*vnetv1.Port {
+// PortLink is a port with its link as of the last look; the link's Index is 0 if it
+// is not there.
+type PortLink struct {
+	Port netdrv.Port
+	Link netdrv.Link
+}
+
+// Attached reports whether the link is where it belongs.
+func (p *PortLink) Attached() bool {
+	return p.Link.Index != 0 && p.Link.Up && (p.Link.Kind == netdrv.KindMacvtap || p.Link.Master != "")
+}
+
+// Ports returns the declared and the tap door's ports, sorted by network and link.
+func (e *Engine) Ports() []PortLink {
+	ports := e.Store.Ports()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var out []*vnetv1.Port
-	for _, m := range e.members {
-		out = append(out, &vnetv1.Port{
-			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Mac: m.MAC.String(), Attached: m.Bridge != "",
-		})
-	}
-	for _, l := range e.macvtaps {
-		out = append(out, &vnetv1.Port{
-			Network: l.Network, Link: l.Name, Index: int32(l.Index), Kind: string(l.Kind), Mac: l.MAC.String(),
-			Uplink: l.Parent, Managed: true, Attached: l.Up,
-		})
+	out := make([]PortLink, len(ports))
+	for i, p := range ports {
+		out[i] = PortLink{p, e.links[p.Link]}
 	}
 	return out
 }
 
-// AddPort makes a guest's link.
-func (e *Engine) AddPort(ctx context.Context, l netdrv.Link) error {
-	steps := []netdrv.Step{netdrv.LinkAdd{Link: l}}
-	if l.Up {
-		steps = append(steps, netdrv.LinkUp{Name: l.Name})
-	}
-	for _, s := range steps {
-		if err := e.Kernel.Apply(ctx, s); err != nil {
-			_ = e.Kernel.Apply(ctx, netdrv.LinkDel{Name: l.Name})
-			return err
-		}
-	}
-	return e.Reconcile(ctx)
+// Learned returns the guests' links on bridges that somebody else made.
+func (e *Engine) Learned() []netdrv.Member {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.members), func(m netdrv.Member) bool {
+		_, ours := e.links[m.Link]
+		return ours
+	})
 }
 
-// RemovePort removes a link of ours, and takes another's out of our bridge and
-// does not put it back.
-func (e *Engine) RemovePort(ctx context.Context, p *vnetv1.Port) error {
-	if p.GetManaged() {
-		if err := e.Kernel.Apply(ctx, netdrv.LinkDel{Name: p.GetLink()}); err != nil {
-			return err
-		}
-		return e.Reconcile(ctx)
+// AddPort stores a port and makes its link. If it cannot, it takes both back.
+func (e *Engine) AddPort(ctx context.Context, p netdrv.Port) error {
+	err := e.changePorts(ctx, p.Network, func() error { return e.Store.PutPort(p) })
+	return e.stands(ctx, p, err)
+}
+
+// stands takes a port back that has no link.
+func (e *Engine) stands(ctx context.Context, p netdrv.Port, err error) error {
+	e.mu.Lock()
+	_, made := e.links[p.Link]
+	e.mu.Unlock()
+	if err == nil && made {
+		return nil
 	}
-	if err := e.detach(ctx, int(p.GetIndex()), p); err != nil {
+	if err == nil {
+		err = e.Status(p.Network).Err
+	}
+	if err == nil {
+		err = errors.New("the link was made, and is gone again")
+	}
+	if back := e.RemovePort(ctx, p); back != nil {
+		e.log.Error("port not taken back", "port", p.Link, "err", back)
+	}
+	return err
+}
+
+// RemovePort forgets a port, its link and its guest's leases.
+func (e *Engine) RemovePort(ctx context.Context, p netdrv.Port) error {
+	err := e.changePorts(ctx, p.Network, func() error { return e.Store.DeletePort(p.Link) })
+	return errors.Join(err, e.releaseGuest(p))
+}
+
+func (e *Engine) releaseGuest(p netdrv.Port) error {
+	if p.MAC.IsZero() {
+		return nil
+	}
+	return e.Leases.ReleaseGuest(p.Network, p.MAC)
+}
+
+// changePorts changes what is stored of a network's ports, and has it looked at. No
+// round looks in between, which would take the change for somebody else's.
+func (e *Engine) changePorts(ctx context.Context, network string, change func() error) error {
+	done := make(chan struct{})
+	e.turn.Lock()
+	err := change()
+	if err == nil {
+		e.enqueue([]string{network}, done)
+	}
+	e.turn.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// OpenNew makes a transient port, and returns the files of its queues. A tap is gone
+// when all of them are closed, and the port with it; a macvtap is for RemovePort to
+// remove. vnetHeader is about a tap.
+func (e *Engine) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) ([]*os.File, error) {
+	entry, ok := e.Store.Get(p.Network)
+	if !ok {
+		return nil, fmt.Errorf("there is no network %s", p.Network)
+	}
+	var files []*os.File
+	err := e.changePorts(ctx, p.Network, func() (err error) {
+		files, err = e.make(ctx, p, entry, vnetHeader)
+		return err
+	})
+	if err = e.stands(ctx, p, err); err == nil && files == nil {
+		if files, err = e.OpenPort(ctx, p); err != nil {
+			err = errors.Join(err, e.RemovePort(ctx, p))
+		}
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	return files, nil
+}
+
+// make makes the link of a transient port before the port is stored: one without a
+// link is taken for gone.
+func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vnetHeader bool) (files []*os.File, err error) {
+	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
+	if l.Kind == netdrv.KindTap {
+		l.MAC = tapMAC(p.MAC)
+		if p.MAC.IsZero() {
+			e.unmet.Store(true)
+		}
+		files, err = e.Kernel.MakeTap(ctx, l, vnetHeader)
+	} else {
+		err = e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Store.PutPort(p); err != nil {
+		closeAll(files)
+		return nil, errors.Join(err, e.Kernel.Apply(ctx, netdrv.LinkDel{Name: l.Name}))
+	}
+	return files, nil
+}
+
+// tapMAC is not left to the kernel, whose choice could become that of the host's bridge.
+func tapMAC(guest netdrv.MAC) netdrv.MAC {
+	if guest.IsZero() {
+		_, _ = rand.Read(guest[3:])
+		guest[1] = 0x54
+	}
+	return guest.Tap()
+}
+
+// OpenPort opens the queues of a port whose link is there.
+func (e *Engine) OpenPort(ctx context.Context, p netdrv.Port) ([]*os.File, error) {
+	entry, ok := e.Store.Get(p.Network)
+	if !ok {
+		return nil, fmt.Errorf("there is no network %s", p.Network)
+	}
+	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
+	if l.Kind == netdrv.KindTap {
+		return e.Kernel.OpenTap(ctx, l)
+	}
+	l.Queues = p.Queues
+	return e.Kernel.OpenMacvtap(ctx, l)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// Detach takes a link that somebody else made out of our bridge, and does not put it
+// back.
+func (e *Engine) Detach(ctx context.Context, m netdrv.Member) error {
+	if err := e.detach(ctx, m); err != nil {
 		return err
 	}
 	return e.Reconcile(ctx)
 }
 
 // detach lets no round look in between, which would put the link back.
-func (e *Engine) detach(ctx context.Context, index int, p *vnetv1.Port) error {
+func (e *Engine) detach(ctx context.Context, m netdrv.Member) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
-	m := netdrv.Member{Network: p.GetNetwork(), Link: p.GetLink(), Index: index}
 	if err := e.Kernel.Apply(ctx, netdrv.MemberDel{Member: m}); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.members = slices.DeleteFunc(slices.Clone(e.members), func(m netdrv.Member) bool { return m.Index == index })
+	e.members = slices.DeleteFunc(slices.Clone(e.members), func(o netdrv.Member) bool { return o.Index == m.Index })
 	return nil
+}
+
+// ports are those of the round's networks that are to have links. A transient one
+// whose link is gone is gone itself.
+func (r *round) ports(have netdrv.State) []netdrv.Port {
+	there := map[string]bool{}
+	for _, l := range have.Links {
+		there[l.Name] = true
+	}
+	var out []netdrv.Port
+	for _, p := range r.Store.Ports() {
+		switch {
+		case !r.about(p.Network):
+		case p.Transient && !there[p.Link]:
+			r.drop(p)
+		default:
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (r *round) about(network string) bool {
+	return slices.ContainsFunc(r.scope, func(e store.Entry) bool { return e.Network.Name == network })
+}
+
+func (r *round) drop(p netdrv.Port) {
+	r.log.Info("guest of the tap door is gone", "network", p.Network, "port", p.Link)
+	if err := errors.Join(r.Store.DeletePort(p.Link), r.releaseGuest(p)); err != nil {
+		r.log.Error("a guest that is gone is not forgotten", "port", p.Link, "err", err)
+	}
+}
+
+// note keeps which links of ports there are.
+func (r *round) note(have netdrv.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := maps.Clone(r.links)
+	for name, l := range r.links {
+		if r.full || r.about(l.Network) || slices.Contains(r.gone, l.Network) {
+			delete(r.links, name)
+		}
+	}
+	for _, l := range have.Links {
+		if l.IsPort() {
+			r.links[l.Name] = l
+			r.tellCarrier(was[l.Name], l)
+		}
+	}
+}
+
+// tellCarrier publishes that somebody has opened or closed a tap.
+func (r *round) tellCarrier(was, now netdrv.Link) {
+	if was.Carrier == now.Carrier {
+		return
+	}
+	t := vnetv1.EventType_EVENT_TYPE_PORT_DOWN
+	if now.Carrier {
+		t = vnetv1.EventType_EVENT_TYPE_PORT_UP
+	}
+	r.Events.Publish(&vnetv1.WatchResponse{Type: t, Time: timestamppb.Now(), Port: &vnetv1.Port{
+		Network: now.Network, Link: now.Name, Index: int32(now.Index), Kind: string(now.Kind), Managed: true,
+		Attached: now.Master != "", Up: now.Carrier,
+	}})
+}
+
+// LookForGuests has the engine look who is behind those of the tap door's ports whose
+// guests have not said. If there are none it costs nothing.
+func (e *Engine) LookForGuests() {
+	if e.unmet.Load() {
+		e.Notice()
+	}
+}
+
+// meetGuests notes by which address a guest is known that has not said, so that its
+// lease ends with its port. One that uses another's is not believed.
+func (r *round) meetGuests(ctx context.Context) error {
+	var seen map[int][]netdrv.MAC
+	if r.full {
+		r.unmet.Store(false)
+	}
+	for _, entry := range r.scope {
+		ports := r.Store.PortsOf(entry.Network.Name)
+		for _, p := range ports {
+			if !p.Transient || !p.MAC.IsZero() {
+				continue
+			}
+			if seen == nil {
+				var err error
+				if seen, err = r.Kernel.Seen(ctx); err != nil {
+					return err
+				}
+			}
+			if err := r.meet(p, &entry.Network, ports, seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *round) meet(p netdrv.Port, n *netdrv.Network, ports []netdrv.Port, seen map[int][]netdrv.MAC) error {
+	r.mu.Lock()
+	macs := seen[r.links[p.Link].Index]
+	r.mu.Unlock()
+	if len(macs) != 1 || n.KnowsGuest(macs[0], ports) {
+		r.unmet.Store(true)
+		return nil
+	}
+	p.MAC = macs[0]
+	return r.Store.PutPort(p)
 }

@@ -44,6 +44,9 @@ func (r *round) stood(network string) bool {
 	if network == "" {
 		return slices.ContainsFunc(r.scope, r.wasReady)
 	}
+	if r.asked[network] {
+		return false
+	}
 	i := slices.IndexFunc(r.scope, func(e store.Entry) bool { return e.Network.Name == network })
 	return i >= 0 && r.wasReady(r.scope[i])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 type round struct {
 	*Engine
 	full    bool
-	entries []store.Entry // all of them
-	scope   []store.Entry // those that this round is about
-	gone    []string      // named, or known from before, and no longer stored
+	asked   map[string]bool // networks that somebody named
+	entries []store.Entry   // all of them
+	scope   []store.Entry   // those that this round is about
+	gone    []string        // named, or known from before, and no longer stored
 	failed  map[string]error
 	applied bool
 	ground  netdrv.Ground  // of built bridges
@@ -28,7 +30,7 @@ func (e *Engine) round(ctx context.Context, w work) {
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	start := time.Now()
-	r := &round{Engine: e, full: w.full, entries: e.Store.List(), failed: map[string]error{}}
+	r := &round{Engine: e, full: w.full, asked: w.names, entries: e.Store.List(), failed: map[string]error{}}
 	r.pick(w.names)
 	if !r.full && r.aboutMacvtaps() {
 		// They are found by their alias only.
@@ -80,7 +82,9 @@ func (r *round) aboutMacvtaps() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.scope, func(e store.Entry) bool { return e.Network.Mode == netdrv.DirectLink }) ||
-		slices.ContainsFunc(r.macvtaps, func(l netdrv.Link) bool { return slices.Contains(r.gone, l.Network) })
+		slices.ContainsFunc(slices.Collect(maps.Values(r.links)), func(l netdrv.Link) bool {
+			return l.Kind == netdrv.KindMacvtap && slices.Contains(r.gone, l.Network)
+		})
 }
 
 func (r *round) run(ctx context.Context) error {
@@ -103,6 +107,9 @@ func (r *round) run(ctx context.Context) error {
 	if r.applied {
 		r.lookAgain(ctx)
 	}
+	if err := r.meetGuests(ctx); err != nil {
+		r.log.Warn("guests of the tap door are not known", "err", err)
+	}
 	r.serve()
 	r.serveNamers()
 	r.sweep(ctx)
@@ -121,7 +128,8 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 		r.indexes[l.Name] = l.Index
 	}
 	members := r.learn(have)
-	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: ports(have)}
+	r.note(have)
+	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: r.ports(have)}
 	return r.withBuilt(ctx, netdrv.Diff(netdrv.Compile(in, host), have), members, have)
 }
 
@@ -129,7 +137,7 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 // as of the last full look: its changes ask for another one.
 func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
 	if !r.full {
-		have, err := r.Kernel.ObserveLinks(ctx, r.links(), r.guests())
+		have, err := r.Kernel.ObserveLinks(ctx, append(r.bridgesOf(), r.portLinks()...), r.guests())
 		return r.inScope(have), r.Host(), err
 	}
 	have, host, err := r.lookAtAll(ctx)
@@ -156,11 +164,12 @@ func (r *round) guests() []int {
 func (r *round) inScope(s netdrv.State) netdrv.State {
 	broken := r.Store.Broken()
 	mine := map[string]bool{}
-	for _, link := range r.links() {
+	for _, link := range append(r.bridgesOf(), r.portLinks()...) {
 		mine[link] = true
 	}
+	brokenPorts := r.Store.BrokenPorts()
 	keep := func(link, network string) bool {
-		return broken[network] == nil && (r.full || link == "" || mine[link])
+		return broken[network] == nil && brokenPorts[link] == nil && (r.full || link == "" || mine[link])
 	}
 	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool { return !keep(l.Name, l.Network) })
 	s.Addrs = slices.DeleteFunc(s.Addrs, func(a netdrv.Addr) bool { return !keep(a.Link, a.Network) })
@@ -168,8 +177,26 @@ func (r *round) inScope(s netdrv.State) netdrv.State {
 	return s
 }
 
-// links are the bridges that the networks in scope have or had.
-func (r *round) links() []string {
+// portLinks are the links of the ports that networks in scope have or had.
+func (r *round) portLinks() []string {
+	out := map[string]bool{}
+	for _, p := range r.Store.Ports() {
+		if r.about(p.Network) {
+			out[p.Link] = true
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, l := range r.links {
+		if r.about(l.Network) || slices.Contains(r.gone, l.Network) {
+			out[name] = true
+		}
+	}
+	return slices.Collect(maps.Keys(out))
+}
+
+// bridgesOf are the bridges that the networks in scope have or had.
+func (r *round) bridgesOf() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []string
@@ -316,17 +343,6 @@ func networks(entries []store.Entry, live bool) []netdrv.Network {
 	for _, e := range entries {
 		if e.Live == live {
 			out = append(out, e.Network)
-		}
-	}
-	return out
-}
-
-// ports are the macvtaps of ours.
-func ports(have netdrv.State) []netdrv.Link {
-	var out []netdrv.Link
-	for _, l := range have.Links {
-		if l.IsPort() {
-			out = append(out, l)
 		}
 	}
 	return out

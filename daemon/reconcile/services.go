@@ -11,7 +11,7 @@ import (
 )
 
 func (r *round) serveDHCP(n *netdrv.Network) error {
-	cfg, served := dhcpConfig(n, netdrv.EffectiveMTU(n, r.Host()))
+	cfg, served := dhcpConfig(n.WithPorts(r.Store.PortsOf(n.Name)), netdrv.EffectiveMTU(n, r.Host()))
 	if !served {
 		r.DHCP.Remove(n.Name)
 		delete(r.dhcp, n.Name)
@@ -21,7 +21,7 @@ func (r *round) serveDHCP(n *netdrv.Network) error {
 }
 
 func (r *round) serveDNS(n *netdrv.Network) error {
-	cfg, served := dnsConfig(n, r.Hostname)
+	cfg, served := dnsConfig(n, r.Store.PortsOf(n.Name), r.Hostname)
 	if !served {
 		r.DNS.Remove(n.Name)
 		delete(r.dns, n.Name)
@@ -53,7 +53,7 @@ func give[C any](all map[string]given[C], network string, g given[C], set func(C
 
 // dnsConfig translates a network for the DNS server; false if the host has no
 // address there to listen on.
-func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
+func dnsConfig(n *netdrv.Network, ports []netdrv.Port, hostname string) (dnsd.Config, bool) {
 	if len(n.Subnets) == 0 || !n.Mode.OwnsBridge() || n.DNS.Enabled == netdrv.No {
 		return dnsd.Config{}, false
 	}
@@ -84,6 +84,11 @@ func dnsConfig(n *netdrv.Network, hostname string) (dnsd.Config, bool) {
 	}
 	for _, r := range n.Routes { // behind guests
 		cfg.Clients = append(cfg.Clients, r.Destination)
+	}
+	for _, p := range ports {
+		if p.Guest != "" && len(p.Addresses) > 0 {
+			cfg.Hosts = append(cfg.Hosts, dnsd.Host{Name: p.Guest, Addrs: p.Addresses})
+		}
 	}
 	for _, f := range n.DNS.Forwarders {
 		cfg.Forwarders = append(cfg.Forwarders, dnsd.Forwarder{Domain: f.Domain, Address: f.Address, TLS: f.TLS})

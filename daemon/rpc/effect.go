@@ -55,6 +55,7 @@ var effects = []struct{ field, means string }{
 	{"dns.records", "at once; who has asked before keeps the answer for its TTL"},
 	{"dns", "at once"},
 	{"direct", "for ports made from now on"},
+	{"access", "for ports that are taken from now on"},
 	{"autostart", "at the next start of the host"},
 }
 

@@ -243,6 +243,9 @@ func (s *Server) delete(ctx context.Context, entry store.Entry) error {
 		return err
 	}
 	s.endTrial(name)
+	if err := s.forgetPorts(name); err != nil {
+		return err
+	}
 	s.publish(vnetv1.EventType_EVENT_TYPE_NETWORK_DELETED, entry)
 	if err := s.Engine.Reconcile(ctx, name); err != nil {
 		return err

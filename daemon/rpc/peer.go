@@ -36,12 +36,13 @@ func (c peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.A
 	if !ok {
 		return nil, nil, fmt.Errorf("identify peer: %T is not a unix socket", conn)
 	}
-	p, err := peerOf(uc)
+	p, err := PeerOf(uc)
 	p.ReadOnly = c.readOnly
 	return conn, p, err
 }
 
-func peerOf(uc *net.UnixConn) (Peer, error) {
+// PeerOf asks the kernel who is at the other end.
+func PeerOf(uc *net.UnixConn) (Peer, error) {
 	p := Peer{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
 	raw, err := uc.SyscallConn()
 	if err != nil {

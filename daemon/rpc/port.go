@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"os/user"
 	"slices"
 	"strings"
 
@@ -11,40 +13,84 @@ import (
 	"google.golang.org/grpc/status"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
-	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/daemon/reconcile"
+	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
 // ListPorts is in the contract.
-func (s *Server) ListPorts(_ context.Context, req *vnetv1.ListPortsRequest) (*vnetv1.ListPortsResponse, error) {
+func (s *Server) ListPorts(ctx context.Context, req *vnetv1.ListPortsRequest) (*vnetv1.ListPortsResponse, error) {
 	name := req.GetNetwork()
 	if name != "" {
 		if _, ok := s.Store.Get(name); !ok {
 			return nil, s.missing(name)
 		}
 	}
-	return &vnetv1.ListPortsResponse{Ports: s.ports(name)}, nil
+	seen, err := s.Kernel.Seen(ctx)
+	if err != nil {
+		return nil, failed("list ports", err)
+	}
+	ports := s.ports(name)
+	for _, p := range ports {
+		s.learn(p, seen[int(p.Index)])
+	}
+	return &vnetv1.ListPortsResponse{Ports: ports}, nil
 }
 
 // ports are the guests' links of a network, or of all for "".
 func (s *Server) ports(network string) []*vnetv1.Port {
 	var out []*vnetv1.Port
 	for _, p := range s.Engine.Ports() {
-		if network == "" || p.Network == network {
-			out = append(out, p)
-		}
+		out = append(out, portProto(&p))
 	}
+	for _, m := range s.Engine.Learned() {
+		out = append(out, &vnetv1.Port{
+			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Attached: m.Bridge != "",
+		})
+	}
+	out = slices.DeleteFunc(out, func(p *vnetv1.Port) bool { return network != "" && p.Network != network })
 	slices.SortFunc(out, func(a, b *vnetv1.Port) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Link, b.Link))
 	})
 	return out
 }
 
+func portProto(p *reconcile.PortLink) *vnetv1.Port {
+	out := wire.ToPort(&p.Port)
+	out.Kind, out.Index, out.Managed, out.Attached = string(p.Link.Kind), int32(p.Link.Index), true, p.Attached()
+	out.Up = p.Link.Carrier
+	return out
+}
+
+// learn fills in what a port does not say and its bridge and the leases know. A link
+// with several guests behind it, a trunk, has no MAC of its own.
+func (s *Server) learn(p *vnetv1.Port, seen []netdrv.MAC) {
+	if p.Mac == "" && len(seen) == 1 {
+		p.Mac = seen[0].String()
+	}
+	mac, err := netdrv.ParseMAC(p.GetMac())
+	if err != nil || p.Guest != "" && len(p.Addresses) > 0 {
+		return
+	}
+	var addresses []string
+	for _, l := range s.Leases.Leases(p.Network) {
+		if l.MAC != lease.MAC(mac) {
+			continue
+		}
+		addresses = append(addresses, l.Address.String())
+		p.Guest = cmp.Or(p.Guest, l.Hostname)
+	}
+	if len(p.Addresses) == 0 {
+		p.Addresses = addresses
+	}
+}
+
 // refuseGuests is why a network is not deleted while guests are attached.
 func (s *Server) refuseGuests(network string) error {
 	var links []string
 	for _, p := range s.ports(network) {
-		if p.Attached {
+		if p.Attached || p.Managed {
 			links = append(links, p.Link)
 		}
 	}
@@ -60,65 +106,89 @@ func (s *Server) CreatePort(ctx context.Context, req *vnetv1.CreatePortRequest) 
 	defer cancel()
 	s.writes.Lock()
 	defer s.writes.Unlock()
-	name := req.GetPort().GetNetwork()
-	entry, ok := s.Store.Get(name)
-	if !ok {
-		return nil, s.missing(name)
-	}
-	l, err := s.newPort(ctx, entry, req.GetPort())
+	p, err := s.newPort(ctx, req.GetPort())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Engine.AddPort(ctx, l); err != nil {
-		return nil, failed("create a port of network "+name, err)
+	if err := s.Engine.AddPort(ctx, p); err != nil {
+		return nil, failed("create port "+p.Link+" of network "+p.Network, err)
 	}
-	for _, p := range s.ports(name) {
-		if p.Link == l.Name {
-			return &vnetv1.CreatePortResponse{Port: p}, nil
+	for _, made := range s.ports(p.Network) {
+		if made.Link == p.Link {
+			return &vnetv1.CreatePortResponse{Port: made}, nil
 		}
 	}
-	return nil, status.Errorf(codes.Internal, "port %s was made, and is gone again", l.Name)
+	return nil, status.Errorf(codes.Internal, "port %s was made, and is gone again", p.Link)
 }
 
-// newPort says which link a port is to be.
-func (s *Server) newPort(ctx context.Context, entry store.Entry, p *vnetv1.Port) (netdrv.Link, error) {
-	n := &entry.Network
-	what := "port of network " + n.Name
-	if n.Mode != netdrv.DirectLink {
-		return netdrv.Link{}, status.Errorf(codes.FailedPrecondition, "%s: make a tap and put it into %s: `ip tuntap add NAME mode tap; ip link set NAME master %s`; ports of mode %s join by that", what, n.Bridge.Name, n.Bridge.Name, n.Mode)
+// newPort reads, completes and checks a port.
+func (s *Server) newPort(ctx context.Context, m *vnetv1.Port) (netdrv.Port, error) {
+	entry, ok := s.Store.Get(m.GetNetwork())
+	if !ok {
+		return netdrv.Port{}, s.missing(m.GetNetwork())
 	}
-	have, host, err := s.Kernel.Observe(ctx)
+	m.Owner = uidOf(m.GetOwner())
+	p, unread := wire.FromPort(m)
+	p.Transient, p.Holder = false, netdrv.Process{}
+	p, fs, err := s.completePort(ctx, p, &entry.Network)
 	if err != nil {
-		return netdrv.Link{}, failed("look at the host", err)
+		return p, err
 	}
-	l := netdrv.Link{Network: n.Name, Name: p.GetLink(), Up: entry.Live}
-	var fs netdrv.Findings
-	if l.Name == "" {
-		l.Name = freeLink(have, host)
-	} else if why := netdrv.LinkNameProblem(l.Name); why != "" {
-		fs.Add("port.link", "%s", why)
-	} else if host.HasLink(l.Name) || slices.ContainsFunc(have.Links, func(o netdrv.Link) bool { return o.Name == l.Name }) {
-		fs.Add("port.link", "%s exists already", l.Name)
+	if fs = append(unread, fs...); fs != nil {
+		return p, findingsError(codes.FailedPrecondition, "port of network "+p.Network, fs)
 	}
-	if r := random[[3]byte](); p.GetMac() == "" {
-		l.MAC = netdrv.MAC{0x52, 0x54, 0x00, r[0], r[1], r[2]}
-	} else if l.MAC, err = netdrv.ParseMAC(p.GetMac()); err != nil {
-		fs.Add("port.mac", "%v", err)
-	}
-	l, more := netdrv.Macvtap(l, n, p.GetUplink(), have.Links, host)
-	if fs = append(fs, more...); fs != nil {
-		return l, findingsError(codes.FailedPrecondition, what, fs)
-	}
-	return l, nil
+	return p, nil
 }
 
-func freeLink(have netdrv.State, host netdrv.Host) string {
-	for i := 0; ; i++ {
-		name := fmt.Sprintf("vnmac%d", i)
-		if !host.HasLink(name) && !slices.ContainsFunc(have.Links, func(l netdrv.Link) bool { return l.Name == name }) {
-			return name
-		}
+// completePort fills in what a port leaves open, and finds what is wrong with it.
+func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Network) (netdrv.Port, netdrv.Findings, error) {
+	host, err := s.Engine.FreshHost(ctx)
+	if err != nil {
+		return p, nil, failed("look at the host", err)
 	}
+	networks, others := s.networks(), s.Store.Ports()
+	broken := s.Store.BrokenPorts()
+	taken := func(link string) bool {
+		return host.HasLink(link) || hasBridge(networks, link) || broken[link] != nil
+	}
+	p = netdrv.CompletePort(p, n, others, taken, random[[3]byte]())
+	fs := append(netdrv.ValidatePort(&p, n), netdrv.PortConflicts(&p, n, others, host)...)
+	if hasBridge(networks, p.Link) && p.Link != n.Bridge.Name {
+		fs.Add("link", "%s is a bridge; choose another name", p.Link)
+	}
+	return p, fs, nil
+}
+
+// OpenNew completes and checks a transient port, makes it, and returns the files of
+// its queues: the tap door's half of CreatePort.
+func (s *Server) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (netdrv.Port, []*os.File, error) {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	entry, ok := s.Store.Get(p.Network)
+	if !ok {
+		return p, nil, notFound(p.Network)
+	}
+	if !entry.Live {
+		return p, nil, fmt.Errorf("network %s is stopped", p.Network)
+	}
+	p.Transient = true
+	p, fs, err := s.completePort(ctx, p, &entry.Network)
+	if err != nil {
+		return p, nil, err
+	}
+	if fs != nil {
+		return p, nil, fs
+	}
+	files, err := s.Engine.OpenNew(ctx, p, vnetHeader)
+	return p, files, err
+}
+
+// uidOf is the number of a user, or what was given if the host knows no such user.
+func uidOf(name string) string {
+	if u, err := user.Lookup(name); err == nil {
+		return u.Uid
+	}
+	return name
 }
 
 // DeletePort is in the contract.
@@ -127,13 +197,34 @@ func (s *Server) DeletePort(ctx context.Context, req *vnetv1.DeletePortRequest) 
 	defer cancel()
 	s.writes.Lock()
 	defer s.writes.Unlock()
-	for _, p := range s.Engine.Ports() {
-		if p.Link == req.GetLink() {
-			if err := s.Engine.RemovePort(ctx, p); err != nil {
-				return nil, failed("delete port "+p.Link, err)
-			}
-			return &vnetv1.DeletePortResponse{}, nil
+	link := req.GetLink()
+	for _, p := range s.Store.Ports() {
+		if p.Link == link {
+			return &vnetv1.DeletePortResponse{}, failedOr("delete port "+link, s.Engine.RemovePort(ctx, p))
 		}
 	}
-	return nil, status.Errorf(codes.NotFound, "no port %s; `vnetctl port list` has them", req.GetLink())
+	for _, m := range s.Engine.Learned() {
+		if m.Link == link {
+			return &vnetv1.DeletePortResponse{}, failedOr("detach "+link, s.Engine.Detach(ctx, m))
+		}
+	}
+	return nil, status.Errorf(codes.NotFound, "no port %s; `vnetctl port list` has them", link)
+}
+
+func failedOr(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failed(what, err)
+}
+
+// forgetPorts forgets the ports of a network that is to be deleted; their links go
+// with the network's.
+func (s *Server) forgetPorts(network string) error {
+	for _, p := range s.Store.PortsOf(network) {
+		if err := s.Store.DeletePort(p.Link); err != nil {
+			return err
+		}
+	}
+	return nil
 }

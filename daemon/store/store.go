@@ -7,6 +7,8 @@
 //	RUNTIME/networks/NAME.yaml a transient definition; gone with the boot
 //	RUNTIME/live/NAME          the network is meant to run; gone with the boot
 //	STATE/trials/NAME.json     a change that waits to be confirmed
+//	STATE/ports/LINK.yaml      a port
+//	RUNTIME/ports/LINK.yaml    a port of the tap door's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
 //
 // Every write is whole and on stable storage before the call returns. A file
@@ -56,12 +58,18 @@ type Store struct {
 	broken   map[string]error // by network name
 	revision int64
 	trials   map[string]Trial
+
+	ports       map[string]netdrv.Port // by link
+	brokenPorts map[string]error
 }
 
 // Open takes the state directory, making it if need be, and reads it. It
 // refuses one that another daemon holds or that a newer version wrote.
 func Open(state, runtime string) (*Store, error) {
-	s := &Store{state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{}}
+	s := &Store{
+		state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{},
+		ports: map[string]netdrv.Port{}, brokenPorts: map[string]error{},
+	}
 	_, err := os.Stat(s.runtimePath("live"))
 	s.booted = errors.Is(err, fs.ErrNotExist)
 	for _, dir := range []string{state, runtime} {
@@ -80,7 +88,10 @@ func Open(state, runtime string) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, dir := range []string{s.statePath("networks"), s.statePath("trials"), s.runtimePath("networks"), s.runtimePath("live")} {
+	for _, dir := range []string{
+		s.statePath("networks"), s.statePath("ports"), s.statePath("trials"),
+		s.runtimePath("networks"), s.runtimePath("ports"), s.runtimePath("live"),
+	} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
@@ -90,6 +101,11 @@ func (s *Store) open() error {
 	}
 	for _, dir := range []string{s.statePath("networks"), s.runtimePath("networks")} {
 		if err := s.load(dir); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{s.statePath("ports"), s.runtimePath("ports")} {
+		if err := s.loadPorts(dir); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,7 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 		Routes:    each("routes", p.GetRoutes(), r.route),
 		Autostart: p.GetAutostart(),
 		Transient: p.GetTransient(),
+		Access:    access(p.GetAccess()),
 	}
 	n.Forwards = each("forwards", p.GetForwards(), r.forward)
 	n.HostAccess = r.hostAccess("hostServices", n.Mode, p.GetHostServices())

@@ -95,6 +95,7 @@ func full() netdrv.Network {
 			Listen:  netdrv.Service{Protocol: netdrv.TCP, Ports: netdrv.PortRange{Start: 8000, End: 8010}},
 			Address: netip.MustParseAddr("203.0.113.2"), Guest: "web", Ports: netdrv.PortRange{Start: 9000, End: 9010},
 		}},
+		Access:    netdrv.Access{Users: []string{"alice"}, Groups: []string{"kvm"}, MACPrefix: "52:54:00", MaxPorts: 4},
 		Autostart: true,
 		Transient: true,
 	}

@@ -29,6 +29,7 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 		Uplinks:      n.Uplinks,
 		HostServices: toHostServices(n),
 		Filter:       toFilter(n.Filter),
+		Access:       toAccess(n.Access),
 	}
 	for _, s := range n.Subnets {
 		p.Subnets = append(p.Subnets, toSubnet(s))

@@ -67,6 +67,9 @@ func (k *Kernel) apply(s netdrv.Step) error {
 }
 
 func (k *Kernel) linkAdd(l netdrv.Link) error {
+	if l.Kind == netdrv.KindTap {
+		return k.tapAdd(l)
+	}
 	link, err := k.newLink(l)
 	if err != nil {
 		return err
@@ -102,10 +105,27 @@ func (k *Kernel) linkSet(s netdrv.LinkSet) error {
 			}
 		}
 		if s.Link.Alias() != s.Have.Alias() {
-			return k.nl.LinkSetAlias(link, s.Link.Alias())
+			if err := k.nl.LinkSetAlias(link, s.Link.Alias()); err != nil {
+				return err
+			}
+		}
+		if s.Link.Master != s.Have.Master {
+			return k.setMaster(link, s.Link.Master)
 		}
 		return nil
 	})
+}
+
+// setMaster puts a link of ours into a bridge, which may be the host's.
+func (k *Kernel) setMaster(l netlink.Link, bridge string) error {
+	if bridge == "" {
+		return k.nl.LinkSetNoMaster(l)
+	}
+	master, err := k.nl.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", bridge, err)
+	}
+	return k.nl.LinkSetMaster(l, master)
 }
 
 func (k *Kernel) linkDel(name string) error {

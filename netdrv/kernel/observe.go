@@ -162,7 +162,7 @@ func (k *Kernel) observer() *observer {
 var guestKinds = map[string]string{"tuntap": "tap", "veth": "veth"}
 
 // kinds are what we make links of.
-var kinds = []string{"bridge", "macvlan", "macvtap"}
+var kinds = []string{"bridge", "macvlan", "macvtap", "tuntap"}
 
 func ours(l netlink.Link) bool {
 	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())
@@ -221,7 +221,14 @@ func (o *observer) name(index int) string {
 func (o *observer) ourLink(l netlink.Link) {
 	a := l.Attrs()
 	network, _ := netdrv.ParseAlias(a.Alias)
-	link := netdrv.Link{Network: network, Name: a.Name, Index: a.Index, Uplinks: netdrv.ParseUplinks(a.Alias), Kind: netdrv.Kind(l.Type()), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0}
+	link := netdrv.Link{
+		Network: network, Name: a.Name, Index: a.Index, Uplinks: netdrv.ParseUplinks(a.Alias), Kind: netdrv.Kind(l.Type()),
+		MTU: a.MTU, Up: a.Flags&net.FlagUp != 0,
+	}
+	if l.Type() == "tuntap" {
+		link.Kind, link.Master = netdrv.KindTap, o.name(a.MasterIndex)
+		link.Carrier = a.RawFlags&unix.IFF_LOWER_UP != 0
+	}
 	copy(link.MAC[:], a.HardwareAddr)
 	if mode, ok := directMode(l); ok {
 		link.Mode, link.Parent = mode, o.name(a.ParentIndex)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ type Machine struct {
 	Tap      *Tap       // of that namespace
 	Netdev   string     // instead of Tap: QEMU's -netdev without the id, "bridge,br=virbr0,helper=..."
 	Env      []string   // more of QEMU's environment
+	Wrap     []string   // a command line that runs QEMU, which is put behind it
 	Name     string     // the guest's host name; default "machine"
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
@@ -120,14 +122,21 @@ func (m Machine) Image(t testing.TB, dir string) {
 	m.defaults()
 	kernel, err := m.image(t, dir)
 	if err == nil {
-		var content []byte
-		if content, err = os.ReadFile(kernel); err == nil {
-			err = os.WriteFile(filepath.Join(dir, "vmlinuz"), content, 0o644)
-		}
+		_, err = copyInto(dir, kernel)
 	}
 	if err != nil {
 		t.Fatalf("nettest: machine: %v", err)
 	}
+}
+
+// copyInto copies a kernel as vmlinuz, for everybody to read.
+func copyInto(dir, kernel string) (string, error) {
+	to := filepath.Join(dir, "vmlinuz")
+	content, err := os.ReadFile(kernel)
+	if err != nil {
+		return "", err
+	}
+	return to, os.WriteFile(to, content, 0o644)
 }
 
 // image writes the initramfs into a directory, and returns where the kernel is.
@@ -157,9 +166,10 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 	if m.Tap != nil {
 		netdev = "tap,fd=3"
 	}
-	cmd := m.Host.Command(context.Background(), "qemu-system-x86_64",
-		append(args, "-accel", "tcg", "-machine", "q35", "-nographic", "-no-reboot", "-nodefaults",
-			"-serial", "stdio", "-netdev", netdev+",id=n0")...)
+	line := append(slices.Clone(m.Wrap), "qemu-system-x86_64")
+	line = append(append(line, args...), "-accel", "tcg", "-machine", "q35", "-nographic", "-no-reboot", "-nodefaults",
+		"-serial", "stdio", "-netdev", netdev+",id=n0")
+	cmd := m.Host.Command(context.Background(), line[0], line[1:]...)
 	cmd.Env = append(cmd.Env, m.Env...)
 	if m.Tap != nil {
 		cmd.ExtraFiles = []*os.File{m.Tap.file}
@@ -175,6 +185,10 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	}
 	dir := TempDir(t)
 	kernel, err := m.image(t, dir)
+	if err == nil && m.Wrap != nil {
+		// The cache may be for root only.
+		kernel, err = copyInto(dir, kernel)
+	}
 	return []string{
 		"-m", "256", "-kernel", kernel, "-initrd", filepath.Join(dir, "initramfs"), "-append", KernelArgs,
 		"-device", card + ",romfile=",

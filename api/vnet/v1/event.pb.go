@@ -63,6 +63,10 @@ const (
 	EventType_EVENT_TYPE_PORT_DETACHED EventType = 16
 	// A change was not confirmed in time, and taken back: message says how.
 	EventType_EVENT_TYPE_NETWORK_ROLLED_BACK EventType = 17
+	// Somebody has opened a port's tap.
+	EventType_EVENT_TYPE_PORT_UP EventType = 18
+	// Nobody has a port's tap open any more.
+	EventType_EVENT_TYPE_PORT_DOWN EventType = 19
 	// A guest got no address, for its pool has none left: message says which. At
 	// most once a minute for each pool.
 	EventType_EVENT_TYPE_POOL_EXHAUSTED EventType = 20
@@ -89,6 +93,8 @@ var (
 		15: "EVENT_TYPE_PORT_ATTACHED",
 		16: "EVENT_TYPE_PORT_DETACHED",
 		17: "EVENT_TYPE_NETWORK_ROLLED_BACK",
+		18: "EVENT_TYPE_PORT_UP",
+		19: "EVENT_TYPE_PORT_DOWN",
 		20: "EVENT_TYPE_POOL_EXHAUSTED",
 	}
 	EventType_value = map[string]int32{
@@ -110,6 +116,8 @@ var (
 		"EVENT_TYPE_PORT_ATTACHED":       15,
 		"EVENT_TYPE_PORT_DETACHED":       16,
 		"EVENT_TYPE_NETWORK_ROLLED_BACK": 17,
+		"EVENT_TYPE_PORT_UP":             18,
+		"EVENT_TYPE_PORT_DOWN":           19,
 		"EVENT_TYPE_POOL_EXHAUSTED":      20,
 	}
 )
@@ -311,7 +319,7 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12!\n" +
 	"\x04port\x18\x05 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
-	"\x05steps\x18\a \x03(\tR\x05steps*\xc6\x04\n" +
+	"\x05steps\x18\a \x03(\tR\x05steps*\xf8\x04\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_TYPE_SYNCED\x10\x01\x12\x1e\n" +
@@ -331,7 +339,9 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_PORT_PRESENT\x10\x0e\x12\x1c\n" +
 	"\x18EVENT_TYPE_PORT_ATTACHED\x10\x0f\x12\x1c\n" +
 	"\x18EVENT_TYPE_PORT_DETACHED\x10\x10\x12\"\n" +
-	"\x1eEVENT_TYPE_NETWORK_ROLLED_BACK\x10\x11\x12\x1d\n" +
+	"\x1eEVENT_TYPE_NETWORK_ROLLED_BACK\x10\x11\x12\x16\n" +
+	"\x12EVENT_TYPE_PORT_UP\x10\x12\x12\x18\n" +
+	"\x14EVENT_TYPE_PORT_DOWN\x10\x13\x12\x1d\n" +
 	"\x19EVENT_TYPE_POOL_EXHAUSTED\x10\x142H\n" +
 	"\fEventService\x128\n" +
 	"\x05Watch\x12\x15.vnet.v1.WatchRequest\x1a\x16.vnet.v1.WatchResponse0\x01B+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"

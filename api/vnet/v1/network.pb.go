@@ -264,7 +264,10 @@ type Network struct {
 	// modes nat, route, open and isolated.
 	Filter *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
 	// For modes nat and route: ports of the host that lead to guests.
-	Forwards      []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	Forwards []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	// Who may take ports of the network at the tap door, besides root and the
+	// administrators. Nobody if absent.
+	Access        *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -418,6 +421,13 @@ func (x *Network) GetForwards() []*Forward {
 	return nil
 }
 
+func (x *Network) GetAccess() *Access {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
 // Forward publishes ports: what comes to the host there goes to a guest. Who sends
 // stays visible, but for what comes from the guest's own network and from the
 // host's loopback addresses.
@@ -487,6 +497,79 @@ func (x *Forward) GetAddress() string {
 	return ""
 }
 
+// Access says who may take ports at the tap door, and which.
+type Access struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Users, by name or number.
+	Users []string `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Groups, by name or number.
+	Groups []string `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	// How guests' Ethernet addresses begin, in whole octets: 52:54:00. Any if empty.
+	MacPrefix string `protobuf:"bytes,3,opt,name=mac_prefix,json=macPrefix,proto3" json:"mac_prefix,omitempty"`
+	// How many ports of the network each user may have at a time; 32 if absent.
+	MaxPorts      uint32 `protobuf:"varint,4,opt,name=max_ports,json=maxPorts,proto3" json:"max_ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Access) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *Access) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Access) GetMacPrefix() string {
+	if x != nil {
+		return x.MacPrefix
+	}
+	return ""
+}
+
+func (x *Access) GetMaxPorts() uint32 {
+	if x != nil {
+		return x.MaxPorts
+	}
+	return 0
+}
+
 // Bridge is the link that a network's guests are attached to.
 type Bridge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -507,7 +590,7 @@ type Bridge struct {
 
 func (x *Bridge) Reset() {
 	*x = Bridge{}
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +602,7 @@ func (x *Bridge) String() string {
 func (*Bridge) ProtoMessage() {}
 
 func (x *Bridge) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[2]
+	mi := &file_vnet_v1_network_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +615,7 @@ func (x *Bridge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bridge.ProtoReflect.Descriptor instead.
 func (*Bridge) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Bridge) GetName() string {
@@ -581,7 +664,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +676,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[3]
+	mi := &file_vnet_v1_network_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +689,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{3}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Direct) GetUplinks() []string {
@@ -645,7 +728,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +740,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[4]
+	mi := &file_vnet_v1_network_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +753,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{4}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Route) GetDestination() string {
@@ -715,7 +798,7 @@ type RA struct {
 
 func (x *RA) Reset() {
 	*x = RA{}
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +810,7 @@ func (x *RA) String() string {
 func (*RA) ProtoMessage() {}
 
 func (x *RA) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[5]
+	mi := &file_vnet_v1_network_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +823,7 @@ func (x *RA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RA.ProtoReflect.Descriptor instead.
 func (*RA) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RA) GetEnabled() bool {
@@ -796,7 +879,7 @@ type Subnet struct {
 
 func (x *Subnet) Reset() {
 	*x = Subnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +891,7 @@ func (x *Subnet) String() string {
 func (*Subnet) ProtoMessage() {}
 
 func (x *Subnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[6]
+	mi := &file_vnet_v1_network_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +904,7 @@ func (x *Subnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subnet.ProtoReflect.Descriptor instead.
 func (*Subnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Subnet) GetAddress() string {
@@ -881,7 +964,7 @@ type DHCP struct {
 
 func (x *DHCP) Reset() {
 	*x = DHCP{}
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +976,7 @@ func (x *DHCP) String() string {
 func (*DHCP) ProtoMessage() {}
 
 func (x *DHCP) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[7]
+	mi := &file_vnet_v1_network_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +989,7 @@ func (x *DHCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCP.ProtoReflect.Descriptor instead.
 func (*DHCP) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DHCP) GetRanges() []*AddressRange {
@@ -1009,7 +1092,7 @@ type RelayedSubnet struct {
 
 func (x *RelayedSubnet) Reset() {
 	*x = RelayedSubnet{}
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1104,7 @@ func (x *RelayedSubnet) String() string {
 func (*RelayedSubnet) ProtoMessage() {}
 
 func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[8]
+	mi := &file_vnet_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1117,7 @@ func (x *RelayedSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayedSubnet.ProtoReflect.Descriptor instead.
 func (*RelayedSubnet) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RelayedSubnet) GetSubnet() string {
@@ -1092,7 +1175,7 @@ type AddressRange struct {
 
 func (x *AddressRange) Reset() {
 	*x = AddressRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1187,7 @@ func (x *AddressRange) String() string {
 func (*AddressRange) ProtoMessage() {}
 
 func (x *AddressRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[9]
+	mi := &file_vnet_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1200,7 @@ func (x *AddressRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressRange.ProtoReflect.Descriptor instead.
 func (*AddressRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AddressRange) GetStart() string {
@@ -1162,7 +1245,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1257,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[10]
+	mi := &file_vnet_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1270,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reservation) GetMac() string {
@@ -1273,7 +1356,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1368,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[11]
+	mi := &file_vnet_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1381,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DNS) GetDomain() string {
@@ -1370,7 +1453,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1465,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[12]
+	mi := &file_vnet_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1478,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Record) GetName() string {
@@ -1443,7 +1526,7 @@ type Forwarder struct {
 
 func (x *Forwarder) Reset() {
 	*x = Forwarder{}
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1538,7 @@ func (x *Forwarder) String() string {
 func (*Forwarder) ProtoMessage() {}
 
 func (x *Forwarder) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[13]
+	mi := &file_vnet_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1551,7 @@ func (x *Forwarder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarder.ProtoReflect.Descriptor instead.
 func (*Forwarder) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Forwarder) GetDomain() string {
@@ -1504,7 +1587,7 @@ type ForwarderTLS struct {
 
 func (x *ForwarderTLS) Reset() {
 	*x = ForwarderTLS{}
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1599,7 @@ func (x *ForwarderTLS) String() string {
 func (*ForwarderTLS) ProtoMessage() {}
 
 func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[14]
+	mi := &file_vnet_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1612,7 @@ func (x *ForwarderTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwarderTLS.ProtoReflect.Descriptor instead.
 func (*ForwarderTLS) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ForwarderTLS) GetName() string {
@@ -1555,7 +1638,7 @@ type NAT struct {
 
 func (x *NAT) Reset() {
 	*x = NAT{}
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1650,7 @@ func (x *NAT) String() string {
 func (*NAT) ProtoMessage() {}
 
 func (x *NAT) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[15]
+	mi := &file_vnet_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1663,7 @@ func (x *NAT) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NAT.ProtoReflect.Descriptor instead.
 func (*NAT) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NAT) GetPorts() *PortRange {
@@ -1617,7 +1700,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1712,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[16]
+	mi := &file_vnet_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1725,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PortRange) GetStart() uint32 {
@@ -1681,7 +1764,7 @@ type NetworkStatus struct {
 
 func (x *NetworkStatus) Reset() {
 	*x = NetworkStatus{}
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1776,7 @@ func (x *NetworkStatus) String() string {
 func (*NetworkStatus) ProtoMessage() {}
 
 func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[17]
+	mi := &file_vnet_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1789,7 @@ func (x *NetworkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkStatus.ProtoReflect.Descriptor instead.
 func (*NetworkStatus) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NetworkStatus) GetPhase() Phase {
@@ -1760,7 +1843,7 @@ type ListNetworksRequest struct {
 
 func (x *ListNetworksRequest) Reset() {
 	*x = ListNetworksRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1855,7 @@ func (x *ListNetworksRequest) String() string {
 func (*ListNetworksRequest) ProtoMessage() {}
 
 func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[18]
+	mi := &file_vnet_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1868,7 @@ func (x *ListNetworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksRequest.ProtoReflect.Descriptor instead.
 func (*ListNetworksRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 // ListNetworksResponse has all networks, sorted by name.
@@ -1799,7 +1882,7 @@ type ListNetworksResponse struct {
 
 func (x *ListNetworksResponse) Reset() {
 	*x = ListNetworksResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1894,7 @@ func (x *ListNetworksResponse) String() string {
 func (*ListNetworksResponse) ProtoMessage() {}
 
 func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[19]
+	mi := &file_vnet_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1907,7 @@ func (x *ListNetworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNetworksResponse.ProtoReflect.Descriptor instead.
 func (*ListNetworksResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListNetworksResponse) GetNetworks() []*Network {
@@ -1845,7 +1928,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +1940,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[20]
+	mi := &file_vnet_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +1953,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetNetworkRequest) GetName() string {
@@ -1891,7 +1974,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +1986,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[21]
+	mi := &file_vnet_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +1999,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetNetworkResponse) GetNetwork() *Network {
@@ -1945,7 +2028,7 @@ type CreateNetworkRequest struct {
 
 func (x *CreateNetworkRequest) Reset() {
 	*x = CreateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2040,7 @@ func (x *CreateNetworkRequest) String() string {
 func (*CreateNetworkRequest) ProtoMessage() {}
 
 func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[22]
+	mi := &file_vnet_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2053,7 @@ func (x *CreateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*CreateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateNetworkRequest) GetNetwork() *Network {
@@ -2014,7 +2097,7 @@ type CreateNetworkResponse struct {
 
 func (x *CreateNetworkResponse) Reset() {
 	*x = CreateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2109,7 @@ func (x *CreateNetworkResponse) String() string {
 func (*CreateNetworkResponse) ProtoMessage() {}
 
 func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[23]
+	mi := &file_vnet_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2122,7 @@ func (x *CreateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*CreateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateNetworkResponse) GetNetwork() *Network {
@@ -2073,7 +2156,7 @@ type UpdateNetworkRequest struct {
 
 func (x *UpdateNetworkRequest) Reset() {
 	*x = UpdateNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2168,7 @@ func (x *UpdateNetworkRequest) String() string {
 func (*UpdateNetworkRequest) ProtoMessage() {}
 
 func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[24]
+	mi := &file_vnet_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2181,7 @@ func (x *UpdateNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateNetworkRequest) GetNetwork() *Network {
@@ -2146,7 +2229,7 @@ type UpdateNetworkResponse struct {
 
 func (x *UpdateNetworkResponse) Reset() {
 	*x = UpdateNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2241,7 @@ func (x *UpdateNetworkResponse) String() string {
 func (*UpdateNetworkResponse) ProtoMessage() {}
 
 func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[25]
+	mi := &file_vnet_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2254,7 @@ func (x *UpdateNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNetworkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateNetworkResponse) GetNetwork() *Network {
@@ -2219,7 +2302,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2314,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[26]
+	mi := &file_vnet_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2327,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2288,7 +2371,7 @@ type DeleteNetworkRequest struct {
 
 func (x *DeleteNetworkRequest) Reset() {
 	*x = DeleteNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2383,7 @@ func (x *DeleteNetworkRequest) String() string {
 func (*DeleteNetworkRequest) ProtoMessage() {}
 
 func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[27]
+	mi := &file_vnet_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2396,7 @@ func (x *DeleteNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteNetworkRequest) GetName() string {
@@ -2339,7 +2422,7 @@ type DeleteNetworkResponse struct {
 
 func (x *DeleteNetworkResponse) Reset() {
 	*x = DeleteNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2434,7 @@ func (x *DeleteNetworkResponse) String() string {
 func (*DeleteNetworkResponse) ProtoMessage() {}
 
 func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[28]
+	mi := &file_vnet_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2447,7 @@ func (x *DeleteNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNetworkResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{28}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 // StartNetworkRequest names a network.
@@ -2380,7 +2463,7 @@ type StartNetworkRequest struct {
 
 func (x *StartNetworkRequest) Reset() {
 	*x = StartNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2475,7 @@ func (x *StartNetworkRequest) String() string {
 func (*StartNetworkRequest) ProtoMessage() {}
 
 func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[29]
+	mi := &file_vnet_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2488,7 @@ func (x *StartNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StartNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{29}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartNetworkRequest) GetName() string {
@@ -2433,7 +2516,7 @@ type StartNetworkResponse struct {
 
 func (x *StartNetworkResponse) Reset() {
 	*x = StartNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +2528,7 @@ func (x *StartNetworkResponse) String() string {
 func (*StartNetworkResponse) ProtoMessage() {}
 
 func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[30]
+	mi := &file_vnet_v1_network_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +2541,7 @@ func (x *StartNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StartNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{30}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartNetworkResponse) GetNetwork() *Network {
@@ -2479,7 +2562,7 @@ type StopNetworkRequest struct {
 
 func (x *StopNetworkRequest) Reset() {
 	*x = StopNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2574,7 @@ func (x *StopNetworkRequest) String() string {
 func (*StopNetworkRequest) ProtoMessage() {}
 
 func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[31]
+	mi := &file_vnet_v1_network_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2587,7 @@ func (x *StopNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkRequest.ProtoReflect.Descriptor instead.
 func (*StopNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{31}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopNetworkRequest) GetName() string {
@@ -2525,7 +2608,7 @@ type StopNetworkResponse struct {
 
 func (x *StopNetworkResponse) Reset() {
 	*x = StopNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2537,7 +2620,7 @@ func (x *StopNetworkResponse) String() string {
 func (*StopNetworkResponse) ProtoMessage() {}
 
 func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[32]
+	mi := &file_vnet_v1_network_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +2633,7 @@ func (x *StopNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopNetworkResponse.ProtoReflect.Descriptor instead.
 func (*StopNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{32}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StopNetworkResponse) GetNetwork() *Network {
@@ -2571,7 +2654,7 @@ type ConfirmNetworkRequest struct {
 
 func (x *ConfirmNetworkRequest) Reset() {
 	*x = ConfirmNetworkRequest{}
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2666,7 @@ func (x *ConfirmNetworkRequest) String() string {
 func (*ConfirmNetworkRequest) ProtoMessage() {}
 
 func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[33]
+	mi := &file_vnet_v1_network_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2679,7 @@ func (x *ConfirmNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{33}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmNetworkRequest) GetName() string {
@@ -2617,7 +2700,7 @@ type ConfirmNetworkResponse struct {
 
 func (x *ConfirmNetworkResponse) Reset() {
 	*x = ConfirmNetworkResponse{}
-	mi := &file_vnet_v1_network_proto_msgTypes[34]
+	mi := &file_vnet_v1_network_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2712,7 @@ func (x *ConfirmNetworkResponse) String() string {
 func (*ConfirmNetworkResponse) ProtoMessage() {}
 
 func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_network_proto_msgTypes[34]
+	mi := &file_vnet_v1_network_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2725,7 @@ func (x *ConfirmNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_network_proto_rawDescGZIP(), []int{34}
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ConfirmNetworkResponse) GetNetwork() *Network {
@@ -2656,7 +2739,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\"\xf3\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\"\x9c\x05\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2675,13 +2758,20 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
 	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x12'\n" +
 	"\x06filter\x18\x15 \x01(\v2\x0f.vnet.v1.FilterR\x06filter\x12,\n" +
-	"\bforwards\x18\x17 \x03(\v2\x10.vnet.v1.ForwardR\bforwardsB\f\n" +
+	"\bforwards\x18\x17 \x03(\v2\x10.vnet.v1.ForwardR\bforwards\x12'\n" +
+	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06accessB\f\n" +
 	"\n" +
 	"_autostart\"K\n" +
 	"\aForward\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"Z\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"r\n" +
+	"\x06Access\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12\x16\n" +
+	"\x06groups\x18\x02 \x03(\tR\x06groups\x12\x1d\n" +
+	"\n" +
+	"mac_prefix\x18\x03 \x01(\tR\tmacPrefix\x12\x1b\n" +
+	"\tmax_ports\x18\x04 \x01(\rR\bmaxPorts\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
@@ -2883,128 +2973,130 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
 	(Phase)(0),                     // 2: vnet.v1.Phase
 	(*Network)(nil),                // 3: vnet.v1.Network
 	(*Forward)(nil),                // 4: vnet.v1.Forward
-	(*Bridge)(nil),                 // 5: vnet.v1.Bridge
-	(*Direct)(nil),                 // 6: vnet.v1.Direct
-	(*Route)(nil),                  // 7: vnet.v1.Route
-	(*RA)(nil),                     // 8: vnet.v1.RA
-	(*Subnet)(nil),                 // 9: vnet.v1.Subnet
-	(*DHCP)(nil),                   // 10: vnet.v1.DHCP
-	(*RelayedSubnet)(nil),          // 11: vnet.v1.RelayedSubnet
-	(*AddressRange)(nil),           // 12: vnet.v1.AddressRange
-	(*Reservation)(nil),            // 13: vnet.v1.Reservation
-	(*DNS)(nil),                    // 14: vnet.v1.DNS
-	(*Record)(nil),                 // 15: vnet.v1.Record
-	(*Forwarder)(nil),              // 16: vnet.v1.Forwarder
-	(*ForwarderTLS)(nil),           // 17: vnet.v1.ForwarderTLS
-	(*NAT)(nil),                    // 18: vnet.v1.NAT
-	(*PortRange)(nil),              // 19: vnet.v1.PortRange
-	(*NetworkStatus)(nil),          // 20: vnet.v1.NetworkStatus
-	(*ListNetworksRequest)(nil),    // 21: vnet.v1.ListNetworksRequest
-	(*ListNetworksResponse)(nil),   // 22: vnet.v1.ListNetworksResponse
-	(*GetNetworkRequest)(nil),      // 23: vnet.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),     // 24: vnet.v1.GetNetworkResponse
-	(*CreateNetworkRequest)(nil),   // 25: vnet.v1.CreateNetworkRequest
-	(*CreateNetworkResponse)(nil),  // 26: vnet.v1.CreateNetworkResponse
-	(*UpdateNetworkRequest)(nil),   // 27: vnet.v1.UpdateNetworkRequest
-	(*UpdateNetworkResponse)(nil),  // 28: vnet.v1.UpdateNetworkResponse
-	(*FieldChange)(nil),            // 29: vnet.v1.FieldChange
-	(*DeleteNetworkRequest)(nil),   // 30: vnet.v1.DeleteNetworkRequest
-	(*DeleteNetworkResponse)(nil),  // 31: vnet.v1.DeleteNetworkResponse
-	(*StartNetworkRequest)(nil),    // 32: vnet.v1.StartNetworkRequest
-	(*StartNetworkResponse)(nil),   // 33: vnet.v1.StartNetworkResponse
-	(*StopNetworkRequest)(nil),     // 34: vnet.v1.StopNetworkRequest
-	(*StopNetworkResponse)(nil),    // 35: vnet.v1.StopNetworkResponse
-	(*ConfirmNetworkRequest)(nil),  // 36: vnet.v1.ConfirmNetworkRequest
-	(*ConfirmNetworkResponse)(nil), // 37: vnet.v1.ConfirmNetworkResponse
-	(*Filter)(nil),                 // 38: vnet.v1.Filter
-	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 40: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 41: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 42: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 43: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 44: google.protobuf.Timestamp
+	(*Access)(nil),                 // 5: vnet.v1.Access
+	(*Bridge)(nil),                 // 6: vnet.v1.Bridge
+	(*Direct)(nil),                 // 7: vnet.v1.Direct
+	(*Route)(nil),                  // 8: vnet.v1.Route
+	(*RA)(nil),                     // 9: vnet.v1.RA
+	(*Subnet)(nil),                 // 10: vnet.v1.Subnet
+	(*DHCP)(nil),                   // 11: vnet.v1.DHCP
+	(*RelayedSubnet)(nil),          // 12: vnet.v1.RelayedSubnet
+	(*AddressRange)(nil),           // 13: vnet.v1.AddressRange
+	(*Reservation)(nil),            // 14: vnet.v1.Reservation
+	(*DNS)(nil),                    // 15: vnet.v1.DNS
+	(*Record)(nil),                 // 16: vnet.v1.Record
+	(*Forwarder)(nil),              // 17: vnet.v1.Forwarder
+	(*ForwarderTLS)(nil),           // 18: vnet.v1.ForwarderTLS
+	(*NAT)(nil),                    // 19: vnet.v1.NAT
+	(*PortRange)(nil),              // 20: vnet.v1.PortRange
+	(*NetworkStatus)(nil),          // 21: vnet.v1.NetworkStatus
+	(*ListNetworksRequest)(nil),    // 22: vnet.v1.ListNetworksRequest
+	(*ListNetworksResponse)(nil),   // 23: vnet.v1.ListNetworksResponse
+	(*GetNetworkRequest)(nil),      // 24: vnet.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),     // 25: vnet.v1.GetNetworkResponse
+	(*CreateNetworkRequest)(nil),   // 26: vnet.v1.CreateNetworkRequest
+	(*CreateNetworkResponse)(nil),  // 27: vnet.v1.CreateNetworkResponse
+	(*UpdateNetworkRequest)(nil),   // 28: vnet.v1.UpdateNetworkRequest
+	(*UpdateNetworkResponse)(nil),  // 29: vnet.v1.UpdateNetworkResponse
+	(*FieldChange)(nil),            // 30: vnet.v1.FieldChange
+	(*DeleteNetworkRequest)(nil),   // 31: vnet.v1.DeleteNetworkRequest
+	(*DeleteNetworkResponse)(nil),  // 32: vnet.v1.DeleteNetworkResponse
+	(*StartNetworkRequest)(nil),    // 33: vnet.v1.StartNetworkRequest
+	(*StartNetworkResponse)(nil),   // 34: vnet.v1.StartNetworkResponse
+	(*StopNetworkRequest)(nil),     // 35: vnet.v1.StopNetworkRequest
+	(*StopNetworkResponse)(nil),    // 36: vnet.v1.StopNetworkResponse
+	(*ConfirmNetworkRequest)(nil),  // 37: vnet.v1.ConfirmNetworkRequest
+	(*ConfirmNetworkResponse)(nil), // 38: vnet.v1.ConfirmNetworkResponse
+	(*Filter)(nil),                 // 39: vnet.v1.Filter
+	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 41: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 42: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 43: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 44: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 45: google.protobuf.Timestamp
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
-	5,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
-	9,  // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
-	14, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
-	18, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
-	20, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
-	6,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
-	7,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
-	8,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	38, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
+	6,  // 1: vnet.v1.Network.bridge:type_name -> vnet.v1.Bridge
+	10, // 2: vnet.v1.Network.subnets:type_name -> vnet.v1.Subnet
+	15, // 3: vnet.v1.Network.dns:type_name -> vnet.v1.DNS
+	19, // 4: vnet.v1.Network.nat:type_name -> vnet.v1.NAT
+	21, // 5: vnet.v1.Network.status:type_name -> vnet.v1.NetworkStatus
+	7,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
+	8,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
+	9,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
+	39, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
 	4,  // 10: vnet.v1.Network.forwards:type_name -> vnet.v1.Forward
-	1,  // 11: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	39, // 12: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	39, // 13: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	10, // 14: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	12, // 15: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	39, // 16: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	13, // 17: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	40, // 18: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	39, // 19: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	39, // 20: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	41, // 21: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	42, // 22: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	12, // 23: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	11, // 24: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	12, // 25: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	12, // 26: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	39, // 27: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	13, // 28: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	40, // 29: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	43, // 30: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	16, // 31: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	15, // 32: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	39, // 33: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	17, // 34: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	19, // 35: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	12, // 36: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 37: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	44, // 38: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 39: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 40: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 41: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	39, // 42: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 43: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 44: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	39, // 45: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 46: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	29, // 47: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	39, // 48: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 49: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 50: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 51: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	21, // 52: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	23, // 53: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	25, // 54: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	27, // 55: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	30, // 56: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	32, // 57: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	34, // 58: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	36, // 59: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	22, // 60: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	24, // 61: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	26, // 62: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	28, // 63: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	31, // 64: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	33, // 65: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	35, // 66: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	37, // 67: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	60, // [60:68] is the sub-list for method output_type
-	52, // [52:60] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	5,  // 11: vnet.v1.Network.access:type_name -> vnet.v1.Access
+	1,  // 12: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	40, // 13: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	40, // 14: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	11, // 15: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	13, // 16: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	40, // 17: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	14, // 18: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	41, // 19: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	40, // 20: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	40, // 21: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	42, // 22: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	43, // 23: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	13, // 24: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	12, // 25: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	13, // 26: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	13, // 27: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	40, // 28: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	14, // 29: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	41, // 30: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	44, // 31: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	17, // 32: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	16, // 33: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	40, // 34: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	18, // 35: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	20, // 36: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	13, // 37: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 38: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	45, // 39: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	3,  // 40: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 41: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 42: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	40, // 43: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 44: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 45: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	40, // 46: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 47: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	30, // 48: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	40, // 49: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 50: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 51: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 52: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	22, // 53: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	24, // 54: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	26, // 55: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	28, // 56: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	31, // 57: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	33, // 58: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	35, // 59: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	37, // 60: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	23, // 61: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	25, // 62: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	27, // 63: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	29, // 64: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	32, // 65: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	34, // 66: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	36, // 67: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	38, // 68: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	61, // [61:69] is the sub-list for method output_type
+	53, // [53:61] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -3016,16 +3108,16 @@ func file_vnet_v1_network_proto_init() {
 	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_filter_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[6].OneofWrappers = []any{}
-	file_vnet_v1_network_proto_msgTypes[11].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[7].OneofWrappers = []any{}
+	file_vnet_v1_network_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

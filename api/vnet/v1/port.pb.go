@@ -24,24 +24,46 @@ const (
 // Port is a guest's link.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The link's name on the host.
+	// The link's name on the host; in CreatePort, one is picked if empty.
 	Link string `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
 	// The network that it is attached to.
 	Network string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
 	// tap, macvtap, veth, ...: the kernel's word.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The guest's Ethernet address; in CreatePort, one is picked if empty. A tap's
-	// own address is not the guest's: this is what the guest was told.
+	// own address is not the guest's: this is what the guest is to be told. Of a link
+	// that somebody else made: what the bridge has seen.
 	Mac string `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
-	// The uplink that a macvtap is on.
+	// The uplink that a macvtap is on; in CreatePort, the one with the fewest guests
+	// if empty.
 	Uplink string `protobuf:"bytes,5,opt,name=uplink,proto3" json:"uplink,omitempty"`
 	// Output only: the link's index on the host; /dev/tapINDEX is a macvtap's door.
 	Index int32 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
-	// Output only: whether CreatePort made the link, and DeletePort removes it.
+	// Output only: whether the link is vnetd's, and DeletePort removes it.
 	Managed bool `protobuf:"varint,7,opt,name=managed,proto3" json:"managed,omitempty"`
 	// Output only: whether the link is where it belongs. False while its network
 	// is stopped.
-	Attached      bool `protobuf:"varint,8,opt,name=attached,proto3" json:"attached,omitempty"`
+	Attached bool `protobuf:"varint,8,opt,name=attached,proto3" json:"attached,omitempty"`
+	// The guest's name, which DHCP gives it and DNS answers.
+	Guest string `protobuf:"bytes,9,opt,name=guest,proto3" json:"guest,omitempty"`
+	// The guest's addresses: reserved in DHCP, and answered for its name. Output: of
+	// a port without, those of its leases.
+	Addresses []string `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// The user who may open the tap without being root: a name, or a number. Output:
+	// the number. Root only if empty.
+	Owner string `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Queues of the tap, 1 to 64; more than one makes it a multi-queue tap, which is
+	// to be opened as one. One if absent.
+	Queues uint32 `protobuf:"varint,12,opt,name=queues,proto3" json:"queues,omitempty"`
+	// Output only: the port is a tap door's, and is gone when its guest is.
+	Transient bool `protobuf:"varint,13,opt,name=transient,proto3" json:"transient,omitempty"`
+	// Output only: somebody has the tap open.
+	Up bool `protobuf:"varint,14,opt,name=up,proto3" json:"up,omitempty"`
+	// Output only: the process that a transient macvtap lives as long as, and when it
+	// started, in the kernel's ticks since boot.
+	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Output only: see pid.
+	PidStarted    uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,6 +152,62 @@ func (x *Port) GetAttached() bool {
 		return x.Attached
 	}
 	return false
+}
+
+func (x *Port) GetGuest() string {
+	if x != nil {
+		return x.Guest
+	}
+	return ""
+}
+
+func (x *Port) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Port) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Port) GetQueues() uint32 {
+	if x != nil {
+		return x.Queues
+	}
+	return 0
+}
+
+func (x *Port) GetTransient() bool {
+	if x != nil {
+		return x.Transient
+	}
+	return false
+}
+
+func (x *Port) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *Port) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Port) GetPidStarted() uint64 {
+	if x != nil {
+		return x.PidStarted
+	}
+	return 0
 }
 
 // ListPortsRequest asks for ports.
@@ -403,7 +481,7 @@ var File_vnet_v1_port_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_port_proto_rawDesc = "" +
 	"\n" +
-	"\x12vnet/v1/port.proto\x12\avnet.v1\"\xbe\x01\n" +
+	"\x12vnet/v1/port.proto\x12\avnet.v1\"\x81\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x12\n" +
@@ -412,7 +490,17 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x06uplink\x18\x05 \x01(\tR\x06uplink\x12\x14\n" +
 	"\x05index\x18\x06 \x01(\x05R\x05index\x12\x18\n" +
 	"\amanaged\x18\a \x01(\bR\amanaged\x12\x1a\n" +
-	"\battached\x18\b \x01(\bR\battached\",\n" +
+	"\battached\x18\b \x01(\bR\battached\x12\x14\n" +
+	"\x05guest\x18\t \x01(\tR\x05guest\x12\x1c\n" +
+	"\taddresses\x18\n" +
+	" \x03(\tR\taddresses\x12\x14\n" +
+	"\x05owner\x18\v \x01(\tR\x05owner\x12\x16\n" +
+	"\x06queues\x18\f \x01(\rR\x06queues\x12\x1c\n" +
+	"\ttransient\x18\r \x01(\bR\ttransient\x12\x0e\n" +
+	"\x02up\x18\x0e \x01(\bR\x02up\x12\x10\n" +
+	"\x03pid\x18\x0f \x01(\rR\x03pid\x12\x1f\n" +
+	"\vpid_started\x18\x10 \x01(\x04R\n" +
+	"pidStarted\",\n" +
 	"\x10ListPortsRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +

@@ -33,10 +33,12 @@ const (
 type PortServiceClient interface {
 	// ListPorts returns all ports, sorted by network and link.
 	ListPorts(ctx context.Context, in *ListPortsRequest, opts ...grpc.CallOption) (*ListPortsResponse, error)
-	// CreatePort makes a link for a guest: a macvtap on an uplink in mode direct,
-	// a tap on the network's bridge in the others.
+	// CreatePort declares a port, and makes its link: a macvtap on an uplink in mode
+	// direct, a tap on the network's bridge in the others. The link is made again
+	// when it vanishes, and after the host has booted.
 	CreatePort(ctx context.Context, in *CreatePortRequest, opts ...grpc.CallOption) (*CreatePortResponse, error)
-	// DeletePort detaches a port, and removes the link if CreatePort made it.
+	// DeletePort forgets a declared port, with its link and its lease; a link that
+	// somebody else made is taken out of the bridge.
 	DeletePort(ctx context.Context, in *DeletePortRequest, opts ...grpc.CallOption) (*DeletePortResponse, error)
 }
 
@@ -87,10 +89,12 @@ func (c *portServiceClient) DeletePort(ctx context.Context, in *DeletePortReques
 type PortServiceServer interface {
 	// ListPorts returns all ports, sorted by network and link.
 	ListPorts(context.Context, *ListPortsRequest) (*ListPortsResponse, error)
-	// CreatePort makes a link for a guest: a macvtap on an uplink in mode direct,
-	// a tap on the network's bridge in the others.
+	// CreatePort declares a port, and makes its link: a macvtap on an uplink in mode
+	// direct, a tap on the network's bridge in the others. The link is made again
+	// when it vanishes, and after the host has booted.
 	CreatePort(context.Context, *CreatePortRequest) (*CreatePortResponse, error)
-	// DeletePort detaches a port, and removes the link if CreatePort made it.
+	// DeletePort forgets a declared port, with its link and its lease; a link that
+	// somebody else made is taken out of the bridge.
 	DeletePort(context.Context, *DeletePortRequest) (*DeletePortResponse, error)
 	mustEmbedUnimplementedPortServiceServer()
 }

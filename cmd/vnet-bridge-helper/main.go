@@ -1,0 +1,92 @@
+// Command vnet-bridge-helper is what QEMU runs as -netdev bridge,helper=PATH or
+// -netdev tap,helper=PATH, in the place of qemu-bridge-helper: it asks vnetd's tap door
+// for a tap in a bridge, and passes its descriptor to QEMU. It needs no privilege and
+// has none: the door judges the user who runs QEMU.
+//
+//	vnet-bridge-helper [--use-vnet] [--acl FILE] --br=BRIDGE --fd=N
+//
+// It ends with 0, or with 1 and a line on standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/api/tapdoor"
+)
+
+// doorTime bounds what the door may take.
+const doorTime = 30 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := help(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "vnet-bridge-helper: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// options are qemu-bridge-helper's, and ours.
+type options struct {
+	vnet   bool
+	bridge string
+	fd     int
+	acl    string
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("vnet-bridge-helper", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.BoolVar(&o.vnet, "use-vnet", false, "")
+	f.StringVar(&o.bridge, "br", "", "")
+	f.IntVar(&o.fd, "fd", -1, "")
+	f.StringVar(&o.acl, "acl", "", "")
+	err := f.Parse(args)
+	switch {
+	case err != nil:
+	case f.NArg() > 0:
+		err = fmt.Errorf("what is %q?", f.Arg(0))
+	case o.bridge == "":
+		err = errors.New("--br is missing")
+	case o.fd < 0:
+		err = errors.New("--fd is missing")
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; usage: vnet-bridge-helper [--use-vnet] [--acl FILE] --br=BRIDGE --fd=N", err)
+	}
+	return o, err
+}
+
+func help(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if o.acl != "" {
+		if err := checkACL(o.acl, o.bridge); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, doorTime)
+	defer cancel()
+	_, files, err := tapdoor.Open(ctx, tapdoor.Socket(), tapdoor.Request{Bridge: o.bridge, NoVnetHeader: !o.vnet})
+	if err != nil {
+		return err
+	}
+	// One byte comes along, for a message of descriptors alone does not arrive.
+	if err := unix.Sendmsg(o.fd, []byte{0}, unix.UnixRights(int(files[0].Fd())), nil, 0); err != nil {
+		return fmt.Errorf("pass the tap by descriptor %d: %w", o.fd, err)
+	}
+	return nil
+}

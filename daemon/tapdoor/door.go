@@ -1,0 +1,196 @@
+// Package tapdoor hands ports of networks to users who are not root, as descriptors of
+// taps and macvtaps. The protocol is in api/tapdoor.
+//
+// A tap lives as long as a descriptor of it, which only its guest has: the kernel
+// removes it with the last, and the engine forgets the port. A macvtap would stay, so
+// that its port lives as long as the process that asked for it.
+//
+// What one peer can cost is bounded: connections in all and of a user, the length and
+// the time of a request, the ports of a user. Nothing is read behind the request.
+package tapdoor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+const (
+	maxConns     = 128 // at a time
+	maxUserConns = 8   // of one user, but for administrators
+	askTime      = 2 * time.Second
+	makeTime     = 30 * time.Second
+)
+
+// Ports is where ports are made; rpc.Server is the real one.
+type Ports interface {
+	OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (netdrv.Port, []*os.File, error)
+}
+
+// Engine opens and removes ports that are there; reconcile.Engine is the real one.
+type Engine interface {
+	OpenPort(ctx context.Context, p netdrv.Port) ([]*os.File, error)
+	RemovePort(ctx context.Context, p netdrv.Port) error
+}
+
+// Door is the tap door of a daemon.
+type Door struct {
+	Ports      Ports
+	Engine     Engine
+	Store      *store.Store
+	AdminGroup string
+	Log        *slog.Logger
+
+	wg    sync.WaitGroup
+	one   sync.Mutex // one port at a time, so that two cannot both be the last allowed
+	mu    sync.Mutex
+	conns map[uint32]int // by user
+	total int
+}
+
+// Serve answers on l until ctx ends, and watches the processes that ports live with.
+func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer d.wg.Wait()
+	d.resume(ctx)
+	for {
+		c, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			time.Sleep(100 * time.Millisecond) // others will close theirs
+			continue
+		case err != nil:
+			return fmt.Errorf("tap door: %w", err)
+		}
+		d.admit(ctx, c.(*net.UnixConn))
+	}
+}
+
+// admit answers a connection, if there are not too many already.
+func (d *Door) admit(ctx context.Context, c *net.UnixConn) {
+	peer, err := rpc.PeerOf(c)
+	if err != nil {
+		c.Close()
+		return
+	}
+	who := caller{UID: peer.UID, Groups: append(slices.Clone(peer.Groups), peer.GID), Admin: peer.MayWrite(uint32(os.Geteuid()), d.AdminGroup)}
+	if !d.enter(who) {
+		answer(c, tapdoor.Response{Error: "too many connections to the tap door; try again later"}, nil)
+		c.Close()
+		return
+	}
+	d.wg.Go(func() {
+		defer d.leave(who)
+		defer c.Close()
+		d.handle(ctx, c, who, int(peer.PID))
+	})
+}
+
+func (d *Door) enter(who caller) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.total >= maxConns || d.conns[who.UID] >= maxUserConns && !who.Admin {
+		return false
+	}
+	if d.conns == nil {
+		d.conns = map[uint32]int{}
+	}
+	d.total++
+	d.conns[who.UID]++
+	return true
+}
+
+func (d *Door) leave(who caller) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.total--
+	if d.conns[who.UID]--; d.conns[who.UID] == 0 {
+		delete(d.conns, who.UID)
+	}
+}
+
+func (d *Door) handle(ctx context.Context, c *net.UnixConn, who caller, pid int) {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	req, err := ask(c)
+	if err != nil {
+		answer(c, tapdoor.Response{Error: err.Error()}, nil)
+		return
+	}
+	resp, files, err := d.open(ctx, c, req, who, pid)
+	defer closeAll(files)
+	if err != nil {
+		d.Log.Info("tap door refuses", "uid", who.UID, "pid", pid, "network", req.Network+req.Bridge, "port", req.Port, "err", err)
+		resp = tapdoor.Response{Error: err.Error()}
+	} else {
+		d.Log.Info("tap door opens", "uid", who.UID, "pid", pid, "network", resp.Network, "port", resp.Link)
+	}
+	answer(c, resp, files)
+}
+
+// ask reads a request. What cannot be one is refused by saying why.
+func ask(c *net.UnixConn) (req tapdoor.Request, err error) {
+	if err := c.SetReadDeadline(time.Now().Add(askTime)); err != nil {
+		return req, err
+	}
+	line, err := tapdoor.ReadLine(c)
+	if err != nil {
+		return req, fmt.Errorf("read the request: %w", err)
+	}
+	if err := json.Unmarshal(line, &req); err != nil {
+		return req, fmt.Errorf("the request is not a line of JSON: %w", err)
+	}
+	said := 0
+	for _, word := range []string{req.Network, req.Bridge, req.Port} {
+		if word != "" {
+			said++
+		}
+	}
+	switch {
+	case said != 1:
+		return req, errors.New("a request names one of network, bridge and port")
+	case req.Queues < 0 || req.Queues > tapdoor.MaxQueues:
+		return req, fmt.Errorf("%d queues; there are 1 to %d", req.Queues, tapdoor.MaxQueues)
+	}
+	return req, nil
+}
+
+func answer(c *net.UnixConn, resp tapdoor.Response, files []*os.File) {
+	line, err := json.Marshal(resp)
+	if err != nil {
+		return
+	}
+	var rights []byte
+	if files != nil {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(askTime))
+	_, _, _ = c.WriteMsgUnix(append(line, '\n'), rights, nil)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

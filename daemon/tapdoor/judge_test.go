@@ -1,0 +1,69 @@
+package tapdoor
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// known has alice, who is user 1000, and the group kvm, which is 36.
+type known struct{}
+
+func (known) uid(name string) (uint32, bool) {
+	if name == "alice" {
+		return 1000, true
+	}
+	return number(name)
+}
+
+func (known) gid(name string) (uint32, bool) {
+	if name == "kvm" {
+		return 36, true
+	}
+	return number(name)
+}
+
+func TestRefuse(t *testing.T) {
+	alice, other := caller{UID: 1000, Groups: []uint32{1000}}, caller{UID: 1001, Groups: []uint32{1001, 36}}
+	mac := netdrv.MAC{0x52, 0x54, 0, 1, 2, 3}
+	for name, c := range map[string]struct {
+		access netdrv.Access
+		who    caller
+		held   int
+		mac    netdrv.MAC
+		want   string // "" if he may
+	}{
+		"nobody is named":         {netdrv.Access{}, alice, 0, mac, "user 1000 may not"},
+		"root":                    {netdrv.Access{MACPrefix: "02", MaxPorts: 1}, caller{Admin: true}, 9, mac, ""},
+		"user 0 is not by itself": {netdrv.Access{}, caller{UID: 0}, 0, mac, "user 0 may not"},
+		"by name":                 {netdrv.Access{Users: []string{"alice"}}, alice, 0, mac, ""},
+		"by number":               {netdrv.Access{Users: []string{"1000"}}, alice, 0, mac, ""},
+		"another":                 {netdrv.Access{Users: []string{"alice"}}, other, 0, mac, "user 1001 may not"},
+		"an unknown name":         {netdrv.Access{Users: []string{"bob"}}, alice, 0, mac, "user 1000 may not"},
+		"by group":                {netdrv.Access{Groups: []string{"kvm"}}, other, 0, mac, ""},
+		"not in the group":        {netdrv.Access{Groups: []string{"kvm"}}, alice, 0, mac, "user 1000 may not"},
+		"a group is no user":      {netdrv.Access{Users: []string{"36"}}, other, 0, mac, "user 1001 may not"},
+		"one more":                {netdrv.Access{Users: []string{"alice"}, MaxPorts: 2}, alice, 1, mac, ""},
+		"one too many":            {netdrv.Access{Users: []string{"alice"}, MaxPorts: 2}, alice, 2, mac, "may have no more"},
+		"the default":             {netdrv.Access{Users: []string{"alice"}}, alice, 32, mac, "has 32 ports"},
+		"a MAC that fits":         {netdrv.Access{Users: []string{"alice"}, MACPrefix: "52:54:00:01"}, alice, 0, mac, ""},
+		"a MAC that does not":     {netdrv.Access{Users: []string{"alice"}, MACPrefix: "52:54:00:02"}, alice, 0, mac, "begin with 52:54:00:02"},
+		"no MAC":                  {netdrv.Access{Users: []string{"alice"}, MACPrefix: "52:54:00:02"}, alice, 0, netdrv.MAC{}, ""},
+	} {
+		n := netdrv.Network{Name: "lab", Access: c.access}
+		got := refuse(&n, c.who, c.held, c.mac, known{})
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestPickedMACs(t *testing.T) {
+	for _, prefix := range []string{"", "52:54:00", "02", "aa:bb:cc:dd:ee"} {
+		a := netdrv.Access{MACPrefix: prefix}
+		if m := pickMAC(&a); !a.Allows(m) || m.IsMulticast() || m == pickMAC(&a) && prefix != "aa:bb:cc:dd:ee" {
+			t.Errorf("prefix %q: picked %s", prefix, m)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"strconv"
+
+	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// FromPort reads a port. An owner is a number here; who asks for one by name is
+// translated before.
+func FromPort(p *vnetv1.Port) (netdrv.Port, netdrv.Findings) {
+	var r reader
+	return netdrv.Port{
+		Network:   p.GetNetwork(),
+		Link:      p.GetLink(),
+		Guest:     p.GetGuest(),
+		MAC:       r.optionalMAC("mac", p.GetMac()),
+		Addresses: each("addresses", p.GetAddresses(), r.addr),
+		Owner:     r.uid("owner", p.GetOwner()),
+		Queues:    int(min(p.GetQueues(), netdrv.MaxQueues+1)),
+		Uplink:    p.GetUplink(),
+		Transient: p.GetTransient(),
+		Holder:    netdrv.Process{PID: int(p.GetPid()), Started: p.GetPidStarted()},
+	}, r.findings
+}
+
+// ToPort writes a port. FromPort reads it back the same.
+func ToPort(p *netdrv.Port) *vnetv1.Port {
+	out := &vnetv1.Port{
+		Network:    p.Network,
+		Link:       p.Link,
+		Guest:      p.Guest,
+		Queues:     uint32(p.Queues),
+		Uplink:     p.Uplink,
+		Transient:  p.Transient,
+		Pid:        uint32(p.Holder.PID),
+		PidStarted: p.Holder.Started,
+	}
+	if !p.MAC.IsZero() {
+		out.Mac = p.MAC.String()
+	}
+	if p.Owner != 0 {
+		out.Owner = strconv.FormatUint(uint64(p.Owner), 10)
+	}
+	for _, a := range p.Addresses {
+		out.Addresses = append(out.Addresses, a.String())
+	}
+	return out
+}
+
+func (r *reader) uid(path, s string) uint32 {
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		r.findings.Add(path, "%q is no user of this host; give a name that it knows, or a number", s)
+	}
+	return uint32(n)
+}
+
+func access(p *vnetv1.Access) netdrv.Access {
+	return netdrv.Access{
+		Users: p.GetUsers(), Groups: p.GetGroups(), MACPrefix: p.GetMacPrefix(), MaxPorts: int(min(p.GetMaxPorts(), 1<<20)),
+	}
+}
+
+func toAccess(a netdrv.Access) *vnetv1.Access {
+	return some(&vnetv1.Access{Users: a.Users, Groups: a.Groups, MacPrefix: a.MACPrefix, MaxPorts: uint32(a.MaxPorts)})
+}

@@ -1,0 +1,308 @@
+package netdrv
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Port is a guest's interface on a network, as declared: a tap in the network's
+// bridge, or a macvtap on its uplink in mode DirectLink. Ports are values.
+type Port struct {
+	// Network is the name of the network that it belongs to.
+	Network string
+	// Link is the link's name, unique on a host. CompletePort picks one if empty.
+	Link string
+	// Guest is the guest's name, one label (RFC 1035 section 2.3.1), or empty.
+	Guest string
+	// MAC is the guest's. CompletePort picks one if zero; it stays zero for a guest of
+	// the tap door that does not say.
+	MAC MAC
+	// Addresses are the guest's, in subnets of the network, at most one in each.
+	Addresses []netip.Addr
+	// Owner is the uid that may open the tap; 0 is root only.
+	Owner uint32
+	// Queues of a tap; 0 and 1 are one, and no multi-queue tap.
+	Queues int
+	// Uplink is a macvtap's.
+	Uplink string
+	// Transient: the port is a tap door's, and is gone with its guest.
+	Transient bool
+	// Holder is the process that a transient macvtap lives as long as.
+	Holder Process
+}
+
+// Process is a process of this boot: the number alone may be another's later.
+type Process struct {
+	PID     int
+	Started uint64 // ticks since boot, field 22 of proc_pid_stat(5)
+}
+
+// MaxQueues bounds the queues of a port.
+const MaxQueues = 64
+
+// MultiQueue reports whether the tap is to be opened with IFF_MULTI_QUEUE.
+func (p *Port) MultiQueue() bool { return p.Queues > 1 }
+
+// Tap is the MAC of a guest's tap: the guest's with the first octet fe. The tap must
+// not have the guest's own, and a bridge of the host takes the lowest of its ports'.
+func (m MAC) Tap() MAC {
+	if !m.IsZero() {
+		m[0] = 0xfe
+	}
+	return m
+}
+
+// CompletePort fills in what was left out: a link's name that is not taken, a MAC
+// from random, and in mode DirectLink the uplink with the fewest of the other ports.
+func CompletePort(p Port, n *Network, others []Port, taken func(link string) bool, random [3]byte) Port {
+	if p.Link == "" {
+		p.Link = freePortName(others, taken)
+	}
+	if p.MAC.IsZero() && (!p.Transient || n.Mode == DirectLink) {
+		p.MAC = MAC{0x52, 0x54, 0x00, random[0], random[1], random[2]}
+	}
+	if p.Uplink == "" && n.Mode == DirectLink && len(n.Direct.Uplinks) > 0 {
+		p.Uplink = slices.MinFunc(n.Direct.Uplinks, func(a, b string) int {
+			return cmp.Compare(portsOn(a, others), portsOn(b, others))
+		})
+	}
+	return p
+}
+
+func freePortName(others []Port, taken func(string) bool) string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("vnet%d", i)
+		if !taken(name) && !slices.ContainsFunc(others, func(o Port) bool { return o.Link == name }) {
+			return name
+		}
+	}
+}
+
+func portsOn(uplink string, ports []Port) int {
+	count := 0
+	for i := range ports {
+		if ports[i].Uplink == uplink {
+			count++
+		}
+	}
+	return count
+}
+
+// ValidatePort returns everything that is wrong with a complete port of a network.
+func ValidatePort(p *Port, n *Network) Findings {
+	var fs Findings
+	if why := LinkNameProblem(p.Link); why != "" {
+		fs.Add("link", "%s", why)
+	}
+	if p.MAC.IsMulticast() {
+		fs.Add("mac", "%s is a multicast address; the first octet must be even", p.MAC)
+	}
+	if p.Guest != "" && !hostRE.MatchString(p.Guest) {
+		fs.Add("guest", "%q is no host name: one label of letters, digits and '-', 1 to 63", p.Guest)
+	}
+	if p.Queues < 0 || p.Queues > MaxQueues {
+		fs.Add("queues", "%d is outside 1 to %d", p.Queues, MaxQueues)
+	}
+	validatePortAddresses(&fs, p, n)
+	validatePortUplink(&fs, p, n)
+	return fs
+}
+
+func validatePortAddresses(fs *Findings, p *Port, n *Network) {
+	used := map[netip.Prefix]int{}
+	for i, a := range p.Addresses {
+		path := index("addresses", i)
+		s := n.subnetOf(a)
+		switch {
+		case s == nil && n.Mode.OwnsBridge():
+			fs.Add(path, "%s is in none of the network's subnets (%s)", a, n.subnetWords())
+			continue
+		case s == nil:
+			continue // the network's addresses are somebody else's business
+		case a == s.Address.Addr():
+			fs.Add(path, "%s is the host's own address on the network", a)
+		case a == s.Address.Masked().Addr() || a == Broadcast(s.Address) && a.Is4():
+			fs.Add(path, "%s is no guest's address in %s", a, s.Address.Masked())
+		}
+		if first, twice := used[s.Address]; twice {
+			fs.Add(path, "is a second address of %s, beside addresses[%d]; a port has one in each subnet", s.Address.Masked(), first)
+		}
+		used[s.Address] = i
+	}
+}
+
+func (n *Network) subnetOf(a netip.Addr) *Subnet {
+	for i := range n.Subnets {
+		if n.Subnets[i].Address.Contains(a) {
+			return &n.Subnets[i]
+		}
+	}
+	return nil
+}
+
+func (n *Network) subnetWords() string {
+	var words []string
+	for _, s := range n.Subnets {
+		words = append(words, s.Address.Masked().String())
+	}
+	return cmp.Or(strings.Join(words, ", "), "it has none")
+}
+
+func validatePortUplink(fs *Findings, p *Port, n *Network) {
+	switch {
+	case n.Mode != DirectLink && p.Uplink != "":
+		fs.Add("uplink", "is for networks of mode direct; %s is of mode %s", n.Name, n.Mode)
+	case n.Mode == DirectLink && !slices.Contains(n.Direct.Uplinks, p.Uplink):
+		fs.Add("uplink", "%q is no uplink of network %s; those are %s", p.Uplink, n.Name, strings.Join(n.Direct.Uplinks, ", "))
+	}
+}
+
+// PortConflicts returns everything in which a port collides with others, with the
+// reservations of its network, and with links of the host. others do not hold p.
+func PortConflicts(p *Port, n *Network, others []Port, host Host) Findings {
+	var fs Findings
+	if host.HasLink(p.Link) || p.Link == n.Bridge.Name {
+		fs.Add("link", "%s exists already; choose another name", p.Link)
+	}
+	for i := range others {
+		portConflict(&fs, p, &others[i])
+	}
+	for i := range n.Subnets {
+		if d := n.Subnets[i].DHCP; d != nil {
+			for j := range d.Reservations {
+				reservationConflict(&fs, p, &d.Reservations[j], fmt.Sprintf("subnets[%d].dhcp.reservations[%d]", i, j))
+			}
+		}
+	}
+	if n.Mode == DirectLink {
+		uplinkProblem(&fs, "uplink", p.Uplink, "", host)
+		if n.Direct.Mode == DirectPassthrough && portsOn(p.Uplink, others) > 0 {
+			fs.Add("uplink", "%s has a guest already, and passthrough gives an uplink to one alone", p.Uplink)
+		}
+	}
+	return fs
+}
+
+func portConflict(fs *Findings, p, o *Port) {
+	if p.Link == o.Link {
+		fs.Add("link", "%s is a port of network %s; choose another name", p.Link, o.Network)
+	}
+	if p.Network != o.Network {
+		return
+	}
+	if p.MAC == o.MAC && !p.MAC.IsZero() {
+		fs.Add("mac", "%s is the MAC of port %s", p.MAC, o.Link)
+	}
+	if p.Guest != "" && strings.EqualFold(p.Guest, o.Guest) {
+		fs.Add("guest", "%s is the name of port %s", p.Guest, o.Link)
+	}
+	for i, a := range p.Addresses {
+		if slices.Contains(o.Addresses, a) {
+			fs.Add(index("addresses", i), "%s is the address of port %s", a, o.Link)
+		}
+	}
+}
+
+// reservationConflict lets a port repeat a reservation, but for another guest.
+func reservationConflict(fs *Findings, p *Port, r *Reservation, where string) {
+	same := r.MAC == p.MAC && !p.MAC.IsZero()
+	if i := slices.Index(p.Addresses, r.Address); i >= 0 && !same {
+		fs.Add(index("addresses", i), "%s is reserved for another guest by %s of the network", r.Address, where)
+	}
+	if p.Guest != "" && strings.EqualFold(p.Guest, r.Hostname) && !same {
+		fs.Add("guest", "%s is the name of another guest in %s of the network", p.Guest, where)
+	}
+}
+
+// LinkOf is the link of a port of a network that is live, or not.
+func LinkOf(p *Port, n *Network, live bool, host Host) Link {
+	l := Link{Network: n.Name, Name: p.Link, Up: live}
+	if n.Mode == DirectLink {
+		l.Kind, l.MAC, l.Mode = KindMacvtap, p.MAC, cmp.Or(n.Direct.Mode, DirectBridge)
+		l.Parent = cmp.Or(p.Uplink, n.Direct.Uplinks[0])
+		l.MTU = cmp.Or(max(n.Bridge.MTU, 0), host.Links[l.Parent].MTU, defaultMTU)
+		return l
+	}
+	l.Kind, l.Owner, l.Queues = KindTap, p.Owner, max(p.Queues, 1)
+	if !p.Transient {
+		l.MAC = p.MAC.Tap() // the other's guest may be known by its frames only
+	}
+	l.MTU = portMTU(n, host)
+	if live {
+		l.Master = n.Bridge.Name
+	}
+	return l
+}
+
+// portMTU is that of the bridge; 0, which leaves the link's own, where the host
+// would know and does not.
+func portMTU(n *Network, host Host) int {
+	switch {
+	case n.Mode.OwnsBridge():
+		return EffectiveMTU(n, host)
+	case n.Built():
+		mtu := max(n.Bridge.MTU, 0)
+		for _, u := range n.Bridge.Uplinks {
+			if l := host.Links[u]; n.Bridge.MTU <= 0 && l.MTU > 0 && (mtu == 0 || l.MTU < mtu) {
+				mtu = l.MTU
+			}
+		}
+		return mtu
+	}
+	return host.Links[n.Bridge.Name].MTU
+}
+
+// KnowsGuest reports whether a MAC is a declared guest's already: of one of the ports,
+// or of a reservation.
+func (n *Network) KnowsGuest(mac MAC, ports []Port) bool {
+	for i := range n.Subnets {
+		if d := n.Subnets[i].DHCP; d != nil && slices.ContainsFunc(d.Reservations, func(r Reservation) bool { return r.MAC == mac }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(ports, func(p Port) bool { return p.Network == n.Name && p.MAC == mac })
+}
+
+// WithPorts returns the network with reservations for its ports, in the subnets
+// that serve DHCP. What the definition says itself comes first.
+func (n *Network) WithPorts(ports []Port) *Network {
+	n = n.Clone()
+	for i := range ports {
+		if p := &ports[i]; p.Network == n.Name && !p.MAC.IsZero() {
+			n.reserve(p)
+		}
+	}
+	return n
+}
+
+func (n *Network) reserve(p *Port) {
+	named := p.Guest == ""
+	for i := range n.Subnets {
+		s := &n.Subnets[i]
+		at := slices.IndexFunc(p.Addresses, s.Address.Contains)
+		if !s.Stateful() || at < 0 {
+			continue
+		}
+		n.reserveIn(s, Reservation{MAC: p.MAC, Address: p.Addresses[at], Hostname: p.Guest})
+		named = true
+	}
+	for i := range n.Subnets {
+		if s := &n.Subnets[i]; s.Stateful() && !named {
+			n.reserveIn(s, Reservation{MAC: p.MAC, Hostname: p.Guest})
+			return
+		}
+	}
+}
+
+// reserveIn adds a reservation that meets no other.
+func (n *Network) reserveIn(s *Subnet, r Reservation) {
+	for _, o := range s.DHCP.Reservations {
+		if o.MAC == r.MAC || o.Address == r.Address && r.Address.IsValid() || o.Hostname != "" && strings.EqualFold(o.Hostname, r.Hostname) {
+			return
+		}
+	}
+	s.DHCP.Reservations = append(s.DHCP.Reservations, r)
+}
