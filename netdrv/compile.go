@@ -51,6 +51,7 @@ func Compile(in Intent, host Host) State {
 			s.Links = append(s.Links, l)
 		}
 	}
+	s.bandwidths(in)
 	return s
 }
 

@@ -25,6 +25,8 @@ type Network struct {
 	Routes []StaticRoute
 	// HostAccess is what guests reach on the host besides DHCP, DNS and ICMP.
 	HostAccess HostAccess
+	// Bandwidth is what may pass.
+	Bandwidth NetworkBandwidth
 	// Autostart: the network is started when the host boots.
 	Autostart bool
 	// Transient: the definition does not outlive the network's being live.

@@ -33,7 +33,7 @@ type (
 // comes before the rules of the firewall change.
 func Withdraws(s Step) bool {
 	switch s := s.(type) {
-	case LinkDel, UplinkDel:
+	case LinkDel, UplinkDel, RedirectDel, QueueDel:
 		return true
 	case HoldingAdd:
 		return s.Back

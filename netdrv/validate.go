@@ -36,6 +36,7 @@ func Validate(n *Network) Findings {
 	validateNAT(&fs, n)
 	validateRoutes(&fs, n)
 	validateHostAccess(&fs, n)
+	validateBandwidth(&fs, n)
 	return fs
 }
 

@@ -163,7 +163,14 @@ func (r *round) inScope(s netdrv.State) netdrv.State {
 	keep := func(link, network string) bool {
 		return broken[network] == nil && (r.full || link == "" || mine[link])
 	}
-	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool { return !keep(l.Name, l.Network) })
+	// Ifbs are looked for only with the link that they belong to.
+	owner := netdrv.PortOwners(s)
+	foreign := func(link string) bool { return broken[owner[link]] != nil }
+	s.Queues = slices.DeleteFunc(s.Queues, func(q netdrv.Queue) bool { return foreign(q.Link) })
+	s.Redirects = slices.DeleteFunc(s.Redirects, func(d netdrv.Redirect) bool { return foreign(d.Link) })
+	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool {
+		return foreign(l.Name) || l.Kind != netdrv.KindIfb && !keep(l.Name, l.Network)
+	})
 	s.Addrs = slices.DeleteFunc(s.Addrs, func(a netdrv.Addr) bool { return !keep(a.Link, a.Network) })
 	s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c netdrv.Sysctl) bool { return !keep(c.Link, c.Network) })
 	return s

@@ -27,6 +27,7 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 		RA:        r.ra("ra", p.GetRa()),
 		NAT:       r.nat("nat", p.GetNat()),
 		Routes:    each("routes", p.GetRoutes(), r.route),
+		Bandwidth: r.networkBandwidth("bandwidth", p.GetBandwidth()),
 		Autostart: p.GetAutostart(),
 		Transient: p.GetTransient(),
 	}

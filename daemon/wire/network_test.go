@@ -13,6 +13,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
+var fullRate = netdrv.Rate{Average: 10_000_000, Peak: 25_000_000, Burst: 64 << 10, Floor: 1_500_000}
+
 // full has every field set.
 func full() netdrv.Network {
 	return netdrv.Network{
@@ -89,6 +91,9 @@ func full() netdrv.Network {
 		},
 		HostAccess: netdrv.HostAccess{
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
+		},
+		Bandwidth: netdrv.NetworkBandwidth{
+			In: fullRate, Out: fullRate, PerPort: netdrv.Bandwidth{In: fullRate, Out: fullRate},
 		},
 		Autostart: true,
 		Transient: true,

@@ -37,6 +37,7 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 			Destination: r.Destination.String(), Via: r.Via.String(), Metric: uint32(r.Metric),
 		})
 	}
+	p.Bandwidth = toNetworkBandwidth(n.Bandwidth)
 	return p
 }
 

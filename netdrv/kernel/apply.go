@@ -46,6 +46,14 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.memberAdd(s.Member)
 	case netdrv.MemberDel:
 		return k.memberDel(s.Member)
+	case netdrv.QueueSet:
+		return k.queueSet(s)
+	case netdrv.QueueDel:
+		return k.queueDel(s.Link)
+	case netdrv.RedirectAdd:
+		return k.redirectAdd(s.Redirect)
+	case netdrv.RedirectDel:
+		return k.redirectDel(s.Link)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	case netdrv.SpentDel:

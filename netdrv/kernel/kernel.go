@@ -36,6 +36,8 @@ type Kernel struct {
 	log *slog.Logger
 	sys sysctls
 
+	fair atomic.Pointer[string] // the kind of qdisc that this kernel shares a queue with
+
 	hostChanges atomic.Uint64
 }
 

@@ -61,6 +61,8 @@ func (k *Kernel) newLink(l netdrv.Link) (netlink.Link, error) {
 		return &netlink.Macvlan{LinkAttrs: attrs, Mode: macvlanModes[l.Mode]}, nil
 	case netdrv.KindMacvtap:
 		return &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs, Mode: macvlanModes[l.Mode]}}, nil
+	case netdrv.KindIfb:
+		return &netlink.Ifb{LinkAttrs: attrs}, nil
 	}
 	return nil, fmt.Errorf("links of kind %q are not made here", l.Kind)
 }
@@ -68,10 +70,15 @@ func (k *Kernel) newLink(l netdrv.Link) (netlink.Link, error) {
 // ports lists the links in a bridge. The kernel does the sifting (IFLA_MASTER in
 // a dump request, rtnetlink.c: link_dump_filtered).
 func (k *Kernel) ports(ctx context.Context, bridge int) ([]netlink.Link, error) {
+	return dumpLinks(ctx, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+}
+
+// dumpLinks lists the links that an attribute sifts out.
+func dumpLinks(ctx context.Context, sift *nl.RtAttr) ([]netlink.Link, error) {
 	return dump(ctx, func() ([]netlink.Link, error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+		req.AddData(sift)
 		msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 		if err != nil {
 			return nil, err

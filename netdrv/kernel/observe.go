@@ -52,6 +52,9 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 		o.route(r)
 	}
 	o.host.Spent = o.spent(routes)
+	if err := o.traffic(ctx, k); err != nil {
+		return netdrv.State{}, netdrv.Host{}, err
+	}
 	o.readHostSysctls()
 	return o.state, o.host, o.err
 }
@@ -76,6 +79,9 @@ func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int
 		if err := o.addresses(ctx, k, l); err != nil {
 			return netdrv.State{}, err
 		}
+	}
+	if err := o.traffic(ctx, k); err != nil {
+		return netdrv.State{}, err
 	}
 	o.readHostSysctls()
 	return o.state, o.err
@@ -109,7 +115,11 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 		}
 		links = append(links, l)
 	}
-	o.take(links)
+	ifbs, err := k.ifbs(ctx, links)
+	if err != nil {
+		return err
+	}
+	o.take(append(links, ifbs...))
 	return nil
 }
 
@@ -162,7 +172,7 @@ func (k *Kernel) observer() *observer {
 var guestKinds = map[string]string{"tuntap": "tap", "veth": "veth"}
 
 // kinds are what we make links of.
-var kinds = []string{"bridge", "macvlan", "macvtap"}
+var kinds = []string{"bridge", "macvlan", "macvtap", "ifb"}
 
 func ours(l netlink.Link) bool {
 	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())

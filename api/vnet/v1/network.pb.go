@@ -259,7 +259,9 @@ type Network struct {
 	// isolated, all in the others. Not for mode open, which has no rules.
 	HostServices []string `protobuf:"bytes,14,rep,name=host_services,json=hostServices,proto3" json:"host_services,omitempty"`
 	// What routers' advertisements say on IPv6 subnets.
-	Ra            *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	Ra *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
+	// How much traffic may pass; any if absent.
+	Bandwidth     *NetworkBandwidth `protobuf:"bytes,22,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +397,13 @@ func (x *Network) GetHostServices() []string {
 func (x *Network) GetRa() *RA {
 	if x != nil {
 		return x.Ra
+	}
+	return nil
+}
+
+func (x *Network) GetBandwidth() *NetworkBandwidth {
+	if x != nil {
+		return x.Bandwidth
 	}
 	return nil
 }
@@ -1586,7 +1595,10 @@ type NetworkStatus struct {
 	Ports uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
 	// When the last change is taken back, unless ConfirmNetwork comes before;
 	// absent if nothing waits for that.
-	ConfirmBy     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_by,json=confirmBy,proto3" json:"confirm_by,omitempty"`
+	ConfirmBy *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_by,json=confirmBy,proto3" json:"confirm_by,omitempty"`
+	// What has passed between the network's guests on one side and the host and
+	// what is beyond it on the other; absent where the network has no bridge of ours.
+	Counters      *Counters `protobuf:"bytes,40,opt,name=counters,proto3" json:"counters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1659,6 +1671,13 @@ func (x *NetworkStatus) GetPorts() uint32 {
 func (x *NetworkStatus) GetConfirmBy() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ConfirmBy
+	}
+	return nil
+}
+
+func (x *NetworkStatus) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
 	}
 	return nil
 }
@@ -2568,7 +2587,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\"\x9c\x04\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x15vnet/v1/traffic.proto\"\xd5\x04\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2585,7 +2604,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06direct\x18\f \x01(\v2\x0f.vnet.v1.DirectR\x06direct\x12&\n" +
 	"\x06routes\x18\r \x03(\v2\x0e.vnet.v1.RouteR\x06routes\x12#\n" +
 	"\rhost_services\x18\x0e \x03(\tR\fhostServices\x12\x1b\n" +
-	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02raB\f\n" +
+	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x127\n" +
+	"\tbandwidth\x18\x16 \x01(\v2\x19.vnet.v1.NetworkBandwidthR\tbandwidthB\f\n" +
 	"\n" +
 	"_autostart\"Z\n" +
 	"\x06Bridge\x12\x12\n" +
@@ -2687,7 +2707,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x04ipv6\x18\x03 \x01(\bR\x04ipv6\"3\n" +
 	"\tPortRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\xd2\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\x81\x02\n" +
 	"\rNetworkStatus\x12$\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x0e.vnet.v1.PhaseR\x05phase\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -2695,7 +2715,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06leases\x18\x04 \x01(\rR\x06leases\x12\x14\n" +
 	"\x05ports\x18\x05 \x01(\rR\x05ports\x129\n" +
 	"\n" +
-	"confirm_by\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tconfirmBy\"\x15\n" +
+	"confirm_by\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tconfirmBy\x12-\n" +
+	"\bcounters\x18( \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\x15\n" +
 	"\x13ListNetworksRequest\"D\n" +
 	"\x14ListNetworksResponse\x12,\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x10.vnet.v1.NetworkR\bnetworks\"'\n" +
@@ -2828,12 +2849,14 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*StopNetworkResponse)(nil),    // 34: vnet.v1.StopNetworkResponse
 	(*ConfirmNetworkRequest)(nil),  // 35: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 36: vnet.v1.ConfirmNetworkResponse
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 38: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 39: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 40: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 41: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
+	(*NetworkBandwidth)(nil),       // 37: vnet.v1.NetworkBandwidth
+	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 39: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 40: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 41: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 42: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 43: google.protobuf.Timestamp
+	(*Counters)(nil),               // 44: vnet.v1.Counters
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -2845,68 +2868,70 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	5,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	6,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	7,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	1,  // 9: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	37, // 10: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	37, // 11: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	9,  // 12: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	11, // 13: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	37, // 14: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	12, // 15: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	38, // 16: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	37, // 17: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	37, // 18: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	39, // 19: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	40, // 20: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	11, // 21: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	10, // 22: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	11, // 23: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	11, // 24: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	37, // 25: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	12, // 26: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	38, // 27: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	41, // 28: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	15, // 29: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	14, // 30: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	37, // 31: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	16, // 32: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	18, // 33: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	11, // 34: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 35: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	42, // 36: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 37: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 38: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 39: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 40: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 41: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 42: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	37, // 43: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 44: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	28, // 45: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	37, // 46: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 47: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 48: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 49: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	20, // 50: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	22, // 51: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	24, // 52: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	26, // 53: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	29, // 54: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	31, // 55: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	33, // 56: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	35, // 57: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	21, // 58: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	23, // 59: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	25, // 60: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	27, // 61: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	30, // 62: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	32, // 63: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	34, // 64: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	36, // 65: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	58, // [58:66] is the sub-list for method output_type
-	50, // [50:58] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	37, // 9: vnet.v1.Network.bandwidth:type_name -> vnet.v1.NetworkBandwidth
+	1,  // 10: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	38, // 11: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	38, // 12: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	9,  // 13: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	11, // 14: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	38, // 15: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	12, // 16: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	39, // 17: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	38, // 18: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	38, // 19: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	40, // 20: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	41, // 21: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	11, // 22: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	10, // 23: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	11, // 24: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	11, // 25: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	38, // 26: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	12, // 27: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	39, // 28: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	42, // 29: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	15, // 30: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	14, // 31: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	38, // 32: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	16, // 33: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	18, // 34: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	11, // 35: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 36: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	43, // 37: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	44, // 38: vnet.v1.NetworkStatus.counters:type_name -> vnet.v1.Counters
+	3,  // 39: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 40: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 41: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 42: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 43: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	38, // 45: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 46: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	28, // 47: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	38, // 48: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 49: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 50: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 51: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	20, // 52: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	22, // 53: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	24, // 54: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	26, // 55: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	29, // 56: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	31, // 57: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	33, // 58: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	35, // 59: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	21, // 60: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	23, // 61: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	25, // 62: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	27, // 63: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	30, // 64: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	32, // 65: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	34, // 66: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	36, // 67: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	60, // [60:68] is the sub-list for method output_type
+	52, // [52:60] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -2916,6 +2941,7 @@ func file_vnet_v1_network_proto_init() {
 	}
 	file_vnet_v1_boot_proto_init()
 	file_vnet_v1_dhcp_proto_init()
+	file_vnet_v1_traffic_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[4].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[5].OneofWrappers = []any{}

@@ -1,0 +1,179 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/vnetd/vnetd/netdrv/nettest"
+)
+
+// The share of a full frame that iperf3 counts, on an MTU of 1500: TCP with time
+// stamps over IPv4 and IPv6, and UDP with the 1448 bytes that it is told to send.
+const (
+	tcp4 = 1448.0 / 1514
+	tcp6 = 1428.0 / 1514
+	udp4 = 1448.0 / 1490
+)
+
+// a flow is what iperf3 measures from a guest.
+type flow struct {
+	what   string
+	args   string  // iperf3's
+	counts float64 // share of frames that is payload
+	mbit   float64 // what was set
+}
+
+// iperf measures in Mbit/s what arrives, without the first second and its burst.
+func iperf(t *testing.T, g *nettest.Guest, port int, f flow) float64 {
+	t.Helper()
+	out := g.Run(t, fmt.Sprintf("iperf3 -J -O 1 -t 3 -p %d %s", port, f.args))
+	var r struct {
+		End struct {
+			Sum         struct{ BitsPerSecond float64 `json:"bits_per_second"` }
+			SumReceived struct{ BitsPerSecond float64 `json:"bits_per_second"` } `json:"sum_received"`
+		}
+		Error string
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Error != "" {
+		t.Fatalf("iperf3 %s: %v %s", f.args, err, r.Error)
+	}
+	return r.End.SumReceived.BitsPerSecond / 1e6
+}
+
+// check prints how far from what was set a flow was, as iperf3 counts and as
+// frames count. The bound is wide, for the machine may be busy with other things.
+func check(t *testing.T, f flow, got float64) {
+	t.Helper()
+	frames := got / f.counts
+	off := 100 * (frames/f.mbit - 1)
+	t.Logf("%-34s set %6.1f Mbit/s, iperf3 %6.2f (%+.1f %%), frames %6.2f (%+.1f %%)", f.what, f.mbit, got, 100*(got/f.mbit-1), frames, off)
+	if math.Abs(off) > 15 {
+		t.Errorf("%s: %.2f Mbit/s of frames, set to %.1f", f.what, frames, f.mbit)
+	}
+}
+
+// iperfServers runs a server for each of n ports from 5201 on: a server does one
+// test at a time.
+func iperfServers(t *testing.T, ns *nettest.Namespace, n int) {
+	t.Helper()
+	nettest.Need(t, "iperf3", "tc")
+	for i := range n {
+		p := ns.Start(t, "iperf3", "-s", "--forceflush", "-p", fmt.Sprint(5201+i))
+		if err := p.WaitFor(t.Context(), "Server listening"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func set(t *testing.T, d *nettest.Daemon, bandwidth string) {
+	t.Helper()
+	d.CtlInput(t, strings.TrimSpace(lab)+"\nbandwidth: "+bandwidth+"\n", "network", "apply", "-f", "-")
+}
+
+func TestBandwidthOfPorts(t *testing.T) {
+	w, d := labWorld(t)
+	iperfServers(t, w.Internet.Namespace, 1)
+	g, _ := guest(t, w, "web", "lab0")
+	set(t, d, "{perPort: {in: {average: 40mbit}, out: {average: 20mbit}}}")
+	to := "-c 203.0.113.1 "
+	for _, f := range []flow{
+		{"TCP from the guest", to, tcp4, 20},
+		{"TCP to the guest", to + "-R", tcp4, 40},
+		{"UDP from the guest", to + "-u -l 1448 -b 60M", udp4, 20},
+		{"UDP to the guest", to + "-R -u -l 1448 -b 80M", udp4, 40},
+	} {
+		check(t, f, iperf(t, g, 5201, f))
+	}
+}
+
+// What a network exchanges with the outside is limited for all its guests together,
+// IPv6 and ARP included; what they exchange with each other is not.
+func TestBandwidthOfNetworks(t *testing.T) {
+	w, d := labWorld(t)
+	iperfServers(t, w.Internet.Namespace, 1)
+	g, _ := guest(t, w, "web", "lab0")
+	h, l := guest(t, w, "db", "lab0")
+	iperfServers(t, h.Namespace, 1)
+	set(t, d, "{in: {average: 30mbit}, out: {average: 15mbit, peak: 60mbit, burst: 1MB}}")
+	for _, f := range []flow{
+		{"network, TCP from a guest", "-c 203.0.113.1", tcp4, 15},
+		{"network, TCP to a guest", "-c 203.0.113.1 -R", tcp4, 30},
+	} {
+		check(t, f, iperf(t, g, 5201, f))
+	}
+	free := flow{what: "between guests", args: "-c " + l.Address.Addr().String()}
+	if got := iperf(t, g, 5201, free); got < 100 {
+		t.Errorf("between guests: %.1f Mbit/s, which nothing limits", got)
+	}
+}
+
+// tcSays has tc, which knows nothing of us, list what is on a link.
+func tcSays(t *testing.T, ns *nettest.Namespace, link string) string {
+	t.Helper()
+	return ns.Run(t, "tc qdisc show dev "+link+"; tc class show dev "+link+"; tc filter show dev "+link+" ingress")
+}
+
+func TestBandwidthIsKept(t *testing.T) {
+	nettest.Need(t, "tc", "udhcpc")
+	w, d := labWorld(t)
+	g, _ := guest(t, w, "web", "lab0")
+	set(t, d, "{in: {average: 100mbit}, perPort: {in: {average: 8mbit}, out: {average: 4mbit}}}")
+	steps := func() int { return strings.Count(d.Log(), "step applied") }
+	eventually := func(what, link string, words ...string) {
+		t.Helper()
+		nettest.Eventually(t, what, func() error {
+			said := tcSays(t, w.Host, link)
+			for _, word := range words {
+				if !strings.Contains(said, word) {
+					return fmt.Errorf("tc does not say %q of %s:\n%s", word, link, said)
+				}
+			}
+			return nil
+		})
+	}
+	all := func(what string) {
+		t.Helper()
+		eventually(what, "lab0", "rate 100Mbit")
+		eventually(what, g.Port, "rate 8Mbit", "ifb-"+g.Port)
+		eventually(what, "ifb-"+g.Port, "rate 4Mbit")
+	}
+	all("set")
+
+	before := steps()
+	d.Restart()
+	d.Ctl(t, "status")
+	if now := strings.Count(d.Log(), "step applied"); now != before {
+		t.Errorf("a restart changed something: %d steps", now-before)
+	}
+	for _, breaks := range []string{
+		"tc qdisc del dev lab0 root", "tc qdisc replace dev $PORT root pfifo", "tc qdisc del dev $PORT ingress", "ip link del ifb-$PORT",
+		"tc class change dev ifb-$PORT parent 766e:1 classid 766e:2 htb rate 1gbit", "ip link set $PORT nomaster",
+	} {
+		w.Host.Run(t, strings.ReplaceAll(breaks, "$PORT", g.Port))
+		all(breaks)
+	}
+	qdisc := w.Host.Run(t, "tc qdisc show dev "+g.Port+" root")
+	set(t, d, "{in: {average: 100mbit}, perPort: {in: {average: 16mbit}, out: {average: 4mbit}}}")
+	eventually("changed", g.Port, "rate 16Mbit")
+	if now := w.Host.Run(t, "tc qdisc show dev "+g.Port+" root"); now != qdisc {
+		t.Errorf("the queue was made anew, and frames in it were lost: %s, before %s", now, qdisc)
+	}
+
+	g.Detach(t)
+	w.Host.Bridge(t, "other0")
+	g.Attach(t, "other0")
+	nettest.Eventually(t, "a guest that left is let go", func() error {
+		if said := tcSays(t, w.Host, g.Port); strings.Contains(said, "htb") || strings.Contains(said, "mirred") {
+			return fmt.Errorf("tc says %s", said)
+		}
+		_, err := w.Host.Try(t.Context(), "! ip link show ifb-"+g.Port)
+		return err
+	})
+	d.CtlInput(t, lab, "network", "apply", "-f", "-")
+	if said := tcSays(t, w.Host, "lab0"); strings.Contains(said, "htb") {
+		t.Errorf("the limit is lifted, and tc says %s", said)
+	}
+}

@@ -1,0 +1,150 @@
+package netdrv
+
+import (
+	"fmt"
+	"hash/fnv"
+)
+
+// BitRate is in bits per second.
+type BitRate uint64
+
+// Size is in bytes.
+type Size uint32
+
+// Rate is what traffic in one direction is kept to. Lengths are those of whole
+// Ethernet frames. The zero Rate is no limit.
+type Rate struct {
+	// Average is what may pass in the long run.
+	Average BitRate
+	// Peak is how fast a burst may pass; 0 leaves it to the link.
+	Peak BitRate
+	// Burst is how much may pass at the peak after silence; 0 means DefaultBurst.
+	Burst Size
+	// Floor is a port's guaranteed share of its network's Average.
+	Floor BitRate
+}
+
+// Bandwidth limits what guests receive (In) and send (Out).
+type Bandwidth struct{ In, Out Rate }
+
+// NetworkBandwidth limits a network: In and Out are what its guests together
+// exchange with the host and with what is beyond it, PerPort is each guest's.
+type NetworkBandwidth struct {
+	In, Out Rate
+	PerPort Bandwidth
+}
+
+// limits reports whether the rate is one: a floor alone takes from others.
+func (r Rate) limits() bool { return r.Average > 0 }
+
+// The bounds of what a definition may ask for. The kernel counts a burst in
+// ticks of 64 ns, 32 bits of them; a minute leaves room.
+const (
+	minRate      BitRate = 8_000
+	maxRate      BitRate = 400_000_000_000
+	minBurst     Size    = 1600 // a frame, and a bit
+	maxBurstTime         = 60   // seconds at the average
+)
+
+// DefaultBurst is what passes in 20 ms, which is how late the timer of a busy
+// host may be without anything being lost; and at least two full frames.
+func DefaultBurst(r BitRate) Size { return max(Size(r/8/50), 2*1514) }
+
+// A Queue holds what leaves by a link to a rate. It is a tree of HTB classes
+// (tc-htb(8)), and everything that no Floor is about is in the class Rest.
+type Queue struct {
+	Network, Link string
+	Total, Rest   Class
+}
+
+// A Class is what HTB calls one.
+type Class struct {
+	Rate, Ceil    BitRate
+	Burst, Cburst Size
+}
+
+// class is a rate in HTB's words. Without a peak the burst passes at the speed of
+// the link, so Ceil holds nothing back that Rate does not.
+func (r Rate) class() Class {
+	c := Class{Rate: r.Average, Ceil: r.Average, Burst: r.Burst}
+	if c.Burst == 0 {
+		c.Burst = DefaultBurst(r.Average)
+	}
+	c.Cburst = c.Burst
+	if r.Peak > 0 {
+		c.Ceil, c.Cburst = r.Peak, DefaultBurst(r.Peak)
+	}
+	return c
+}
+
+func newQueue(network, link string, r Rate) Queue {
+	return Queue{network, link, r.class(), r.class()}
+}
+
+// like reports whether two queues do the same. The kernel keeps a burst as a time
+// in ticks, so that it does not come back to the byte.
+func (q Queue) like(o Queue) bool { return q.Total.like(o.Total) && q.Rest.like(o.Rest) }
+
+func (c Class) like(o Class) bool {
+	return c.Rate == o.Rate && c.Ceil == o.Ceil && near(c.Burst, o.Burst) && near(c.Cburst, o.Cburst)
+}
+
+func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }
+
+// A Redirect sends what comes in by a link through a link of kind ifb, where a
+// Queue holds it back as if it left there (tc-mirred(8)).
+type Redirect struct{ Network, Link, To string }
+
+// IfbName is the ifb that what comes in by a link goes through.
+func IfbName(link string) string {
+	if len(ifbPrefix+link) <= 15 {
+		return ifbPrefix + link
+	}
+	h := fnv.New32a()
+	h.Write([]byte(link))
+	return fmt.Sprintf("%s%08x", ifbPrefix, h.Sum32())
+}
+
+const ifbPrefix = "ifb-"
+
+// ifb is that link. Its MAC is nobody's, and the same every time.
+func ifb(network, link string) Link {
+	h := fnv.New32a()
+	h.Write([]byte(link))
+	sum := h.Sum32()
+	mac := MAC{2, 'v', byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}
+	return Link{Network: network, Name: IfbName(link), Kind: KindIfb, MAC: mac, MTU: defaultMTU, Up: true}
+}
+
+// shape keeps what leaves by a link, and what comes in by it, to a rate each.
+func (s *State) shape(network, link string, leaves, comes Rate) {
+	if leaves.limits() {
+		s.Queues = append(s.Queues, newQueue(network, link, leaves))
+	}
+	if comes.limits() {
+		i := ifb(network, link)
+		s.Links = append(s.Links, i)
+		s.Queues = append(s.Queues, newQueue(network, i.Name, comes))
+		s.Redirects = append(s.Redirects, Redirect{network, link, i.Name})
+	}
+}
+
+// bandwidths adds what the bandwidth of live networks needs. What a guest
+// receives leaves by a bridge and by its port; by a macvtap it comes in, for its
+// other end is the guest's file and not a link.
+func (s *State) bandwidths(in Intent) {
+	per := map[string]Bandwidth{}
+	for i := range in.Live {
+		n := &in.Live[i]
+		per[n.Name] = n.Bandwidth.PerPort
+		if n.Mode.OwnsBridge() {
+			s.shape(n.Name, n.Bridge.Name, n.Bandwidth.In, n.Bandwidth.Out)
+		}
+	}
+	for _, m := range in.Members {
+		s.shape(m.Network, m.Link, per[m.Network].In, per[m.Network].Out)
+	}
+	for _, l := range in.Ports {
+		s.shape(l.Network, l.Name, per[l.Network].Out, per[l.Network].In)
+	}
+}

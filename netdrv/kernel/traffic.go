@@ -1,0 +1,268 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// The handles of a queue (see netdrv.Queue).
+var (
+	queueHandle = netlink.MakeHandle(netdrv.Handle, 0)
+	totalClass  = netlink.MakeHandle(netdrv.Handle, 1)
+	restClass   = netlink.MakeHandle(netdrv.Handle, 2)
+)
+
+// ifbs lists the ifbs of ours that belong to some links.
+func (k *Kernel) ifbs(ctx context.Context, of []netlink.Link) ([]netlink.Link, error) {
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("ifb"))
+	all, err := dumpLinks(ctx, info)
+	if err != nil {
+		return nil, fmt.Errorf("list ifbs: %w", err)
+	}
+	wanted := map[string]bool{}
+	for _, l := range of {
+		wanted[netdrv.IfbName(l.Attrs().Name)] = true
+	}
+	var out []netlink.Link
+	for _, l := range all {
+		if l.Type() == "ifb" && wanted[l.Attrs().Name] {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// traffic takes the queues and redirects of ours on the links that were taken.
+func (o *observer) traffic(ctx context.Context, k *Kernel) error {
+	qdiscs, err := dump(ctx, func() ([]netlink.Qdisc, error) { return k.nl.QdiscList(nil) })
+	if err != nil {
+		return fmt.Errorf("list queues: %w", err)
+	}
+	for _, q := range qdiscs {
+		a := q.Attrs()
+		l := o.links[a.LinkIndex]
+		switch {
+		case l == nil:
+		case a.Handle == queueHandle && a.Parent == netlink.HANDLE_ROOT && q.Type() == "htb":
+			err = o.queue(ctx, k, l)
+		case q.Type() == "ingress":
+			err = o.redirect(ctx, k, l)
+		}
+		if err != nil && !missing(err) {
+			return fmt.Errorf("read the queue of %s: %w", l.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
+	classes, err := dump(ctx, func() ([]netlink.Class, error) { return k.nl.ClassList(l, netlink.HANDLE_NONE) })
+	if err != nil {
+		return err
+	}
+	q := netdrv.Queue{Link: l.Attrs().Name}
+	for _, c := range classes {
+		h, ok := c.(*netlink.HtbClass)
+		if !ok {
+			continue
+		}
+		switch h.Handle {
+		case totalClass:
+			q.Total = class(h)
+		case restClass:
+			q.Rest = class(h)
+		}
+	}
+	o.state.Queues = append(o.state.Queues, q)
+	return nil
+}
+
+// class reads what the kernel holds: rates in bytes, bursts in ticks.
+func class(h *netlink.HtbClass) netdrv.Class {
+	return netdrv.Class{
+		Rate: netdrv.BitRate(h.Rate * 8), Ceil: netdrv.BitRate(h.Ceil * 8),
+		Burst:  netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer)),
+		Cburst: netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer)),
+	}
+}
+
+func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) error {
+	filters, err := dump(ctx, func() ([]netlink.Filter, error) { return k.nl.FilterList(l, netlink.HANDLE_MIN_INGRESS) })
+	if err != nil {
+		return err
+	}
+	for _, f := range filters {
+		u, ok := f.(*netlink.U32)
+		if !ok || f.Attrs().Priority != netdrv.Handle || len(u.Actions) != 1 {
+			continue
+		}
+		if m, ok := u.Actions[0].(*netlink.MirredAction); ok {
+			o.state.Redirects = append(o.state.Redirects, netdrv.Redirect{Link: l.Attrs().Name, To: o.name(m.Ifindex)})
+		}
+	}
+	return nil
+}
+
+// queueSet keeps a queue that is there, with the frames in it.
+func (k *Kernel) queueSet(s netdrv.QueueSet) error {
+	l, err := k.nl.LinkByName(s.Queue.Link)
+	if err != nil {
+		return err
+	}
+	if err := k.queueRoot(l); err != nil {
+		return err
+	}
+	if err := k.classSet(l, totalClass, queueHandle, s.Queue.Total); err != nil {
+		return err
+	}
+	if err := k.classSet(l, restClass, totalClass, s.Queue.Rest); err != nil {
+		return err
+	}
+	return k.leaf(l, restClass, s.Queue.Rest)
+}
+
+// queueRoot puts our queue in the place of whatever is there, unless it is ours.
+func (k *Kernel) queueRoot(l netlink.Link) error {
+	qdiscs, err := k.nl.QdiscList(l)
+	if err != nil {
+		return err
+	}
+	for _, q := range qdiscs {
+		if a := q.Attrs(); a.Parent == netlink.HANDLE_ROOT && a.Handle == queueHandle && q.Type() == "htb" {
+			return nil
+		}
+	}
+	root := netlink.NewHtb(netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: queueHandle, Parent: netlink.HANDLE_ROOT})
+	root.Defcls = restClass & 0xffff
+	return k.nl.QdiscReplace(root)
+}
+
+// classSet sets rates. The quantum is what a class sends in its turn: a frame at
+// least, and a tenth of a second's worth at most.
+func (k *Kernel) classSet(l netlink.Link, handle, parent uint32, c netdrv.Class) error {
+	return k.nl.ClassReplace(netlink.NewHtbClass(
+		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: handle, Parent: parent},
+		netlink.HtbClassAttrs{
+			Rate: uint64(c.Rate), Ceil: uint64(c.Ceil), Buffer: uint32(c.Burst), Cbuffer: uint32(c.Cburst),
+			Quantum: uint32(min(max(c.Rate/8/100, 1514), 60000)),
+		},
+	))
+}
+
+// fairKinds share a queue fairly among connections, the best first. The last does
+// not, and is there in every kernel that has HTB.
+var fairKinds = []string{"fq_codel", "sfq", "bfifo"}
+
+// leaf gives a class its queue.
+func (k *Kernel) leaf(l netlink.Link, class uint32, c netdrv.Class) error {
+	if kind := k.fair.Load(); kind != nil {
+		return k.leafOf(l, class, *kind, c)
+	}
+	var err error
+	for _, kind := range fairKinds {
+		if err = k.leafOf(l, class, kind, c); !errors.Is(err, unix.ENOENT) {
+			k.fair.Store(&kind)
+			return err
+		}
+	}
+	return err
+}
+
+// leafOf replaces the queue of a class by one of a kind, or changes its settings.
+func (k *Kernel) leafOf(l netlink.Link, class uint32, kind string, c netdrv.Class) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(l.Attrs().Index), Parent: class})
+	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
+	if kind == "bfifo" {
+		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, queueLimit(c))))
+	}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// queueLimit bounds a plain queue to a tenth of a second, in bytes. The largest
+// packet of a guest's segmentation offload has to fit.
+func queueLimit(c netdrv.Class) uint32 {
+	return uint32(min(max(uint64(c.Rate)/8/10, 72<<10), 64<<20))
+}
+
+func (k *Kernel) queueDel(link string) error {
+	l, err := k.nl.LinkByName(link)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = k.nl.QdiscDel(netlink.NewHtb(netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: queueHandle, Parent: netlink.HANDLE_ROOT}))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil // there is none, or none of ours
+	}
+	return err
+}
+
+func redirectFilter(l netlink.Link) netlink.FilterAttrs {
+	return netlink.FilterAttrs{
+		LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Priority: netdrv.Handle, Protocol: unix.ETH_P_ALL,
+	}
+}
+
+func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
+	l, err := k.nl.LinkByName(r.Link)
+	if err != nil {
+		return err
+	}
+	to, err := k.nl.LinkByName(r.To)
+	if err != nil {
+		return err
+	}
+	err = k.nl.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}})
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if err := k.filterDel(l); err != nil {
+		return err
+	}
+	return k.nl.FilterAdd(&netlink.U32{FilterAttrs: redirectFilter(l), RedirIndex: to.Attrs().Index})
+}
+
+// filterDel removes all filters of our priority.
+func (k *Kernel) filterDel(l netlink.Link) error {
+	err := k.nl.FilterDel(&netlink.U32{FilterAttrs: redirectFilter(l)})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil // EINVAL: nothing takes filters there
+	}
+	return err
+}
+
+// redirectDel removes the place for filters, too, unless somebody else has one.
+func (k *Kernel) redirectDel(link string) error {
+	l, err := k.nl.LinkByName(link)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := k.filterDel(l); err != nil {
+		return err
+	}
+	others, err := k.nl.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+	if err != nil || len(others) > 0 {
+		return err
+	}
+	err = k.nl.QdiscDel(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}

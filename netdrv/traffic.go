@@ -1,0 +1,130 @@
+package netdrv
+
+import (
+	"fmt"
+	"strings"
+)
+
+type (
+	// QueueSet makes the queue of what leaves by a link, or changes its rates
+	// while frames pass. Have has no Link if there is none of ours.
+	QueueSet struct{ Queue, Have Queue }
+	// QueueDel removes it: the link has what it had when it was made.
+	QueueDel struct{ Link string }
+	// RedirectAdd sends what comes in by a link through an ifb; RedirectDel ends
+	// that.
+	RedirectAdd struct{ Redirect Redirect }
+	RedirectDel struct{ Link string }
+)
+
+// Handle is the major number of our queues, "vn" in ASCII, and the priority of our
+// filters: `tc` shows 766e: and pref 30318.
+const Handle = 0x766e
+
+func (s QueueSet) String() string {
+	var out []string
+	dev := "dev " + s.Queue.Link
+	if s.Have.Link == "" {
+		out = append(out, fmt.Sprintf("tc qdisc replace %s root handle %x: htb default 2", dev, Handle))
+	}
+	out = append(out, s.class(1, "", s.Queue.Total), s.class(2, "1", s.Queue.Rest))
+	return strings.Join(out, " && ")
+}
+
+func (s QueueSet) class(minor int, parent string, c Class) string {
+	return fmt.Sprintf("tc class replace dev %s parent %x:%s classid %x:%d htb rate %s ceil %s burst %d cburst %d",
+		s.Queue.Link, Handle, parent, Handle, minor, c.Rate, c.Ceil, c.Burst, c.Cburst)
+}
+
+func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }
+
+func (s RedirectAdd) String() string {
+	l := s.Redirect.Link
+	return fmt.Sprintf("tc qdisc add dev %s ingress && tc filter add dev %s ingress pref %d u32 match u32 0 0 action mirred egress redirect dev %s",
+		l, l, Handle, s.Redirect.To)
+}
+
+func (s RedirectDel) String() string {
+	return fmt.Sprintf("tc filter del dev %s ingress pref %d", s.Link, Handle)
+}
+
+// dropTraffic ends what is not wanted any more, before the links go that it leads
+// to; what is on a link that goes, goes with it.
+func (d *differ) dropTraffic(want, have State) {
+	queues, redirects := queuesOf(want), redirectsOf(want)
+	owner := PortOwners(have)
+	for _, r := range have.Redirects {
+		if _, wanted := redirects[r.Link]; !wanted && !d.goes(r.Link) {
+			d.add(owner[r.Link], RedirectDel{r.Link})
+		}
+	}
+	for _, q := range have.Queues {
+		if _, wanted := queues[q.Link]; !wanted && !d.goes(q.Link) {
+			d.add(owner[q.Link], QueueDel{q.Link})
+		}
+	}
+}
+
+// traffic adds what is missing, once the links stand. A guest's link that is gone
+// needs nothing.
+func (d *differ) traffic(want, have State) {
+	queues, redirects := queuesOf(have), redirectsOf(have)
+	exists := map[string]bool{}
+	for _, m := range have.Members {
+		exists[m.Link] = true
+	}
+	for _, l := range want.Links {
+		exists[l.Name] = true
+	}
+	for _, q := range want.Queues {
+		h := queues[q.Link]
+		if d.made(q.Link) {
+			h = Queue{}
+		}
+		if exists[q.Link] && !q.like(h) {
+			d.add(q.Network, QueueSet{q, h})
+		}
+	}
+	for _, r := range want.Redirects {
+		if exists[r.Link] && (redirects[r.Link] != r.To || d.made(r.To) || d.made(r.Link)) {
+			d.add(r.Network, RedirectAdd{r})
+		}
+	}
+}
+
+// made reports whether the plan makes a link, so that nothing is on it yet.
+func (d *differ) made(link string) bool {
+	h, had := d.have.links[link]
+	w, wanted := d.want.links[link]
+	return wanted && (!had || remade(w, h))
+}
+
+func queuesOf(s State) map[string]Queue {
+	out := map[string]Queue{}
+	for _, q := range s.Queues {
+		out[q.Link] = q
+	}
+	return out
+}
+
+func redirectsOf(s State) map[string]string {
+	out := map[string]string{}
+	for _, r := range s.Redirects {
+		out[r.Link] = r.To
+	}
+	return out
+}
+
+// PortOwners are the networks of links, and of guests' links by their bridges.
+func PortOwners(s State) map[string]string {
+	out := map[string]string{}
+	for _, l := range s.Links {
+		out[l.Name] = l.Network
+	}
+	for _, m := range s.Members {
+		if _, ours := out[m.Link]; !ours {
+			out[m.Link] = out[m.Bridge]
+		}
+	}
+	return out
+}
