@@ -32,8 +32,12 @@ func iperf(t *testing.T, g *nettest.Guest, port int, f flow) float64 {
 	out := g.Run(t, fmt.Sprintf("iperf3 -J -O 1 -t 3 -p %d %s", port, f.args))
 	var r struct {
 		End struct {
-			Sum         struct{ BitsPerSecond float64 `json:"bits_per_second"` }
-			SumReceived struct{ BitsPerSecond float64 `json:"bits_per_second"` } `json:"sum_received"`
+			Sum struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			}
+			SumReceived struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
 		}
 		Error string
 	}
@@ -97,7 +101,7 @@ func TestBandwidthOfNetworks(t *testing.T) {
 	g, _ := guest(t, w, "web", "lab0")
 	h, l := guest(t, w, "db", "lab0")
 	iperfServers(t, h.Namespace, 1)
-	set(t, d, "{in: {average: 30mbit}, out: {average: 15mbit, peak: 60mbit, burst: 1MB}}")
+	set(t, d, "{in: {average: 30mbit}, out: {average: 15mbit}, perPort: {in: {average: 2gbit}}}")
 	for _, f := range []flow{
 		{"network, TCP from a guest", "-c 203.0.113.1", tcp4, 15},
 		{"network, TCP to a guest", "-c 203.0.113.1 -R", tcp4, 30},
@@ -121,7 +125,6 @@ func TestBandwidthIsKept(t *testing.T) {
 	w, d := labWorld(t)
 	g, _ := guest(t, w, "web", "lab0")
 	set(t, d, "{in: {average: 100mbit}, perPort: {in: {average: 8mbit}, out: {average: 4mbit}}}")
-	steps := func() int { return strings.Count(d.Log(), "step applied") }
 	eventually := func(what, link string, words ...string) {
 		t.Helper()
 		nettest.Eventually(t, what, func() error {
@@ -142,11 +145,10 @@ func TestBandwidthIsKept(t *testing.T) {
 	}
 	all("set")
 
-	before := steps()
 	d.Restart()
 	d.Ctl(t, "status")
-	if now := strings.Count(d.Log(), "step applied"); now != before {
-		t.Errorf("a restart changed something: %d steps", now-before)
+	if n := strings.Count(d.Log(), "step applied"); n > 0 {
+		t.Errorf("a restart changed something: %d steps", n)
 	}
 	for _, breaks := range []string{
 		"tc qdisc del dev lab0 root", "tc qdisc replace dev $PORT root pfifo", "tc qdisc del dev $PORT ingress", "ip link del ifb-$PORT",
@@ -156,8 +158,8 @@ func TestBandwidthIsKept(t *testing.T) {
 		all(breaks)
 	}
 	qdisc := w.Host.Run(t, "tc qdisc show dev "+g.Port+" root")
-	set(t, d, "{in: {average: 100mbit}, perPort: {in: {average: 16mbit}, out: {average: 4mbit}}}")
-	eventually("changed", g.Port, "rate 16Mbit")
+	set(t, d, "{in: {average: 100mbit}, perPort: {in: {average: 16mbit, peak: 40mbit, burst: 200kB}, out: {average: 4mbit}}}")
+	eventually("changed", g.Port, "rate 16Mbit ceil 40Mbit burst 200000b")
 	if now := w.Host.Run(t, "tc qdisc show dev "+g.Port+" root"); now != qdisc {
 		t.Errorf("the queue was made anew, and frames in it were lost: %s, before %s", now, qdisc)
 	}

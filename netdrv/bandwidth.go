@@ -93,7 +93,12 @@ func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }
 
 // A Redirect sends what comes in by a link through a link of kind ifb, where a
 // Queue holds it back as if it left there (tc-mirred(8)).
-type Redirect struct{ Network, Link, To string }
+type Redirect struct {
+	Network, Link, To string
+	// Host, if set, leaves alone what is neither for that MAC nor for a group:
+	// guests' frames for each other.
+	Host MAC
+}
 
 // IfbName is the ifb that what comes in by a link goes through.
 func IfbName(link string) string {
@@ -116,35 +121,58 @@ func ifb(network, link string) Link {
 	return Link{Network: network, Name: IfbName(link), Kind: KindIfb, MAC: mac, MTU: defaultMTU, Up: true}
 }
 
-// shape keeps what leaves by a link, and what comes in by it, to a rate each.
-func (s *State) shape(network, link string, leaves, comes Rate) {
-	if leaves.limits() {
-		s.Queues = append(s.Queues, newQueue(network, link, leaves))
+// leaving keeps what leaves by a link to a rate.
+func (s *State) leaving(network, link string, r Rate) {
+	if r.limits() {
+		s.Queues = append(s.Queues, newQueue(network, link, r))
 	}
-	if comes.limits() {
-		i := ifb(network, link)
-		s.Links = append(s.Links, i)
-		s.Queues = append(s.Queues, newQueue(network, i.Name, comes))
-		s.Redirects = append(s.Redirects, Redirect{network, link, i.Name})
+}
+
+// coming keeps what comes in by all of some links together to a rate, in the ifb of
+// the link named; see Redirect for host.
+func (s *State) coming(network, named string, links []string, host MAC, r Rate) {
+	if !r.limits() {
+		return
 	}
+	i := ifb(network, named)
+	s.Links = append(s.Links, i)
+	s.leaving(network, i.Name, r)
+	for _, l := range links {
+		s.Redirects = append(s.Redirects, Redirect{network, l, i.Name, host})
+	}
+}
+
+// port keeps what leaves by a guest's link, and what comes in by it, to a rate each.
+func (s *State) port(network, link string, leaves, comes Rate) {
+	s.leaving(network, link, leaves)
+	s.coming(network, link, []string{link}, MAC{}, comes)
 }
 
 // bandwidths adds what the bandwidth of live networks needs. What a guest
 // receives leaves by a bridge and by its port; by a macvtap it comes in, for its
 // other end is the guest's file and not a link.
+//
+// What guests send to the outside is taken at their ports, before the bridge: a
+// redirect forgets the connection that a packet belongs to, and br_netfilter looks
+// it up only once, in the bridge (net/sched/act_mirred.c: nf_reset_ct,
+// net/bridge/br_netfilter_hooks.c: ip_sabotage_in).
 func (s *State) bandwidths(in Intent) {
-	per := map[string]Bandwidth{}
+	per, ports := map[string]Bandwidth{}, map[string][]string{}
+	for _, m := range in.Members {
+		ports[m.Network] = append(ports[m.Network], m.Link)
+	}
 	for i := range in.Live {
 		n := &in.Live[i]
 		per[n.Name] = n.Bandwidth.PerPort
 		if n.Mode.OwnsBridge() {
-			s.shape(n.Name, n.Bridge.Name, n.Bandwidth.In, n.Bandwidth.Out)
+			s.leaving(n.Name, n.Bridge.Name, n.Bandwidth.In)
+			s.coming(n.Name, n.Bridge.Name, ports[n.Name], n.Bridge.MAC, n.Bandwidth.Out)
 		}
 	}
 	for _, m := range in.Members {
-		s.shape(m.Network, m.Link, per[m.Network].In, per[m.Network].Out)
+		s.port(m.Network, m.Link, per[m.Network].In, per[m.Network].Out)
 	}
 	for _, l := range in.Ports {
-		s.shape(l.Network, l.Name, per[l.Network].Out, per[l.Network].In)
+		s.port(l.Network, l.Name, per[l.Network].Out, per[l.Network].In)
 	}
 }

@@ -39,9 +39,16 @@ func (s QueueSet) class(minor int, parent string, c Class) string {
 func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }
 
 func (s RedirectAdd) String() string {
-	l := s.Redirect.Link
-	return fmt.Sprintf("tc qdisc add dev %s ingress && tc filter add dev %s ingress pref %d u32 match u32 0 0 action mirred egress redirect dev %s",
-		l, l, Handle, s.Redirect.To)
+	out := []string{"tc qdisc add dev " + s.Redirect.Link + " ingress"}
+	matches := []string{"u32 0 0"}
+	if host := s.Redirect.Host; !host.IsZero() {
+		matches = []string{"ether dst " + host.String(), "u8 1 1 at -14"}
+	}
+	for _, m := range matches {
+		out = append(out, fmt.Sprintf("tc filter add dev %s ingress pref %d u32 match %s action mirred egress redirect dev %s",
+			s.Redirect.Link, Handle, m, s.Redirect.To))
+	}
+	return strings.Join(out, " && ")
 }
 
 func (s RedirectDel) String() string {
@@ -86,7 +93,7 @@ func (d *differ) traffic(want, have State) {
 		}
 	}
 	for _, r := range want.Redirects {
-		if exists[r.Link] && (redirects[r.Link] != r.To || d.made(r.To) || d.made(r.Link)) {
+		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.made(r.To) || d.made(r.Link)) {
 			d.add(r.Network, RedirectAdd{r})
 		}
 	}
@@ -107,13 +114,15 @@ func queuesOf(s State) map[string]Queue {
 	return out
 }
 
-func redirectsOf(s State) map[string]string {
-	out := map[string]string{}
+func redirectsOf(s State) map[string]Redirect {
+	out := map[string]Redirect{}
 	for _, r := range s.Redirects {
-		out[r.Link] = r.To
+		out[r.Link] = r
 	}
 	return out
 }
+
+func (r Redirect) like(o Redirect) bool { return r.To == o.To && r.Host == o.Host }
 
 // PortOwners are the networks of links, and of guests' links by their bridges.
 func PortOwners(s State) map[string]string {
@@ -124,6 +133,41 @@ func PortOwners(s State) map[string]string {
 	for _, m := range s.Members {
 		if _, ours := out[m.Link]; !ours {
 			out[m.Link] = out[m.Bridge]
+		}
+	}
+	return out
+}
+
+// guestsTraffic reports whether a step holds a guest's traffic back that has just
+// come, by the name of its link, or lets go of one that has left.
+func guestsTraffic(s Step, newcomers map[string]bool) bool {
+	switch s := s.(type) {
+	case LinkAdd:
+		return s.Link.Kind == KindIfb && newcomers[s.Link.Name]
+	case LinkUp:
+		return newcomers[s.Name]
+	case LinkDel:
+		return strings.HasPrefix(s.Name, ifbPrefix)
+	case QueueSet:
+		return newcomers[s.Queue.Link]
+	case RedirectAdd:
+		return newcomers[s.Redirect.Link]
+	case QueueDel, RedirectDel:
+		return true
+	}
+	return false
+}
+
+// Newcomers are the links of guests that were not there before, and the ifbs that
+// belong to them.
+func Newcomers(was, now []Member) map[string]bool {
+	known, out := map[int]bool{}, map[string]bool{}
+	for _, m := range was {
+		known[m.Index] = true
+	}
+	for _, m := range now {
+		if !known[m.Index] {
+			out[m.Link], out[IfbName(m.Link)] = true, true
 		}
 	}
 	return out

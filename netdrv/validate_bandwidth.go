@@ -15,6 +15,9 @@ func validateBandwidth(fs *Findings, n *Network) {
 		}
 		validateRate(fs, path, d.whole)
 		validateRate(fs, each, d.perPort)
+		if d.path == "out" && d.whole.limits() && d.perPort.limits() {
+			fs.Add(each, "cannot be held besides bandwidth.out: a frame waits once on its way into the host; give one of the two")
+		}
 		validateFloor(fs, each+".floor", d.perPort.Floor, path, d.whole.Average)
 	}
 }

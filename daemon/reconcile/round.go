@@ -85,11 +85,12 @@ func (r *round) aboutMacvtaps() bool {
 }
 
 func (r *round) run(ctx context.Context) error {
+	was := r.Members()
 	plans, err := r.plan(ctx)
 	if err != nil {
 		return err
 	}
-	r.repairs(netdrv.Unasked(plans))
+	r.repairs(netdrv.Unasked(plans, netdrv.Newcomers(was, r.Members())))
 	r.warnLeases(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)

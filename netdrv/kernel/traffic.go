@@ -100,16 +100,56 @@ func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) erro
 	if err != nil {
 		return err
 	}
+	r, found := netdrv.Redirect{Link: l.Attrs().Name}, 0
 	for _, f := range filters {
 		u, ok := f.(*netlink.U32)
-		if !ok || f.Attrs().Priority != netdrv.Handle || len(u.Actions) != 1 {
+		if !ok || f.Attrs().Priority != netdrv.Handle || len(u.Actions) != 1 || u.Sel == nil {
 			continue
 		}
 		if m, ok := u.Actions[0].(*netlink.MirredAction); ok {
-			o.state.Redirects = append(o.state.Redirects, netdrv.Redirect{Link: l.Attrs().Name, To: o.name(m.Ifindex)})
+			r.To = o.name(m.Ifindex)
+			found++
+			r.Host = hostKey(u.Sel.Keys, r.Host)
 		}
 	}
+	if r.To == "" {
+		return nil
+	}
+	if found != len(selectors(r.Host)) {
+		r.To = "" // half of it
+	}
+	o.state.Redirects = append(o.state.Redirects, r)
 	return nil
+}
+
+// selectors are what the filters of a redirect look for, by offset from the
+// network header: the Ethernet header is 14 bytes before it.
+func selectors(host netdrv.MAC) []*nl.TcU32Sel {
+	if host.IsZero() {
+		return []*nl.TcU32Sel{selector(nl.TcU32Key{})}
+	}
+	return []*nl.TcU32Sel{
+		selector(
+			nl.TcU32Key{Off: -14, Mask: 0xffffffff, Val: binary.BigEndian.Uint32(host[:])},
+			nl.TcU32Key{Off: -10, Mask: 0xffff0000, Val: uint32(host[4])<<24 | uint32(host[5])<<16},
+		),
+		selector(nl.TcU32Key{Off: -14, Mask: 1 << 24, Val: 1 << 24}), // the group bit (IEEE 802 section 8)
+	}
+}
+
+func selector(keys ...nl.TcU32Key) *nl.TcU32Sel {
+	return &nl.TcU32Sel{Flags: nl.TC_U32_TERMINAL, Nkeys: uint8(len(keys)), Keys: keys}
+}
+
+// hostKey reads the address that selectors put into a filter, or returns was.
+func hostKey(keys []nl.TcU32Key, was netdrv.MAC) netdrv.MAC {
+	if len(keys) != 2 {
+		return was
+	}
+	var m netdrv.MAC
+	binary.BigEndian.PutUint32(m[:], keys[0].Val)
+	m[4], m[5] = byte(keys[1].Val>>24), byte(keys[1].Val>>16)
+	return m
 }
 
 // queueSet keeps a queue that is there, with the frames in it.
@@ -232,7 +272,12 @@ func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
 	if err := k.filterDel(l); err != nil {
 		return err
 	}
-	return k.nl.FilterAdd(&netlink.U32{FilterAttrs: redirectFilter(l), RedirIndex: to.Attrs().Index})
+	for _, sel := range selectors(r.Host) {
+		if err := k.nl.FilterAdd(&netlink.U32{FilterAttrs: redirectFilter(l), Sel: sel, RedirIndex: to.Attrs().Index}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // filterDel removes all filters of our priority.
