@@ -10,6 +10,7 @@
 //	files.Server.Run   the loops of the networks that serve boot files
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
+//	metrics.Serve      for Prometheus, if asked for
 //	rpc.RunTrials      takes back what is not confirmed
 //	watchdog, signals
 //
@@ -33,6 +34,7 @@ import (
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/metrics"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
@@ -199,7 +201,7 @@ func (d *Daemon) pickLive(ctx context.Context, stopped map[string]bool) error {
 
 // serve looks at everything once, and then answers.
 func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
-	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File.AdminGroup)
+	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File)
 	if err != nil {
 		return err
 	}
@@ -209,6 +211,9 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	}
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
+	if ls.metrics != nil {
+		g.Go(func() error { return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, d.log)) })
+	}
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
 	d.ready()

@@ -20,24 +20,29 @@ const (
 	readOnlySocketName = "vnetd-ro"
 )
 
-// listeners has the two sockets.
-type listeners struct{ write, read net.Listener }
+// listeners has the two sockets, and that of the metrics, or nil.
+type listeners struct{ write, read, metrics net.Listener }
 
 // listen takes the sockets that systemd made, and makes those that it did not.
-func listen(runtimeDir, adminGroup string) (listeners, error) {
+func listen(runtimeDir string, f File) (listeners, error) {
 	given, err := activated()
 	if err != nil {
 		return listeners{}, err
 	}
 	var ls listeners
 	if ls.write = given[socketName]; ls.write == nil {
-		if ls.write, err = listenUnix(filepath.Join(runtimeDir, socketName+".sock"), 0o660, adminGroup); err != nil {
+		if ls.write, err = listenUnix(filepath.Join(runtimeDir, socketName+".sock"), 0o660, f.AdminGroup); err != nil {
 			return listeners{}, err
 		}
 	}
 	if ls.read = given[readOnlySocketName]; ls.read == nil {
 		if ls.read, err = listenUnix(filepath.Join(runtimeDir, readOnlySocketName+".sock"), 0o666, ""); err != nil {
 			return listeners{}, errors.Join(err, ls.write.Close())
+		}
+	}
+	if at := f.Metrics.Listen; at.IsValid() {
+		if ls.metrics, err = net.Listen("tcp", at.String()); err != nil {
+			return listeners{}, errors.Join(fmt.Errorf("metrics: %w", err), ls.write.Close(), ls.read.Close())
 		}
 	}
 	return ls, nil

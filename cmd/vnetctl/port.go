@@ -17,13 +17,13 @@ func (t *tool) portCommand() *cobra.Command {
 }
 
 func portTable(ports []*vnetv1.Port) table {
-	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "UPLINK", "ATTACHED"}, name: 1}
+	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "UPLINK", "ATTACHED", "RECEIVED", "SENT"}, name: 1}
 	for _, p := range ports {
 		attached := "no"
 		if p.GetAttached() {
 			attached = "yes"
 		}
-		tb.rows = append(tb.rows, []string{p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetUplink(), attached})
+		tb.rows = append(tb.rows, []string{p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetUplink(), attached, received(p.GetCounters()), sent(p.GetCounters())})
 	}
 	return tb
 }

@@ -51,6 +51,8 @@ type Kernel interface {
 	// ObserveGround returns what there is of built bridges and their uplinks, and
 	// what the host has on them.
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
+	// Counters returns what has passed bridges and guests' links, by name.
+	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
 	// HostChanges grows when something of the host's may have changed.
@@ -126,6 +128,7 @@ type Engine struct {
 	dhcp     map[string]given[dhcpd.Config]
 	dns      map[string]given[dnsd.Config]
 	problems map[string]error // what is wrong with no network in particular
+	tally    Tally
 }
 
 // work is what the next round is about.

@@ -48,13 +48,18 @@ func (e *Engine) round(ctx context.Context, w work) {
 		r.conclude(entry, r.failed[entry.Network.Name])
 	}
 	r.remember()
-	if r.full {
-		e.mu.Lock()
+	took := time.Since(start)
+	e.count(func(t *Tally) {
+		t.Took += took
+		if !r.full {
+			t.Named++
+			return
+		}
+		t.Full++
 		// A full look may take a tenth of the time, and no more.
-		e.spacing = min(max(settle, 10*time.Since(start)), time.Second)
-		e.mu.Unlock()
-	}
-	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", time.Since(start), "failed", len(r.failed))
+		e.spacing = min(max(settle, 10*took), time.Second)
+	})
+	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", took, "failed", len(r.failed))
 }
 
 // pick finds what the round is about.
@@ -221,6 +226,7 @@ func (r *round) applyPlan(ctx context.Context, p netdrv.Plan, chosen func(netdrv
 			return err
 		}
 		r.applied = true
+		r.count(func(t *Tally) { t.Steps++ })
 		r.log.Info("step applied", "network", p.Network, "step", s.String())
 	}
 	return nil

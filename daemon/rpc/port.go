@@ -16,14 +16,18 @@ import (
 )
 
 // ListPorts is in the contract.
-func (s *Server) ListPorts(_ context.Context, req *vnetv1.ListPortsRequest) (*vnetv1.ListPortsResponse, error) {
+func (s *Server) ListPorts(ctx context.Context, req *vnetv1.ListPortsRequest) (*vnetv1.ListPortsResponse, error) {
 	name := req.GetNetwork()
 	if name != "" {
 		if _, ok := s.Store.Get(name); !ok {
 			return nil, s.missing(name)
 		}
 	}
-	return &vnetv1.ListPortsResponse{Ports: s.ports(name)}, nil
+	ports := s.ports(name)
+	for _, p := range ports {
+		p.Bandwidth = s.limits(p)
+	}
+	return &vnetv1.ListPortsResponse{Ports: ports}, s.count(ctx, ports, nil)
 }
 
 // ports are the guests' links of a network, or of all for "".

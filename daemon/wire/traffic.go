@@ -68,3 +68,11 @@ func word[T interface {
 	}
 	return v.String()
 }
+
+// ToCounters is what has passed, as the contract has it.
+func ToCounters(c netdrv.Counters) *vnetv1.Counters {
+	return &vnetv1.Counters{
+		RxBytes: c.RxBytes, RxPackets: c.RxPackets, RxDrops: c.RxDrops,
+		TxBytes: c.TxBytes, TxPackets: c.TxPackets, TxDrops: c.TxDrops,
+	}
+}
