@@ -110,7 +110,7 @@ func (t *tool) command() *cobra.Command {
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "print names only, or nothing")
 	f.BoolVar(&t.noLegend, "no-legend", false, "print tables without their heading")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(t.networkCommand(), t.portCommand(), t.leaseCommand(), t.recordCommand(), t.eventCommand(), t.topCommand(), t.statusCommand(), t.versionCommand())
+	root.AddCommand(t.networkCommand(), t.portCommand(), t.leaseCommand(), t.recordCommand(), t.eventCommand(), t.topCommand(), t.graphCommand(), t.statusCommand(), t.versionCommand())
 	return root
 }
 
