@@ -151,7 +151,7 @@ func TestBandwidthIsKept(t *testing.T) {
 	}
 	for _, breaks := range []string{
 		"tc qdisc del dev lab0 root", "tc qdisc replace dev $PORT root pfifo", "tc qdisc del dev $PORT ingress", "ip link del ifb-$PORT",
-		"tc class change dev ifb-$PORT parent 766e:1 classid 766e:2 htb rate 1gbit", "ip link set $PORT nomaster",
+		"tc class change dev ifb-$PORT parent 766e: classid 766e:1 htb rate 1gbit", "ip link set $PORT nomaster",
 	} {
 		w.Host.Run(t, strings.ReplaceAll(breaks, "$PORT", g.Port))
 		all(breaks)

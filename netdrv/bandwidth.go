@@ -20,8 +20,6 @@ type Rate struct {
 	Peak BitRate
 	// Burst is how much may pass at the peak after silence; 0 means DefaultBurst.
 	Burst Size
-	// Floor is a port's guaranteed share of its network's Average.
-	Floor BitRate
 }
 
 // Bandwidth limits what guests receive (In) and send (Out).
@@ -34,7 +32,7 @@ type NetworkBandwidth struct {
 	PerPort Bandwidth
 }
 
-// limits reports whether the rate is one: a floor alone takes from others.
+// limits reports whether the rate is one.
 func (r Rate) limits() bool { return r.Average > 0 }
 
 // The bounds of what a definition may ask for. The kernel counts a burst in
@@ -50,43 +48,32 @@ const (
 // host may be without anything being lost; and at least two full frames.
 func DefaultBurst(r BitRate) Size { return max(Size(r/8/50), 2*1514) }
 
-// A Queue holds what leaves by a link to a rate. It is a tree of HTB classes
-// (tc-htb(8)), and everything that no Floor is about is in the class Rest.
+// A Queue holds what leaves by a link to a rate, in the words of tc-htb(8): one
+// class of HTB that everything is in.
 type Queue struct {
 	Network, Link string
-	Total, Rest   Class
-}
-
-// A Class is what HTB calls one.
-type Class struct {
 	Rate, Ceil    BitRate
 	Burst, Cburst Size
 }
 
-// class is a rate in HTB's words. Without a peak the burst passes at the speed of
-// the link, so Ceil holds nothing back that Rate does not.
-func (r Rate) class() Class {
-	c := Class{Rate: r.Average, Ceil: r.Average, Burst: r.Burst}
-	if c.Burst == 0 {
-		c.Burst = DefaultBurst(r.Average)
-	}
-	c.Cburst = c.Burst
-	if r.Peak > 0 {
-		c.Ceil, c.Cburst = r.Peak, DefaultBurst(r.Peak)
-	}
-	return c
-}
-
+// newQueue is a rate in HTB's words. Without a peak the burst passes at the speed
+// of the link: then Ceil holds nothing back that Rate does not.
 func newQueue(network, link string, r Rate) Queue {
-	return Queue{network, link, r.class(), r.class()}
+	q := Queue{Network: network, Link: link, Rate: r.Average, Ceil: r.Average, Burst: r.Burst}
+	if q.Burst == 0 {
+		q.Burst = DefaultBurst(r.Average)
+	}
+	q.Cburst = q.Burst
+	if r.Peak > 0 {
+		q.Ceil, q.Cburst = r.Peak, DefaultBurst(r.Peak)
+	}
+	return q
 }
 
 // like reports whether two queues do the same. The kernel keeps a burst as a time
 // in ticks, so that it does not come back to the byte.
-func (q Queue) like(o Queue) bool { return q.Total.like(o.Total) && q.Rest.like(o.Rest) }
-
-func (c Class) like(o Class) bool {
-	return c.Rate == o.Rate && c.Ceil == o.Ceil && near(c.Burst, o.Burst) && near(c.Cburst, o.Cburst)
+func (q Queue) like(o Queue) bool {
+	return q.Rate == o.Rate && q.Ceil == o.Ceil && near(q.Burst, o.Burst) && near(q.Cburst, o.Cburst)
 }
 
 func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }

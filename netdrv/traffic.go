@@ -22,18 +22,12 @@ type (
 const Handle = 0x766e
 
 func (s QueueSet) String() string {
-	var out []string
-	dev := "dev " + s.Queue.Link
+	q, root := s.Queue, ""
 	if s.Have.Link == "" {
-		out = append(out, fmt.Sprintf("tc qdisc replace %s root handle %x: htb default 2", dev, Handle))
+		root = fmt.Sprintf("tc qdisc replace dev %s root handle %x: htb default 1 && ", q.Link, Handle)
 	}
-	out = append(out, s.class(1, "", s.Queue.Total), s.class(2, "1", s.Queue.Rest))
-	return strings.Join(out, " && ")
-}
-
-func (s QueueSet) class(minor int, parent string, c Class) string {
-	return fmt.Sprintf("tc class replace dev %s parent %x:%s classid %x:%d htb rate %s ceil %s burst %d cburst %d",
-		s.Queue.Link, Handle, parent, Handle, minor, c.Rate, c.Ceil, c.Burst, c.Cburst)
+	return root + fmt.Sprintf("tc class replace dev %s parent %x: classid %x:1 htb rate %s ceil %s burst %d cburst %d",
+		q.Link, Handle, Handle, q.Rate, q.Ceil, q.Burst, q.Cburst)
 }
 
 func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }

@@ -7,18 +7,14 @@ func validateBandwidth(fs *Findings, n *Network) {
 		whole, perPort Rate
 	}{{"in", b.In, b.PerPort.In}, {"out", b.Out, b.PerPort.Out}} {
 		path, each := "bandwidth."+d.path, "bandwidth.perPort."+d.path
-		switch {
-		case d.whole != Rate{} && !n.Mode.OwnsBridge():
+		if (d.whole != Rate{}) && !n.Mode.OwnsBridge() {
 			fs.Add(path, "is what passes the host's address on the network, and in mode %s guests reach the outside without it; use bandwidth.perPort", n.Mode)
-		case d.whole.Floor > 0:
-			fs.Add(path+".floor", "is for ports: a network has nothing to take it from; use %s.floor", each)
 		}
 		validateRate(fs, path, d.whole)
 		validateRate(fs, each, d.perPort)
 		if d.path == "out" && d.whole.limits() && d.perPort.limits() {
 			fs.Add(each, "cannot be held besides bandwidth.out: a frame waits once on its way into the host; give one of the two")
 		}
-		validateFloor(fs, each+".floor", d.perPort.Floor, path, d.whole.Average)
 	}
 }
 
@@ -26,7 +22,7 @@ func validateRate(fs *Findings, path string, r Rate) {
 	for _, v := range []struct {
 		name string
 		rate BitRate
-	}{{"average", r.Average}, {"peak", r.Peak}, {"floor", r.Floor}} {
+	}{{"average", r.Average}, {"peak", r.Peak}} {
 		if v.rate != 0 && (v.rate < minRate || v.rate > maxRate) {
 			fs.Add(path+"."+v.name, "%s is outside %s to %s", v.rate, minRate, maxRate)
 		}
@@ -45,16 +41,5 @@ func validateRate(fs *Findings, path string, r Rate) {
 		fs.Add(path+".burst", "%s is less than a frame; give %s or more", r.Burst, minBurst)
 	case uint64(r.Burst) > uint64(r.Average)/8*maxBurstTime:
 		fs.Add(path+".burst", "%s takes longer than a minute to gather at %s", r.Burst, r.Average)
-	}
-}
-
-// validateFloor is about a port's share of what the network has.
-func validateFloor(fs *Findings, path string, floor BitRate, of string, average BitRate) {
-	switch {
-	case floor == 0:
-	case average == 0:
-		fs.Add(path, "is a share of the network's %s.average, which is not set", of)
-	case floor > average:
-		fs.Add(path, "%s is more than the %s of the whole network", floor, average)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
 // odd has names that each form has to quote.
@@ -58,9 +60,7 @@ func TestPictureAsSVG(t *testing.T) {
 
 // Graphviz reads the DOT, and finds each box and line.
 func TestPictureAsDOT(t *testing.T) {
-	if _, err := exec.LookPath("dot"); err != nil {
-		t.Skip("no dot here: apt-get install graphviz")
-	}
+	nettest.Need(t, "dot")
 	cmd := exec.Command("dot", "-Tplain")
 	cmd.Stdin = strings.NewReader(odd.dot())
 	out, err := cmd.CombinedOutput()

@@ -16,8 +16,7 @@ import (
 // The handles of a queue (see netdrv.Queue).
 var (
 	queueHandle = netlink.MakeHandle(netdrv.Handle, 0)
-	totalClass  = netlink.MakeHandle(netdrv.Handle, 1)
-	restClass   = netlink.MakeHandle(netdrv.Handle, 2)
+	queueClass  = netlink.MakeHandle(netdrv.Handle, 1)
 )
 
 // ifbs lists the ifbs of ours that belong to some links.
@@ -71,28 +70,19 @@ func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
 	}
 	q := netdrv.Queue{Link: l.Attrs().Name}
 	for _, c := range classes {
-		h, ok := c.(*netlink.HtbClass)
-		if !ok {
-			continue
-		}
-		switch h.Handle {
-		case totalClass:
-			q.Total = class(h)
-		case restClass:
-			q.Rest = class(h)
+		if h, ok := c.(*netlink.HtbClass); ok && h.Handle == queueClass {
+			readClass(h, &q)
 		}
 	}
 	o.state.Queues = append(o.state.Queues, q)
 	return nil
 }
 
-// class reads what the kernel holds: rates in bytes, bursts in ticks.
-func class(h *netlink.HtbClass) netdrv.Class {
-	return netdrv.Class{
-		Rate: netdrv.BitRate(h.Rate * 8), Ceil: netdrv.BitRate(h.Ceil * 8),
-		Burst:  netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer)),
-		Cburst: netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer)),
-	}
+// readClass takes what the kernel holds: rates in bytes, bursts in ticks.
+func readClass(h *netlink.HtbClass, q *netdrv.Queue) {
+	q.Rate, q.Ceil = netdrv.BitRate(h.Rate*8), netdrv.BitRate(h.Ceil*8)
+	q.Burst = netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer))
+	q.Cburst = netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer))
 }
 
 func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) error {
@@ -161,13 +151,10 @@ func (k *Kernel) queueSet(s netdrv.QueueSet) error {
 	if err := k.queueRoot(l); err != nil {
 		return err
 	}
-	if err := k.classSet(l, totalClass, queueHandle, s.Queue.Total); err != nil {
+	if err := k.classSet(l, s.Queue); err != nil {
 		return err
 	}
-	if err := k.classSet(l, restClass, totalClass, s.Queue.Rest); err != nil {
-		return err
-	}
-	return k.leaf(l, restClass, s.Queue.Rest)
+	return k.leaf(l, s.Queue)
 }
 
 // queueRoot puts our queue in the place of whatever is there, unless it is ours.
@@ -182,18 +169,17 @@ func (k *Kernel) queueRoot(l netlink.Link) error {
 		}
 	}
 	root := netlink.NewHtb(netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: queueHandle, Parent: netlink.HANDLE_ROOT})
-	root.Defcls = restClass & 0xffff
+	root.Defcls = queueClass & 0xffff
 	return k.nl.QdiscReplace(root)
 }
 
-// classSet sets rates. The quantum is what a class sends in its turn: a frame at
-// least, and a tenth of a second's worth at most.
-func (k *Kernel) classSet(l netlink.Link, handle, parent uint32, c netdrv.Class) error {
+// classSet sets rates. The quantum is between classes that share, and there is one:
+// it is given because the kernel warns of those that it derives.
+func (k *Kernel) classSet(l netlink.Link, q netdrv.Queue) error {
 	return k.nl.ClassReplace(netlink.NewHtbClass(
-		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: handle, Parent: parent},
+		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: queueClass, Parent: queueHandle},
 		netlink.HtbClassAttrs{
-			Rate: uint64(c.Rate), Ceil: uint64(c.Ceil), Buffer: uint32(c.Burst), Cbuffer: uint32(c.Cburst),
-			Quantum: uint32(min(max(c.Rate/8/100, 1514), 60000)),
+			Rate: uint64(q.Rate), Ceil: uint64(q.Ceil), Buffer: uint32(q.Burst), Cbuffer: uint32(q.Cburst), Quantum: 1514,
 		},
 	))
 }
@@ -202,14 +188,14 @@ func (k *Kernel) classSet(l netlink.Link, handle, parent uint32, c netdrv.Class)
 // not, and is there in every kernel that has HTB.
 var fairKinds = []string{"fq_codel", "sfq", "bfifo"}
 
-// leaf gives a class its queue.
-func (k *Kernel) leaf(l netlink.Link, class uint32, c netdrv.Class) error {
+// leaf is where frames wait.
+func (k *Kernel) leaf(l netlink.Link, q netdrv.Queue) error {
 	if kind := k.fair.Load(); kind != nil {
-		return k.leafOf(l, class, *kind, c)
+		return k.leafOf(l, *kind, q)
 	}
 	var err error
 	for _, kind := range fairKinds {
-		if err = k.leafOf(l, class, kind, c); !errors.Is(err, unix.ENOENT) {
+		if err = k.leafOf(l, kind, q); !errors.Is(err, unix.ENOENT) {
 			k.fair.Store(&kind)
 			return err
 		}
@@ -217,13 +203,13 @@ func (k *Kernel) leaf(l netlink.Link, class uint32, c netdrv.Class) error {
 	return err
 }
 
-// leafOf replaces the queue of a class by one of a kind, or changes its settings.
-func (k *Kernel) leafOf(l netlink.Link, class uint32, kind string, c netdrv.Class) error {
+// leafOf replaces the leaf by one of a kind, or changes its settings.
+func (k *Kernel) leafOf(l netlink.Link, kind string, q netdrv.Queue) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
-	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(l.Attrs().Index), Parent: class})
+	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(l.Attrs().Index), Parent: queueClass})
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
 	if kind == "bfifo" {
-		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, queueLimit(c))))
+		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, queueLimit(q))))
 	}
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
@@ -231,8 +217,8 @@ func (k *Kernel) leafOf(l netlink.Link, class uint32, kind string, c netdrv.Clas
 
 // queueLimit bounds a plain queue to a tenth of a second, in bytes. The largest
 // packet of a guest's segmentation offload has to fit.
-func queueLimit(c netdrv.Class) uint32 {
-	return uint32(min(max(uint64(c.Rate)/8/10, 72<<10), 64<<20))
+func queueLimit(q netdrv.Queue) uint32 {
+	return uint32(min(max(uint64(q.Rate)/8/10, 72<<10), 64<<20))
 }
 
 func (k *Kernel) queueDel(link string) error {

@@ -32,10 +32,7 @@ type Rate struct {
 	Peak string `protobuf:"bytes,2,opt,name=peak,proto3" json:"peak,omitempty"`
 	// How much may pass at the peak after a time of silence, in bytes: 100kB, 2MB,
 	// 64KiB. What passes in 20 milliseconds if empty. Needs average.
-	Burst string `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
-	// For ports: how much of the network's average a port gets when others want it
-	// too. Needs the network's average in the same direction.
-	Floor         string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
+	Burst         string `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -87,13 +84,6 @@ func (x *Rate) GetPeak() string {
 func (x *Rate) GetBurst() string {
 	if x != nil {
 		return x.Burst
-	}
-	return ""
-}
-
-func (x *Rate) GetFloor() string {
-	if x != nil {
-		return x.Floor
 	}
 	return ""
 }
@@ -314,12 +304,11 @@ var File_vnet_v1_traffic_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_traffic_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/traffic.proto\x12\avnet.v1\"`\n" +
+	"\x15vnet/v1/traffic.proto\x12\avnet.v1\"J\n" +
 	"\x04Rate\x12\x18\n" +
 	"\aaverage\x18\x01 \x01(\tR\aaverage\x12\x12\n" +
 	"\x04peak\x18\x02 \x01(\tR\x04peak\x12\x14\n" +
-	"\x05burst\x18\x03 \x01(\tR\x05burst\x12\x14\n" +
-	"\x05floor\x18\x04 \x01(\tR\x05floor\"K\n" +
+	"\x05burst\x18\x03 \x01(\tR\x05burst\"K\n" +
 	"\tBandwidth\x12\x1d\n" +
 	"\x02in\x18\x01 \x01(\v2\r.vnet.v1.RateR\x02in\x12\x1f\n" +
 	"\x03out\x18\x02 \x01(\v2\r.vnet.v1.RateR\x03out\"\x81\x01\n" +
