@@ -81,11 +81,14 @@ func TestBandwidthOfPorts(t *testing.T) {
 	iperfServers(t, w.Internet.Namespace, 1)
 	g, _ := guest(t, w, "web", "lab0")
 	set(t, d, "{perPort: {in: {average: 40mbit}, out: {average: 20mbit}}}")
+	h, _ := guest(t, w, "db", "lab0")
+	iperfServers(t, h.Namespace, 1)
 	to := "-c 203.0.113.1 "
 	for _, f := range []flow{
 		{"TCP from the guest", to, tcpShare, 20},
 		{"TCP to the guest", to + "-R", tcpShare, 40},
 		{"UDP from the guest", to + "-u -l 1448 -b 60M", udpShare, 20},
+		{"TCP over IPv6 to another guest", "-c fe80::ff:fe00:2%eth0", 1428.0 / 1514, 20},
 		{"UDP to the guest", to + "-R -u -l 1448 -b 80M", udpShare, 40},
 	} {
 		check(t, f, iperf(t, g, 5201, f))
