@@ -3,7 +3,6 @@ package daemon_test
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 
@@ -47,15 +46,23 @@ func iperf(t *testing.T, g *nettest.Guest, port int, f flow) float64 {
 }
 
 // check prints how far from what was set a flow was, as iperf3 counts and as
-// frames count. The bound is wide, for the machine may be busy with other things.
-func check(t *testing.T, f flow, got float64) {
+// frames count. A machine that is busy with other things may be too slow for a
+// flow, so that it is measured again; none makes it pass faster.
+func check(t *testing.T, g *nettest.Guest, f flow) {
 	t.Helper()
-	frames := got / f.counts
-	off := 100 * (frames/f.mbit - 1)
-	t.Logf("%-34s set %6.1f Mbit/s, iperf3 %6.2f (%+.1f %%), frames %6.2f (%+.1f %%)", f.what, f.mbit, got, 100*(got/f.mbit-1), frames, off)
-	if math.Abs(off) > 15 {
-		t.Errorf("%s: %.2f Mbit/s of frames, set to %.1f", f.what, frames, f.mbit)
+	for range 3 {
+		got := iperf(t, g, 5201, f)
+		frames := got / f.counts
+		off := 100 * (frames/f.mbit - 1)
+		t.Logf("%-30s set %6.1f Mbit/s, iperf3 %6.2f (%+.1f %%), frames %6.2f (%+.1f %%)", f.what, f.mbit, got, 100*(got/f.mbit-1), frames, off)
+		if off > 15 {
+			break
+		}
+		if off > -15 {
+			return
+		}
 	}
+	t.Errorf("%s: not within 15 %% of what was set", f.what)
 }
 
 // iperfServers runs a server for each of n ports from 5201 on: a server does one
@@ -91,7 +98,7 @@ func TestBandwidthOfPorts(t *testing.T) {
 		{"TCP over IPv6 to another guest", "-c fe80::ff:fe00:2%eth0", 1428.0 / 1514, 20},
 		{"UDP to the guest", to + "-R -u -l 1448 -b 80M", udpShare, 40},
 	} {
-		check(t, f, iperf(t, g, 5201, f))
+		check(t, g, f)
 	}
 }
 
@@ -108,7 +115,7 @@ func TestBandwidthOfNetworks(t *testing.T) {
 		{"network, TCP from a guest", "-c 203.0.113.1", tcpShare, 15},
 		{"network, TCP to a guest", "-c 203.0.113.1 -R", tcpShare, 30},
 	} {
-		check(t, f, iperf(t, g, 5201, f))
+		check(t, g, f)
 	}
 	free := flow{what: "between guests", args: "-c " + l.Address.Addr().String()}
 	if got := iperf(t, g, 5201, free); got < 100 {
