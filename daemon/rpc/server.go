@@ -109,7 +109,7 @@ func stopSoon(g *grpc.Server) {
 
 // reads are the methods that everybody may call.
 var reads = map[string]bool{
-	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "Watch": true, "GetStatus": true,
+	"ListNetworks": true, "GetNetwork": true, "ListPorts": true, "ListLeases": true, "ListRecords": true, "Watch": true, "GetStatus": true,
 	"Check": true, "List": true, "ServerReflectionInfo": true,
 }
 
