@@ -42,6 +42,14 @@ type File struct {
 	// SubnetPools are the prefixes that subnets with "address: auto" are picked
 	// from; netdrv.DefaultPools if empty.
 	SubnetPools []netip.Prefix `yaml:"subnetPools"`
+	// Metrics is where Prometheus asks; nowhere if empty.
+	Metrics Metrics `yaml:"metrics"`
+}
+
+// Metrics is the endpoint for Prometheus.
+type Metrics struct {
+	// Listen is ADDRESS:PORT, [ADDRESS]:PORT for IPv6.
+	Listen netip.AddrPort `yaml:"listen"`
 }
 
 // The defaults of File.
@@ -97,7 +105,7 @@ func (f File) complete() File {
 // who wrote the file has never heard of.
 func tidyYAML(err error) string {
 	s := strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  ")
-	s = strings.ReplaceAll(s, " not found in type daemon.File", " is not a key of vnetd.yaml (those are logLevel, adminGroup, defaultNetwork, resolvConf, subnetPools)")
+	s = strings.ReplaceAll(s, " not found in type daemon.File", " is not a key of vnetd.yaml (those are logLevel, adminGroup, defaultNetwork, resolvConf, subnetPools, metrics)")
 	return strings.ReplaceAll(strings.ReplaceAll(s, "field ", ""), "\n  ", "; ")
 }
 

@@ -12,6 +12,7 @@
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
 //	tapdoor.Door.Serve one, one a connection, and one a process that a port lives with
+//	metrics.Serve      for Prometheus, if asked for
 //	rpc.RunTrials      takes back what is not confirmed
 //	watchdog, signals
 //
@@ -35,6 +36,7 @@ import (
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/metrics"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
@@ -209,7 +211,7 @@ func (d *Daemon) pickLive(ctx context.Context, stopped map[string]bool) error {
 
 // serve looks at everything once, and then answers.
 func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
-	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File.AdminGroup)
+	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File)
 	if err != nil {
 		return err
 	}
@@ -220,6 +222,9 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
+	if ls.metrics != nil {
+		g.Go(func() error { return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, d.log)) })
+	}
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
 	d.ready()

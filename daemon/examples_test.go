@@ -35,6 +35,7 @@ var examples = map[string][]string{
 	"existing-bridge.yaml":     {"test $(ip -o link show type bridge | wc -l) = 1"},
 	"macvtap.yaml":             {"! ip -o link show type macvlan | grep -q ."},
 	"macvtap-host-access.yaml": {"ip -d link show dev shared0 | grep -q 'macvlan mode bridge'", "ip addr show dev shared0 | grep -q 203.0.113.77/24"},
+	"bandwidth.yaml":           {"tc class show dev vnbr0 | grep -q 'rate 100Mbit'", "tc class show dev ifb-vnbr0 | grep -q 'rate 50Mbit'"},
 	"built-bridge.yaml":        nil, // see TestBuiltBridge
 }
 

@@ -23,18 +23,19 @@ const (
 	tapSocketName      = "vnetd-tap"
 )
 
-// listeners has the sockets: of the API, for writing and reading, and the tap door.
-type listeners struct{ write, read, tap net.Listener }
+// listeners has the sockets: of the API, for writing and reading, the tap door's, and
+// that of the metrics, or nil.
+type listeners struct{ write, read, tap, metrics net.Listener }
 
 // listen takes the sockets that systemd made, and makes those that it did not.
-func listen(runtimeDir, adminGroup string) (listeners, error) {
+func listen(runtimeDir string, f File) (listeners, error) {
 	given, err := activated()
 	if err != nil {
 		return listeners{}, err
 	}
 	var ls listeners
 	if ls.write = given[socketName]; ls.write == nil {
-		if ls.write, err = listenUnix(filepath.Join(runtimeDir, socketName+".sock"), 0o660, adminGroup); err != nil {
+		if ls.write, err = listenUnix(filepath.Join(runtimeDir, socketName+".sock"), 0o660, f.AdminGroup); err != nil {
 			return listeners{}, err
 		}
 	}
@@ -46,6 +47,11 @@ func listen(runtimeDir, adminGroup string) (listeners, error) {
 	if ls.tap = given[tapSocketName]; ls.tap == nil {
 		if ls.tap, err = listenUnix(filepath.Join(runtimeDir, "tap.sock"), 0o666, ""); err != nil {
 			return listeners{}, errors.Join(err, ls.write.Close(), ls.read.Close())
+		}
+	}
+	if at := f.Metrics.Listen; at.IsValid() {
+		if ls.metrics, err = net.Listen("tcp", at.String()); err != nil {
+			return listeners{}, errors.Join(fmt.Errorf("metrics: %w", err), ls.write.Close(), ls.read.Close(), ls.tap.Close())
 		}
 	}
 	return ls, nil

@@ -28,6 +28,10 @@ test)
 	need unbound unbound
 	need iputils-ping ping
 	need curl curl
+	need iperf3 iperf3
+	need tmux tmux
+	need graphviz dot
+	need prometheus promtool
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
 	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom

@@ -42,6 +42,7 @@ func Compile(in Intent, host Host) State {
 		}
 	}
 	s.ports(in, host)
+	s.bandwidths(in)
 	return s
 }
 

@@ -30,6 +30,7 @@ func (p Plan) String() string {
 // comes before an old one goes.
 func Diff(want, have State) []Plan {
 	d := differ{want: byLink(want), have: byLink(have), plans: map[string][]Step{}}
+	d.dropTraffic(want, have)
 	d.sysctls("")
 	for _, l := range want.Links {
 		d.link(l)
@@ -40,6 +41,7 @@ func Diff(want, have State) []Plan {
 		}
 	}
 	d.members(want.Members, have.Members)
+	d.traffic(want, have)
 	return d.sorted()
 }
 

@@ -21,6 +21,23 @@ func dual() Network {
 // have is the state that a kernel is in which has taken the networks.
 func have(networks ...Network) State { return Compile(Intent{Live: networks}, Host{}) }
 
+// withBandwidth is lab with two guests, one on a tap and one on a macvtap of
+// another network, limited or not.
+func withBandwidth(limited bool) State {
+	n, lan := lab(), Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}
+	if limited {
+		n.Bandwidth.In = Rate{Average: 100_000_000, Peak: 200_000_000, Burst: 1_000_000}
+		n.Bandwidth.Out.Average = 50_000_000
+		n.Bandwidth.PerPort.In.Average = 10_000_000
+		lan.Bandwidth.PerPort = Bandwidth{In: Rate{Average: 8_000_000}, Out: Rate{Average: 4_000_000}}
+	}
+	return Compile(Intent{
+		Live:    []Network{n, lan},
+		Members: []Member{{Network: "lab", Link: "vnet0", Index: 7, Kind: "tap", Bridge: "lab0"}},
+		Ports:   []Port{{Network: "lan", Link: "vnmac0"}},
+	}, Host{})
+}
+
 func TestPlans(t *testing.T) {
 	quiet := Network{Name: "quiet", Mode: Isolated, Bridge: Bridge{Name: "quiet0", MAC: MAC{2, 0, 0, 0, 30, 1}}}
 	host := Host{RALinks: map[string]string{"eth0": "1", "eth1": "0", "eth2": "2"}}
@@ -36,6 +53,9 @@ func TestPlans(t *testing.T) {
 		"very-isolated":         {have(quiet), State{}},
 		"gone":                  {State{}, have(lab(), quiet)},
 		"new-subnet-and-mtu":    {have(moved), have(lab())},
+		"bandwidth":             {withBandwidth(true), withBandwidth(false)},
+		"bandwidth-lifted":      {withBandwidth(false), withBandwidth(true)},
+		"bandwidth-kept":        {withBandwidth(true), withBandwidth(true)},
 		"cut-short-by-a-crash":  {have(lab()), half},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,17 @@ func Found(s Step) string {
 		return fmt.Sprintf("%s was on %s", s.Member.Link, s.Member.Bridge)
 	case MemberSet:
 		return fmt.Sprintf("%s was isolated %s", s.Member.Link, onOff(!s.Member.Isolated))
+	case QueueSet:
+		if s.Have.Link == "" {
+			return fmt.Sprintf("what leaves by %s was not held back", s.Queue.Link)
+		}
+		return fmt.Sprintf("what leaves by %s was held back otherwise", s.Queue.Link)
+	case QueueDel:
+		return fmt.Sprintf("what leaves by %s was held back", s.Link)
+	case RedirectAdd:
+		return fmt.Sprintf("what comes in by %s was not held back", s.Redirect.Link)
+	case RedirectDel:
+		return fmt.Sprintf("what comes in by %s was held back", s.Link)
 	case SysctlSet:
 		return fmt.Sprintf("%s was not %s", s.Sysctl.Key, s.Sysctl.Value)
 	}

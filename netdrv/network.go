@@ -31,6 +31,8 @@ type Network struct {
 	Forwards []Forward
 	// Access says who may take ports without being root.
 	Access Access
+	// Bandwidth is what may pass.
+	Bandwidth NetworkBandwidth
 	// Autostart: the network is started when the host boots.
 	Autostart bool
 	// Transient: the definition does not outlive the network's being live.

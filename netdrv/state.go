@@ -13,10 +13,13 @@ type State struct {
 	Routes  []LinkRoute
 	Sysctls []Sysctl
 	Members []Member
+	// Queues and Redirects are on links of ours, and on guests'.
+	Queues    []Queue
+	Redirects []Redirect
 }
 
-// Link is a link of ours: a bridge, the host's macvlan of mode direct, or a
-// guest's tap or macvtap.
+// Link is a link of ours: a bridge, the host's macvlan of mode direct, a guest's tap
+// or macvtap, or an ifb that holds back what comes in by another.
 type Link struct {
 	// Network owns the link. In have it is read from the link's alias, and is
 	// empty when a crash came between making the link and naming its owner.
@@ -54,6 +57,7 @@ const (
 	KindMacvlan Kind = "macvlan"
 	KindMacvtap Kind = "macvtap"
 	KindTap     Kind = "tap"
+	KindIfb     Kind = "ifb"
 )
 
 // IsPort reports whether the link is a guest's.

@@ -33,7 +33,7 @@ type (
 // comes before the rules of the firewall change.
 func Withdraws(s Step) bool {
 	switch s := s.(type) {
-	case LinkDel, UplinkDel:
+	case LinkDel, UplinkDel, RedirectDel, QueueDel:
 		return true
 	case HoldingAdd:
 		return s.Back
@@ -62,15 +62,15 @@ func (s SpentDel) String() string { return "ip -6 route del " + s.Route.String()
 func join(words ...string) string { return strings.TrimSpace(strings.Join(words, " ")) }
 
 // Unasked returns the plans without what follows from our own earlier steps, and
-// from nobody's meddling.
-func Unasked(plans []Plan) []Plan {
+// from nobody's meddling: guests come, and take their bandwidth along when they go.
+func Unasked(plans []Plan, newcomers map[string]bool) []Plan {
 	var out []Plan
 	for _, p := range plans {
 		var steps []Step
 		for _, s := range p.Steps {
 			add, isAdd := s.(HoldingAdd)
 			del, isDel := s.(HoldingDel)
-			if isAdd && add.Holding.Kind == HeldNeighbour || isDel && del.Spent {
+			if isAdd && add.Holding.Kind == HeldNeighbour || isDel && del.Spent || guestsTraffic(s, newcomers) {
 				continue
 			}
 			steps = append(steps, s)

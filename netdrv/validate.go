@@ -39,6 +39,7 @@ func Validate(n *Network) Findings {
 	validateFilter(&fs, n)
 	validateForwards(&fs, n)
 	validateAccess(&fs, n)
+	validateBandwidth(&fs, n)
 	return fs
 }
 

@@ -100,6 +100,10 @@ func (t *tool) networkInfo() *cobra.Command {
 			}
 			fmt.Fprintf(t.out, "%-10s %s\n%-10s %d\n", "mac", n.GetBridge().GetMac(), "revision", n.GetRevision())
 			fmt.Fprintf(t.out, "%-10s %d\n", "ports", n.GetStatus().GetPorts())
+			if c := n.GetStatus().GetCounters(); c != nil {
+				fmt.Fprintf(t.out, "%-10s %s, %d frames, %d dropped\n", "received", received(c), c.GetRxPackets(), c.GetRxDrops())
+				fmt.Fprintf(t.out, "%-10s %s, %d frames, %d dropped\n", "sent", sent(c), c.GetTxPackets(), c.GetTxDrops())
+			}
 			if by := n.GetStatus().GetConfirmBy(); by != nil {
 				fmt.Fprintf(t.out, "%-10s by %s, or it is taken back\n", "confirm", by.AsTime().Local().Format(time.DateTime))
 			}

@@ -20,7 +20,7 @@ func (t *tool) portCommand() *cobra.Command {
 }
 
 func portTable(ports []*vnetv1.Port) table {
-	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "GUEST", "ADDRESSES", "UPLINK", "ATTACHED"}, name: 1}
+	tb := table{heading: []string{"NETWORK", "LINK", "KIND", "MAC", "GUEST", "ADDRESSES", "UPLINK", "ATTACHED", "RECEIVED", "SENT"}, name: 1}
 	for _, p := range ports {
 		attached := "no"
 		if p.GetAttached() {
@@ -28,6 +28,7 @@ func portTable(ports []*vnetv1.Port) table {
 		}
 		tb.rows = append(tb.rows, []string{
 			p.GetNetwork(), p.GetLink(), p.GetKind(), p.GetMac(), p.GetGuest(), strings.Join(p.GetAddresses(), " "), p.GetUplink(), attached,
+			received(p.GetCounters()), sent(p.GetCounters()),
 		})
 	}
 	return tb

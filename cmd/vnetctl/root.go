@@ -116,7 +116,7 @@ func (t *tool) command() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		t.networkCommand(), t.portCommand(), t.leaseCommand(), t.recordCommand(), t.forwardCommand(), t.eventCommand(),
-		t.runCommand(), t.statusCommand(), t.versionCommand(),
+		t.runCommand(), t.topCommand(), t.graphCommand(), t.statusCommand(), t.versionCommand(),
 	)
 	return root
 }

@@ -55,6 +55,8 @@ type Kernel interface {
 	// ObserveGround returns what there is of built bridges and their uplinks, and
 	// what the host has on them.
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
+	// Counters returns what has passed bridges and guests' links, by name.
+	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.
 	Apply(ctx context.Context, s netdrv.Step) error
 	// Listeners returns the sockets of the host that hear anybody and are wanted.
@@ -165,6 +167,7 @@ type Engine struct {
 	forwards map[string][]netdrv.Forward    // in force, by network, names resolved
 	doors    map[netdrv.Door]netip.AddrPort // in force; for rounds only
 	problems map[string]error               // what is wrong with no network in particular
+	tally    Tally
 }
 
 // work is what the next round is about.

@@ -57,6 +57,7 @@ func (r *round) wasReady(e store.Entry) bool {
 }
 
 func (e *Engine) repaired(network, found string, steps []string) {
+	e.count(func(t *Tally) { t.Repairs++ })
 	e.log.Warn("found changed by others, and mended", "network", network, "found", found)
 	w := &vnetv1.WatchResponse{
 		Type: vnetv1.EventType_EVENT_TYPE_REPAIRED, Time: timestamppb.Now(), Message: found, Steps: steps,

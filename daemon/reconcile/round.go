@@ -49,13 +49,18 @@ func (e *Engine) round(ctx context.Context, w work) {
 		r.conclude(entry, r.failed[entry.Network.Name])
 	}
 	r.remember()
-	if r.full {
-		e.mu.Lock()
+	took := time.Since(start)
+	e.count(func(t *Tally) {
+		t.Took += took
+		if !r.full {
+			t.Named++
+			return
+		}
+		t.Full++
 		// A full look may take a tenth of the time, and no more.
-		e.spacing = min(max(settle, 10*time.Since(start)), time.Second)
-		e.mu.Unlock()
-	}
-	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", time.Since(start), "failed", len(r.failed))
+		e.spacing = min(max(settle, 10*took), time.Second)
+	})
+	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", took, "failed", len(r.failed))
 }
 
 // pick finds what the round is about.
@@ -88,11 +93,12 @@ func (r *round) aboutMacvtaps() bool {
 }
 
 func (r *round) run(ctx context.Context) error {
+	was := r.Members()
 	plans, err := r.plan(ctx)
 	if err != nil {
 		return err
 	}
-	r.repairs(netdrv.Unasked(plans))
+	r.repairs(netdrv.Unasked(plans, netdrv.Newcomers(was, r.Members())))
 	r.warnLeases(plans)
 	r.withdraw()
 	r.apply(ctx, plans, removals)
@@ -171,7 +177,14 @@ func (r *round) inScope(s netdrv.State) netdrv.State {
 	keep := func(link, network string) bool {
 		return broken[network] == nil && brokenPorts[link] == nil && (r.full || link == "" || mine[link])
 	}
-	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool { return !keep(l.Name, l.Network) })
+	// Ifbs are looked for only with the link that they belong to.
+	owner := netdrv.PortOwners(s)
+	foreign := func(link string) bool { return broken[owner[link]] != nil }
+	s.Queues = slices.DeleteFunc(s.Queues, func(q netdrv.Queue) bool { return foreign(q.Link) })
+	s.Redirects = slices.DeleteFunc(s.Redirects, func(d netdrv.Redirect) bool { return foreign(d.Link) })
+	s.Links = slices.DeleteFunc(s.Links, func(l netdrv.Link) bool {
+		return foreign(l.Name) || l.Kind != netdrv.KindIfb && !keep(l.Name, l.Network)
+	})
 	s.Addrs = slices.DeleteFunc(s.Addrs, func(a netdrv.Addr) bool { return !keep(a.Link, a.Network) })
 	s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c netdrv.Sysctl) bool { return !keep(c.Link, c.Network) })
 	return s
@@ -239,6 +252,7 @@ func (r *round) applyPlan(ctx context.Context, p netdrv.Plan, chosen func(netdrv
 			return err
 		}
 		r.applied = true
+		r.count(func(t *Tally) { t.Steps++ })
 		r.log.Info("step applied", "network", p.Network, "step", s.String())
 	}
 	return nil

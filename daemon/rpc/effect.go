@@ -25,6 +25,7 @@ var effects = []struct{ field, means string }{
 	{"dhcp.tags", "in every answer from now on; guests hear of it when they renew"},
 	{"dhcp.renewTime", "for leases given or renewed from now on"},
 	{"dhcp.rebindTime", "for leases given or renewed from now on"},
+	{"bandwidth", "at once, while frames pass"},
 	{"dhcp.leaseTime", "for leases given or renewed from now on"},
 	{"dhcp.boot", "for guests that boot from now on; transfers under way go on"},
 	{"reservations.boot", "for guests that boot from now on"},

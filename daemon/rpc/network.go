@@ -23,21 +23,22 @@ func changing(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // ListNetworks is in the contract.
-func (s *Server) ListNetworks(context.Context, *vnetv1.ListNetworksRequest) (*vnetv1.ListNetworksResponse, error) {
+func (s *Server) ListNetworks(ctx context.Context, _ *vnetv1.ListNetworksRequest) (*vnetv1.ListNetworksResponse, error) {
 	resp := &vnetv1.ListNetworksResponse{}
 	for _, e := range s.Store.List() {
 		resp.Networks = append(resp.Networks, s.proto(e))
 	}
-	return resp, nil
+	return resp, s.count(ctx, nil, resp.Networks)
 }
 
 // GetNetwork is in the contract.
-func (s *Server) GetNetwork(_ context.Context, req *vnetv1.GetNetworkRequest) (*vnetv1.GetNetworkResponse, error) {
+func (s *Server) GetNetwork(ctx context.Context, req *vnetv1.GetNetworkRequest) (*vnetv1.GetNetworkResponse, error) {
 	e, ok := s.Store.Get(req.GetName())
 	if !ok {
 		return nil, s.missing(req.GetName())
 	}
-	return &vnetv1.GetNetworkResponse{Network: s.proto(e)}, nil
+	n := s.proto(e)
+	return &vnetv1.GetNetworkResponse{Network: n}, s.count(ctx, nil, []*vnetv1.Network{n})
 }
 
 // missing tells a network that was never declared from one whose file cannot

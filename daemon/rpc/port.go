@@ -34,8 +34,9 @@ func (s *Server) ListPorts(ctx context.Context, req *vnetv1.ListPortsRequest) (*
 	ports := s.ports(name)
 	for _, p := range ports {
 		s.learn(p, seen[int(p.Index)])
+		p.Bandwidth = s.limits(p)
 	}
-	return &vnetv1.ListPortsResponse{Ports: ports}, nil
+	return &vnetv1.ListPortsResponse{Ports: ports}, s.count(ctx, ports, nil)
 }
 
 // ports are the guests' links of a network, or of all for "".
@@ -46,7 +47,7 @@ func (s *Server) ports(network string) []*vnetv1.Port {
 	}
 	for _, m := range s.Engine.Learned() {
 		out = append(out, &vnetv1.Port{
-			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Attached: m.Bridge != "",
+			Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Mac: m.MAC.String(), Attached: m.Bridge != "",
 		})
 	}
 	out = slices.DeleteFunc(out, func(p *vnetv1.Port) bool { return network != "" && p.Network != network })

@@ -28,6 +28,7 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 		Filter:    r.filter("filter", p.GetFilter()),
 		NAT:       r.nat("nat", p.GetNat()),
 		Routes:    each("routes", p.GetRoutes(), r.route),
+		Bandwidth: r.networkBandwidth("bandwidth", p.GetBandwidth()),
 		Autostart: p.GetAutostart(),
 		Transient: p.GetTransient(),
 		Access:    access(p.GetAccess()),

@@ -13,6 +13,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
+var fullRate = netdrv.Rate{Average: 10_000_000, Peak: 25_000_000, Burst: 64 << 10}
+
 // full has every field set.
 func full() netdrv.Network {
 	return netdrv.Network{
@@ -95,7 +97,10 @@ func full() netdrv.Network {
 			Listen:  netdrv.Service{Protocol: netdrv.TCP, Ports: netdrv.PortRange{Start: 8000, End: 8010}},
 			Address: netip.MustParseAddr("203.0.113.2"), Guest: "web", Ports: netdrv.PortRange{Start: 9000, End: 9010},
 		}},
-		Access:    netdrv.Access{Users: []string{"alice"}, Groups: []string{"kvm"}, MACPrefix: "52:54:00", MaxPorts: 4},
+		Access: netdrv.Access{Users: []string{"alice"}, Groups: []string{"kvm"}, MACPrefix: "52:54:00", MaxPorts: 4},
+		Bandwidth: netdrv.NetworkBandwidth{
+			In: fullRate, Out: fullRate, PerPort: netdrv.Bandwidth{In: fullRate, Out: fullRate},
+		},
 		Autostart: true,
 		Transient: true,
 	}

@@ -23,7 +23,7 @@ func TestEveryFieldOfAPortIsTranslated(t *testing.T) {
 	want := fullPort()
 	requireSet(t, "Port", reflect.ValueOf(want))
 	p := ToPort(&want)
-	output := map[protoreflect.Name]bool{"kind": true, "index": true, "managed": true, "attached": true, "up": true}
+	output := map[protoreflect.Name]bool{"kind": true, "index": true, "managed": true, "attached": true, "up": true, "bandwidth": true, "counters": true}
 	requireProtoSet(t, p, output, map[protoreflect.Name]bool{})
 	if got, unread := FromPort(p); unread != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v (%v), want %+v", got, unread, want)

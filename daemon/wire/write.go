@@ -42,6 +42,7 @@ func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 	for _, f := range n.Forwards {
 		p.Forwards = append(p.Forwards, ToForward(f))
 	}
+	p.Bandwidth = toNetworkBandwidth(n.Bandwidth)
 	return p
 }
 

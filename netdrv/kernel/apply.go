@@ -48,6 +48,14 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.memberDel(s.Member)
 	case netdrv.MemberSet:
 		return k.memberSet(s.Member)
+	case netdrv.QueueSet:
+		return k.queueSet(s)
+	case netdrv.QueueDel:
+		return k.queueDel(s.Link)
+	case netdrv.RedirectAdd:
+		return k.redirectAdd(s.Redirect)
+	case netdrv.RedirectDel:
+		return k.redirectDel(s.Link)
 	case netdrv.SysctlSet:
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	case netdrv.FlowDel:

@@ -36,7 +36,12 @@ type Kernel struct {
 	log *slog.Logger
 	sys sysctls
 
+	fair atomic.Pointer[string] // the kind of qdisc that this kernel shares a queue with
+
 	hostChanges atomic.Uint64
+	// holds: queues or redirects of ours are there. The kernel lists those of the
+	// whole host only, which is nothing to do where nobody asks for any.
+	holds atomic.Bool
 }
 
 // Open returns the kernel of the calling thread's network namespace.

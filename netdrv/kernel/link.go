@@ -63,6 +63,8 @@ func (k *Kernel) newLink(l netdrv.Link) (netlink.Link, error) {
 		return &netlink.Macvlan{LinkAttrs: attrs, Mode: macvlanModes[l.Mode]}, nil
 	case netdrv.KindMacvtap:
 		return &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs, Mode: macvlanModes[l.Mode]}}, nil
+	case netdrv.KindIfb:
+		return &netlink.Ifb{LinkAttrs: attrs}, nil
 	}
 	return nil, fmt.Errorf("links of kind %q are not made here", l.Kind)
 }

@@ -52,6 +52,10 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 		o.route(r)
 	}
 	o.host.Spent = o.spent(routes)
+	if err := o.traffic(ctx, k); err != nil {
+		return netdrv.State{}, netdrv.Host{}, err
+	}
+	k.holds.Store(len(o.state.Queues)+len(o.state.Redirects) > 0)
 	o.readHostSysctls()
 	return o.state, o.host, o.err
 }
@@ -74,6 +78,11 @@ func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int
 			continue
 		}
 		if err := o.addresses(ctx, k, l); err != nil {
+			return netdrv.State{}, err
+		}
+	}
+	if k.holds.Load() {
+		if err := o.traffic(ctx, k); err != nil {
 			return netdrv.State{}, err
 		}
 	}
@@ -108,6 +117,13 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 			return fmt.Errorf("look up link %d: %w", index, err)
 		}
 		links = append(links, listed{Link: l})
+	}
+	if k.holds.Load() {
+		ifbs, err := k.ifbs(ctx, links)
+		if err != nil {
+			return err
+		}
+		links = append(links, ifbs...)
 	}
 	o.take(links)
 	return nil
@@ -162,7 +178,7 @@ func (k *Kernel) observer() *observer {
 var guestKinds = map[string]string{"tuntap": "tap", "veth": "veth"}
 
 // kinds are what we make links of.
-var kinds = []string{"bridge", "macvlan", "macvtap", "tuntap"}
+var kinds = []string{"bridge", "macvlan", "macvtap", "tuntap", "ifb"}
 
 func ours(l netlink.Link) bool {
 	return l != nil && l.Attrs().Group == Group && slices.Contains(kinds, l.Type())

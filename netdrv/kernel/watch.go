@@ -13,7 +13,7 @@ import (
 
 // watchGroups say what may undo our work.
 var watchGroups = []uint32{
-	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_LINK, unix.RTNLGRP_TC,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,

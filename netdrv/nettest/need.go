@@ -31,6 +31,9 @@ var packages = map[string]string{
 	"dpkg-deb":           "dpkg",
 	"nc":                 "netcat-openbsd",
 	"tftp":               "tftp-hpa",
+	"dot":                "graphviz",
+	"promtool":           "prometheus",
+	"tc":                 "iproute2",
 }
 
 // binDirs are searched after PATH: where programs are that are not for users.

@@ -267,7 +267,9 @@ type Network struct {
 	Forwards []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	// Who may take ports of the network at the tap door, besides root and the
 	// administrators. Nobody if absent.
-	Access        *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
+	Access *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
+	// How much traffic may pass; any if absent.
+	Bandwidth     *NetworkBandwidth `protobuf:"bytes,22,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +426,13 @@ func (x *Network) GetForwards() []*Forward {
 func (x *Network) GetAccess() *Access {
 	if x != nil {
 		return x.Access
+	}
+	return nil
+}
+
+func (x *Network) GetBandwidth() *NetworkBandwidth {
+	if x != nil {
+		return x.Bandwidth
 	}
 	return nil
 }
@@ -1757,7 +1766,10 @@ type NetworkStatus struct {
 	Ports uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
 	// When the last change is taken back, unless ConfirmNetwork comes before;
 	// absent if nothing waits for that.
-	ConfirmBy     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_by,json=confirmBy,proto3" json:"confirm_by,omitempty"`
+	ConfirmBy *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=confirm_by,json=confirmBy,proto3" json:"confirm_by,omitempty"`
+	// What has passed between the network's guests on one side and the host and
+	// what is beyond it on the other; absent where the network has no bridge of ours.
+	Counters      *Counters `protobuf:"bytes,40,opt,name=counters,proto3" json:"counters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1830,6 +1842,13 @@ func (x *NetworkStatus) GetPorts() uint32 {
 func (x *NetworkStatus) GetConfirmBy() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ConfirmBy
+	}
+	return nil
+}
+
+func (x *NetworkStatus) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
 	}
 	return nil
 }
@@ -2739,7 +2758,7 @@ var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\"\x9c\x05\n" +
+	"\x15vnet/v1/network.proto\x12\avnet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12vnet/v1/boot.proto\x1a\x12vnet/v1/dhcp.proto\x1a\x14vnet/v1/filter.proto\x1a\x15vnet/v1/traffic.proto\"\xd5\x05\n" +
 	"\aNetwork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\r.vnet.v1.ModeR\x04mode\x12'\n" +
@@ -2759,7 +2778,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x02ra\x18\x0f \x01(\v2\v.vnet.v1.RAR\x02ra\x12'\n" +
 	"\x06filter\x18\x15 \x01(\v2\x0f.vnet.v1.FilterR\x06filter\x12,\n" +
 	"\bforwards\x18\x17 \x03(\v2\x10.vnet.v1.ForwardR\bforwards\x12'\n" +
-	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06accessB\f\n" +
+	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06access\x127\n" +
+	"\tbandwidth\x18\x16 \x01(\v2\x19.vnet.v1.NetworkBandwidthR\tbandwidthB\f\n" +
 	"\n" +
 	"_autostart\"K\n" +
 	"\aForward\x12\x16\n" +
@@ -2871,7 +2891,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x04ipv6\x18\x03 \x01(\bR\x04ipv6\"3\n" +
 	"\tPortRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\xd2\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\x81\x02\n" +
 	"\rNetworkStatus\x12$\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x0e.vnet.v1.PhaseR\x05phase\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -2879,7 +2899,8 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06leases\x18\x04 \x01(\rR\x06leases\x12\x14\n" +
 	"\x05ports\x18\x05 \x01(\rR\x05ports\x129\n" +
 	"\n" +
-	"confirm_by\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tconfirmBy\"\x15\n" +
+	"confirm_by\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tconfirmBy\x12-\n" +
+	"\bcounters\x18( \x01(\v2\x11.vnet.v1.CountersR\bcounters\"\x15\n" +
 	"\x13ListNetworksRequest\"D\n" +
 	"\x14ListNetworksResponse\x12,\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x10.vnet.v1.NetworkR\bnetworks\"'\n" +
@@ -3015,12 +3036,14 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*ConfirmNetworkRequest)(nil),  // 37: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 38: vnet.v1.ConfirmNetworkResponse
 	(*Filter)(nil),                 // 39: vnet.v1.Filter
-	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 41: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 42: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 43: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 44: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 45: google.protobuf.Timestamp
+	(*NetworkBandwidth)(nil),       // 40: vnet.v1.NetworkBandwidth
+	(*durationpb.Duration)(nil),    // 41: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 42: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 43: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 44: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 45: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
+	(*Counters)(nil),               // 47: vnet.v1.Counters
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -3035,68 +3058,70 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	39, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
 	4,  // 10: vnet.v1.Network.forwards:type_name -> vnet.v1.Forward
 	5,  // 11: vnet.v1.Network.access:type_name -> vnet.v1.Access
-	1,  // 12: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	40, // 13: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	40, // 14: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
-	11, // 15: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
-	13, // 16: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	40, // 17: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
-	14, // 18: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	41, // 19: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	40, // 20: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	40, // 21: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	42, // 22: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	43, // 23: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
-	13, // 24: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
-	12, // 25: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
-	13, // 26: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
-	13, // 27: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	40, // 28: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
-	14, // 29: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	41, // 30: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	44, // 31: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
-	17, // 32: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
-	16, // 33: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	40, // 34: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
-	18, // 35: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
-	20, // 36: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
-	13, // 37: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
-	2,  // 38: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	45, // 39: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	3,  // 40: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
-	3,  // 41: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 42: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	40, // 43: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 44: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 45: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	40, // 46: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 47: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
-	30, // 48: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	40, // 49: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
-	3,  // 50: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 51: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
-	3,  // 52: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	22, // 53: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	24, // 54: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	26, // 55: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	28, // 56: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	31, // 57: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	33, // 58: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	35, // 59: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	37, // 60: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	23, // 61: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	25, // 62: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	27, // 63: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	29, // 64: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	32, // 65: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	34, // 66: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	36, // 67: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	38, // 68: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	61, // [61:69] is the sub-list for method output_type
-	53, // [53:61] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	40, // 12: vnet.v1.Network.bandwidth:type_name -> vnet.v1.NetworkBandwidth
+	1,  // 13: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
+	41, // 14: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	41, // 15: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	11, // 16: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
+	13, // 17: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
+	41, // 18: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	14, // 19: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
+	42, // 20: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	41, // 21: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	41, // 22: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	43, // 23: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	44, // 24: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	13, // 25: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
+	12, // 26: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
+	13, // 27: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
+	13, // 28: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
+	41, // 29: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	14, // 30: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
+	42, // 31: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	45, // 32: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	17, // 33: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
+	16, // 34: vnet.v1.DNS.records:type_name -> vnet.v1.Record
+	41, // 35: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	18, // 36: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
+	20, // 37: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
+	13, // 38: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
+	2,  // 39: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
+	46, // 40: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	47, // 41: vnet.v1.NetworkStatus.counters:type_name -> vnet.v1.Counters
+	3,  // 42: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
+	3,  // 43: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 44: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
+	41, // 45: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 46: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 47: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
+	41, // 48: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 49: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
+	30, // 50: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
+	41, // 51: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	3,  // 52: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 53: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
+	3,  // 54: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
+	22, // 55: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	24, // 56: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	26, // 57: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	28, // 58: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	31, // 59: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	33, // 60: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	35, // 61: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	37, // 62: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	23, // 63: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	25, // 64: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	27, // 65: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	29, // 66: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	32, // 67: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	34, // 68: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	36, // 69: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	38, // 70: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	63, // [63:71] is the sub-list for method output_type
+	55, // [55:63] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -3107,6 +3132,7 @@ func file_vnet_v1_network_proto_init() {
 	file_vnet_v1_boot_proto_init()
 	file_vnet_v1_dhcp_proto_init()
 	file_vnet_v1_filter_proto_init()
+	file_vnet_v1_traffic_proto_init()
 	file_vnet_v1_network_proto_msgTypes[0].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[6].OneofWrappers = []any{}
 	file_vnet_v1_network_proto_msgTypes[7].OneofWrappers = []any{}

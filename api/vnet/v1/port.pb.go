@@ -63,7 +63,11 @@ type Port struct {
 	// started, in the kernel's ticks since boot.
 	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Output only: see pid.
-	PidStarted    uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
+	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
+	// Output only: what its traffic is kept to.
+	Bandwidth *Bandwidth `protobuf:"bytes,30,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
+	// Output only: what has passed, as of the call.
+	Counters      *Counters `protobuf:"bytes,40,opt,name=counters,proto3" json:"counters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +212,20 @@ func (x *Port) GetPidStarted() uint64 {
 		return x.PidStarted
 	}
 	return 0
+}
+
+func (x *Port) GetBandwidth() *Bandwidth {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return nil
+}
+
+func (x *Port) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
 }
 
 // ListPortsRequest asks for ports.
@@ -481,7 +499,7 @@ var File_vnet_v1_port_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_port_proto_rawDesc = "" +
 	"\n" +
-	"\x12vnet/v1/port.proto\x12\avnet.v1\"\x81\x03\n" +
+	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x15vnet/v1/traffic.proto\"\xe2\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x12\n" +
@@ -500,7 +518,9 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x02up\x18\x0e \x01(\bR\x02up\x12\x10\n" +
 	"\x03pid\x18\x0f \x01(\rR\x03pid\x12\x1f\n" +
 	"\vpid_started\x18\x10 \x01(\x04R\n" +
-	"pidStarted\",\n" +
+	"pidStarted\x120\n" +
+	"\tbandwidth\x18\x1e \x01(\v2\x12.vnet.v1.BandwidthR\tbandwidth\x12-\n" +
+	"\bcounters\x18( \x01(\v2\x11.vnet.v1.CountersR\bcounters\",\n" +
 	"\x10ListPortsRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +
@@ -540,22 +560,26 @@ var file_vnet_v1_port_proto_goTypes = []any{
 	(*CreatePortResponse)(nil), // 4: vnet.v1.CreatePortResponse
 	(*DeletePortRequest)(nil),  // 5: vnet.v1.DeletePortRequest
 	(*DeletePortResponse)(nil), // 6: vnet.v1.DeletePortResponse
+	(*Bandwidth)(nil),          // 7: vnet.v1.Bandwidth
+	(*Counters)(nil),           // 8: vnet.v1.Counters
 }
 var file_vnet_v1_port_proto_depIdxs = []int32{
-	0, // 0: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	0, // 1: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
-	0, // 2: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
-	1, // 3: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	3, // 4: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
-	5, // 5: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
-	2, // 6: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	4, // 7: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
-	6, // 8: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 0: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
+	8, // 1: vnet.v1.Port.counters:type_name -> vnet.v1.Counters
+	0, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	0, // 3: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
+	0, // 4: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
+	1, // 5: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	3, // 6: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
+	5, // 7: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
+	2, // 8: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	4, // 9: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
+	6, // 10: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
+	8, // [8:11] is the sub-list for method output_type
+	5, // [5:8] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_port_proto_init() }
@@ -563,6 +587,7 @@ func file_vnet_v1_port_proto_init() {
 	if File_vnet_v1_port_proto != nil {
 		return
 	}
+	file_vnet_v1_traffic_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -1,0 +1,54 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// scrapeTime bounds one answer.
+const scrapeTime = 10 * time.Second
+
+// maxScrapes bounds how many are answered at once: each looks at all links.
+const maxScrapes = 4
+
+// Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
+// it on an address where only Prometheus reaches it.
+func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, log *slog.Logger) error {
+	turn := make(chan struct{}, maxScrapes)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		default:
+			http.Error(w, "too many at once", http.StatusServiceUnavailable)
+			return
+		}
+		answer(w, r, s, loop, log)
+	})
+	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, r *http.Request, s Source, loop Loop, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(r.Context(), scrapeTime)
+	defer cancel()
+	text, err := Expose(ctx, s, loop)
+	if err != nil {
+		log.Warn("metrics not served", "err", err)
+		http.Error(w, "not now", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = io.WriteString(w, text)
+}

@@ -1,0 +1,168 @@
+package netdrv
+
+import (
+	"fmt"
+	"strings"
+)
+
+type (
+	// QueueSet makes the queue of what leaves by a link, or changes its rates
+	// while frames pass. Have has no Link if there is none of ours.
+	QueueSet struct{ Queue, Have Queue }
+	// QueueDel removes it: the link has what it had when it was made.
+	QueueDel struct{ Link string }
+	// RedirectAdd sends what comes in by a link through an ifb; RedirectDel ends
+	// that.
+	RedirectAdd struct{ Redirect Redirect }
+	RedirectDel struct{ Link string }
+)
+
+// Handle is the major number of our queues, "vn" in ASCII, and the priority of our
+// filters: `tc` shows 766e: and pref 30318.
+const Handle = 0x766e
+
+func (s QueueSet) String() string {
+	q, root := s.Queue, ""
+	if s.Have.Link == "" {
+		root = fmt.Sprintf("tc qdisc replace dev %s root handle %x: htb default 1 && ", q.Link, Handle)
+	}
+	return root + fmt.Sprintf("tc class replace dev %s parent %x: classid %x:1 htb rate %s ceil %s burst %d cburst %d",
+		q.Link, Handle, Handle, q.Rate, q.Ceil, q.Burst, q.Cburst)
+}
+
+func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }
+
+func (s RedirectAdd) String() string {
+	out := []string{"tc qdisc add dev " + s.Redirect.Link + " ingress"}
+	matches := []string{"u32 0 0"}
+	if host := s.Redirect.Host; !host.IsZero() {
+		matches = []string{"ether dst " + host.String(), "u8 1 1 at -14"}
+	}
+	for _, m := range matches {
+		out = append(out, fmt.Sprintf("tc filter add dev %s ingress pref %d u32 match %s action mirred egress redirect dev %s",
+			s.Redirect.Link, Handle, m, s.Redirect.To))
+	}
+	return strings.Join(out, " && ")
+}
+
+func (s RedirectDel) String() string {
+	return fmt.Sprintf("tc filter del dev %s ingress pref %d", s.Link, Handle)
+}
+
+// dropTraffic ends what is not wanted any more, before the links go that it leads
+// to; what is on a link that goes, goes with it.
+func (d *differ) dropTraffic(want, have State) {
+	queues, redirects := queuesOf(want), redirectsOf(want)
+	owner := PortOwners(have)
+	for _, r := range have.Redirects {
+		if _, wanted := redirects[r.Link]; !wanted && !d.goes(r.Link) {
+			d.add(owner[r.Link], RedirectDel{r.Link})
+		}
+	}
+	for _, q := range have.Queues {
+		if _, wanted := queues[q.Link]; !wanted && !d.goes(q.Link) {
+			d.add(owner[q.Link], QueueDel{q.Link})
+		}
+	}
+}
+
+// traffic adds what is missing, once the links stand. A guest's link that is gone
+// needs nothing.
+func (d *differ) traffic(want, have State) {
+	queues, redirects := queuesOf(have), redirectsOf(have)
+	exists := map[string]bool{}
+	for _, m := range have.Members {
+		exists[m.Link] = true
+	}
+	for _, l := range want.Links {
+		exists[l.Name] = true
+	}
+	for _, q := range want.Queues {
+		h := queues[q.Link]
+		if d.made(q.Link) {
+			h = Queue{}
+		}
+		if exists[q.Link] && !q.like(h) {
+			d.add(q.Network, QueueSet{q, h})
+		}
+	}
+	for _, r := range want.Redirects {
+		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.made(r.To) || d.made(r.Link)) {
+			d.add(r.Network, RedirectAdd{r})
+		}
+	}
+}
+
+// made reports whether the plan makes a link, so that nothing is on it yet.
+func (d *differ) made(link string) bool {
+	h, had := d.have.links[link]
+	w, wanted := d.want.links[link]
+	return wanted && (!had || remade(w, h))
+}
+
+func queuesOf(s State) map[string]Queue {
+	out := map[string]Queue{}
+	for _, q := range s.Queues {
+		out[q.Link] = q
+	}
+	return out
+}
+
+func redirectsOf(s State) map[string]Redirect {
+	out := map[string]Redirect{}
+	for _, r := range s.Redirects {
+		out[r.Link] = r
+	}
+	return out
+}
+
+func (r Redirect) like(o Redirect) bool { return r.To == o.To && r.Host == o.Host }
+
+// PortOwners are the networks of links, and of guests' links by their bridges.
+func PortOwners(s State) map[string]string {
+	out := map[string]string{}
+	for _, l := range s.Links {
+		out[l.Name] = l.Network
+	}
+	for _, m := range s.Members {
+		if _, ours := out[m.Link]; !ours {
+			out[m.Link] = out[m.Bridge]
+		}
+	}
+	return out
+}
+
+// guestsTraffic reports whether a step holds a guest's traffic back that has just
+// come, by the name of its link, or lets go of one that has left.
+func guestsTraffic(s Step, newcomers map[string]bool) bool {
+	switch s := s.(type) {
+	case LinkAdd:
+		return s.Link.Kind == KindIfb && newcomers[s.Link.Name]
+	case LinkUp:
+		return newcomers[s.Name]
+	case LinkDel:
+		return strings.HasPrefix(s.Name, ifbPrefix)
+	case QueueSet:
+		return newcomers[s.Queue.Link]
+	case RedirectAdd:
+		return newcomers[s.Redirect.Link]
+	case QueueDel, RedirectDel:
+		return true
+	}
+	return false
+}
+
+// Newcomers are the links of guests that were not there before, and the ifbs that
+// belong to them.
+func Newcomers(was, now []Member) map[string]bool {
+	known, out := map[int]bool{}, map[string]bool{}
+	for _, m := range was {
+		known[m.Index] = true
+	}
+	for _, m := range now {
+		if !known[m.Index] {
+			out[m.Link], out[IfbName(m.Link)] = true, true
+		}
+	}
+	return out
+}
