@@ -18,7 +18,8 @@ import (
 const (
 	held   = 60_000
 	few    = 128 // clients that have a pool for themselves
-	window = 128 // exchanges at once
+	window = 128 // exchanges at once, which fit the peers' socket buffers
+	wide   = 512 // and more, for who can use them
 	boot   = 200 // new clients at once
 )
 
@@ -89,26 +90,36 @@ func (s *dhcpServer) fill(t *testing.T, leases int) {
 	t.Logf("%s: %d leases given in %s", s.name, leases, r.took)
 }
 
-// exchanges has clients that have a lease come again and again.
+// exchanges has clients that have a lease come again and again, few at once and
+// many. The load under which a server does more is the one that counts for it.
 func exchanges(t *testing.T, table *table, servers []*dhcpServer, what string, clients int, wanted ...wish) {
 	rate := table.row("DHCP four-way exchanges, "+what, "1/s", wanted...)
 	cost := table.row("server's processor for one, "+what, "µs")
 	lost := table.row("packets lost meanwhile", "")
-	for _, s := range servers {
-		s.run(t, job{clients: few, window: few, limit: time.Minute}) // everybody has one now
-	}
 	for range turns {
 		for _, s := range servers {
-			before := spent(s.pid)
-			r := s.run(t, job{clients: clients, window: min(window, clients), again: true, limit: measure})
-			if r.naks > 0 || r.bound == 0 {
-				t.Errorf("%s: %s: %+v", s.name, what, r)
+			best, cpu := s.exchange(t, clients, window)
+			if many, more := s.exchange(t, max(clients, wide), wide); many.perSecond() > best.perSecond() {
+				best, cpu = many, more
 			}
-			rate.add(s.name, r.perSecond())
-			cost.add(s.name, (spent(s.pid)-before).Seconds()*1e6/float64(max(r.bound, 1)))
-			lost.add(s.name, float64(r.resent))
+			rate.add(s.name, best.perSecond())
+			cost.add(s.name, cpu.Seconds()*1e6/float64(max(best.bound, 1)))
+			lost.add(s.name, float64(best.resent))
 		}
 	}
+}
+
+// exchange returns also what the server's processor spent.
+func (s *dhcpServer) exchange(t *testing.T, clients, window int) (result, time.Duration) {
+	if clients <= wide {
+		s.run(t, job{clients: clients, window: window, limit: time.Minute}) // everybody has a lease now
+	}
+	before := spent(s.pid)
+	r := s.run(t, job{clients: clients, window: window, again: true, limit: measure})
+	if r.naks > 0 || r.bound == 0 {
+		t.Errorf("%s: %d clients, %d at once: %+v", s.name, clients, window, r)
+	}
+	return r, spent(s.pid) - before
 }
 
 // newClients times clients that nobody knows yet, one after the other. It is
