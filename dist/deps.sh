@@ -28,6 +28,7 @@ test)
 	need unbound unbound
 	need iputils-ping ping
 	need curl curl
+	need kea-admin perfdhcp
 	need iperf3 iperf3
 	need tmux tmux
 	need graphviz dot
