@@ -164,10 +164,11 @@ func (s *stand) routesBack(t *testing.T) {
 // definition reserves the guests' IPv4 addresses: what is reserved is a guest's,
 // whether it asks for it or not.
 func (s *stand) definition(filter string) string {
-	text := fmt.Sprintf("name: %s\nbridge: {name: %[1]s}\n%s\n%s\n", s.bridge, s.yaml, filter)
+	text := fmt.Sprintf("name: %s\nbridge: {name: %[1]s}\n%s\n", s.bridge, s.yaml)
 	if s.party == firewall.VeryIsolatedGuest {
-		return text
+		return text // nothing to filter by
 	}
+	text += filter + "\n"
 	reserved := ""
 	for i, machine := range []int{2, 3} {
 		reserved += fmt.Sprintf("{mac: %q, address: %s}, ", s.macs[i], at(4, s.number, machine))
