@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,8 +34,9 @@ const dumpTries = 8
 // Kernel is the rtnetlink side of one network namespace. Its methods may be
 // called from any goroutine.
 type Kernel struct {
-	nl  *netlink.Handle
-	log *slog.Logger
+	nl      *netlink.Handle
+	sockets map[int]*nl.SocketHandle // for what we ask ourselves
+	log     *slog.Logger
 	sys sysctls
 
 	fair atomic.Pointer[string] // the kind of qdisc that this kernel shares a queue with
@@ -50,11 +53,20 @@ func Open(log *slog.Logger) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	return &Kernel{nl: h, log: log, sys: sysctls{root: "/proc/sys"}}, nil
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	sockets := map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	return &Kernel{nl: h, sockets: sockets, log: log, sys: sysctls{root: "/proc/sys"}}, nil
 }
 
 // Close frees the sockets. What was applied stays.
-func (k *Kernel) Close() { k.nl.Close() }
+func (k *Kernel) Close() {
+	k.nl.Close()
+	k.sockets[unix.NETLINK_ROUTE].Close()
+}
 
 // dump repeats a listing that the kernel said was torn (NLM_F_DUMP_INTR).
 func dump[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {

@@ -2,10 +2,9 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -74,7 +73,13 @@ type listed struct {
 	netlink.Link
 	// isolated: as the port of a bridge (bridge(8)).
 	isolated bool
+	// spec is its IFLA_AF_SPEC: what each address family says of it.
+	spec []byte
 }
+
+// skipStats asks for links without their counters, which are most of what the
+// kernel says of one (rtnetlink.h: RTEXT_FILTER_SKIP_STATS).
+const skipStats = 1 << 3
 
 // ports lists the links in a bridge. The kernel does the sifting (IFLA_MASTER in
 // a dump request, rtnetlink.c: link_dump_filtered).
@@ -84,42 +89,68 @@ func (k *Kernel) ports(ctx context.Context, bridge int) ([]listed, error) {
 
 // list lists links, of all those that the filter lets through.
 func (k *Kernel) list(ctx context.Context, filter ...*nl.RtAttr) ([]listed, error) {
-	return dump(ctx, func() ([]listed, error) {
-		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		for _, f := range filter {
-			req.AddData(f)
-		}
-		msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	return dump(ctx, func() ([]listed, error) { return k.ask(unix.NLM_F_DUMP, filter...) })
+}
+
+// link looks up one link by name.
+func (k *Kernel) link(name string) (listed, error) {
+	links, err := k.ask(unix.NLM_F_ACK, nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	if err == nil && len(links) == 0 {
+		err = unix.ENODEV
+	}
+	if err != nil {
+		return listed{}, err
+	}
+	return links[0], nil
+}
+
+func (k *Kernel) ask(flags int, which ...*nl.RtAttr) ([]listed, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, flags)
+	req.Sockets = k.sockets
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	for _, w := range which {
+		req.AddData(w)
+	}
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]listed, 0, len(msgs))
+	for _, m := range msgs {
+		l, err := netlink.LinkDeserialize(nil, m)
 		if err != nil {
 			return nil, err
 		}
-		var out []listed
-		for _, m := range msgs {
-			l, err := netlink.LinkDeserialize(nil, m)
-			if err != nil {
-				return nil, err
-			}
-			flag := seek(m[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO, nl.IFLA_INFO_SLAVE_DATA, nl.IFLA_BRPORT_ISOLATED)
-			out = append(out, listed{Link: l, isolated: len(flag) == 1 && flag[0] == 1})
-		}
-		return out, nil
-	})
+		attrs := m[unix.SizeofIfInfomsg:]
+		flag := seek(attrs, unix.IFLA_LINKINFO, nl.IFLA_INFO_SLAVE_DATA, nl.IFLA_BRPORT_ISOLATED)
+		out = append(out, listed{Link: l, isolated: len(flag) == 1 && flag[0] == 1, spec: seek(attrs, unix.IFLA_AF_SPEC)})
+	}
+	return out, nil
 }
 
 // seek follows a path of nested attributes and returns the value at its end, or
 // nil.
 func seek(b []byte, path ...uint16) []byte {
 	for _, typ := range path {
-		attrs, err := nl.ParseRouteAttr(b)
-		if err != nil {
-			return nil
-		}
-		i := slices.IndexFunc(attrs, func(a syscall.NetlinkRouteAttr) bool { return a.Attr.Type&nl.NLA_TYPE_MASK == typ })
-		if i < 0 {
-			return nil
-		}
-		b = attrs[i].Value
+		b = attribute(b, typ)
 	}
 	return b
 }
+
+// attribute returns the value of the first attribute of a type, or nil.
+func attribute(b []byte, typ uint16) []byte {
+	for len(b) >= unix.SizeofRtAttr {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return nil
+		}
+		if binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK == typ {
+			return b[unix.SizeofRtAttr:length]
+		}
+		b = b[min(nlaAligned(length), len(b)):]
+	}
+	return nil
+}
+
+func nlaAligned(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }

@@ -21,12 +21,6 @@ const Protocol = 118
 // hostSysctls are read in every round.
 var hostSysctls = []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"}
 
-// linkSysctls are read for each bridge of ours; %s is its name.
-var linkSysctls = []string{
-	"net/ipv4/conf/%s/promote_secondaries", "net/ipv4/conf/%s/arp_ignore",
-	"net/ipv6/conf/%s/addr_gen_mode", "net/ipv6/conf/%s/accept_ra", "net/ipv6/conf/%s/disable_ipv6",
-}
-
 // Observe returns everything in the kernel that is ours, and what the host has
 // besides. The State's members are all links that could be a guest's.
 func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
@@ -94,14 +88,14 @@ func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int
 func (o *observer) look(ctx context.Context, k *Kernel, names []string, members []int) error {
 	var links []listed
 	for _, name := range names {
-		l, err := k.nl.LinkByName(name)
+		l, err := k.link(name)
 		if missing(err) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("look up link %s: %w", name, err)
 		}
-		links = append(links, listed{Link: l})
+		links = append(links, l)
 		ports, err := k.ports(ctx, l.Attrs().Index)
 		if err != nil {
 			return fmt.Errorf("list the ports of %s: %w", name, err)
@@ -202,14 +196,18 @@ func onUplinks(alias string) bool { return netdrv.ParseUplinks(alias) != "" }
 
 // take sorts links; masters and parents are known once all are there.
 func (o *observer) take(links []listed) {
-	isolated := map[int]bool{}
+	isolated, specs := map[int]bool{}, map[int][]byte{}
 	for _, l := range links {
-		o.links[l.Attrs().Index] = l.Link
-		isolated[l.Attrs().Index] = isolated[l.Attrs().Index] || l.isolated
+		index := l.Attrs().Index
+		o.links[index] = l.Link
+		isolated[index] = isolated[index] || l.isolated
+		if l.spec != nil {
+			specs[index] = l.spec
+		}
 	}
 	for _, l := range o.links {
 		if ours(l) {
-			o.ourLink(l)
+			o.ourLink(l, specs[l.Attrs().Index])
 		} else {
 			o.hostLink(l)
 		}
@@ -234,7 +232,7 @@ func (o *observer) name(index int) string {
 	return "/"
 }
 
-func (o *observer) ourLink(l netlink.Link) {
+func (o *observer) ourLink(l netlink.Link, spec []byte) {
 	a := l.Attrs()
 	network, _ := netdrv.ParseAlias(a.Alias)
 	link := netdrv.Link{
@@ -253,8 +251,8 @@ func (o *observer) ourLink(l netlink.Link) {
 	if link.Kind != netdrv.KindBridge {
 		return
 	}
-	for _, key := range linkSysctls {
-		o.sysctl(network, a.Name, fmt.Sprintf(key, a.Name))
+	for _, s := range linkSettings {
+		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Network: network, Link: a.Name, Key: s.key(a.Name), Value: s.value(spec)})
 	}
 }
 
@@ -268,14 +266,6 @@ func (o *observer) hostLink(l netlink.Link) {
 		h.Kind = "loopback"
 	}
 	o.host.Links[a.Name] = h
-}
-
-func (o *observer) sysctl(network, link, key string) {
-	v, err := o.sys.get(key)
-	if err != nil && o.err == nil {
-		o.err = fmt.Errorf("read sysctl %s: %w", key, err)
-	}
-	o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Network: network, Link: link, Key: key, Value: v})
 }
 
 func (o *observer) addr(a netlink.Addr) {
@@ -353,7 +343,11 @@ func (o *observer) raLink(name string) {
 
 func (o *observer) readHostSysctls() {
 	for _, key := range hostSysctls {
-		o.sysctl("", "", key)
+		v, err := o.sys.get(key)
+		if err != nil && o.err == nil {
+			o.err = fmt.Errorf("read sysctl %s: %w", key, err)
+		}
+		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Key: key, Value: v})
 	}
 }
 
