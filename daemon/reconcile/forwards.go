@@ -24,12 +24,17 @@ func (e *Engine) Targets(n *netdrv.Network, f *netdrv.Forward) []netip.Addr {
 
 // resolved puts addresses in the place of guests' names.
 func (e *Engine) resolved(networks []netdrv.Network) []netdrv.Network {
-	for i := range networks {
-		if n := &networks[i]; len(n.Forwards) > 0 {
-			networks[i] = netdrv.Resolved(*n, e.names(n))
+	publishes := func(n netdrv.Network) bool { return len(n.Forwards) > 0 }
+	if !slices.ContainsFunc(networks, publishes) {
+		return networks
+	}
+	out := slices.Clone(networks)
+	for i := range out {
+		if n := &networks[i]; publishes(*n) {
+			out[i] = netdrv.Resolved(*n, e.names(n))
 		}
 	}
-	return networks
+	return out
 }
 
 // LeaseChanged has a network looked at if a lease has moved one of its forwards.
@@ -50,7 +55,7 @@ func (e *Engine) LeaseChanged(network string) {
 // secure puts the rules in force, and ends connections through ports that lead
 // elsewhere by now.
 func (r *round) secure(ctx context.Context) error {
-	networks := r.resolved(live(r.entries))
+	networks := r.resolved(r.live)
 	if err := r.enforce(ctx, networks); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (e *Engine) Members() []netdrv.Member {
 // returns them.
 func (r *round) learn(have netdrv.State) []netdrv.Member {
 	was := r.Members()
-	now := netdrv.Learn(was, have, append(live(r.entries), stopped(r.entries)...), r.full)
+	now := netdrv.Learn(was, have, r.all, r.full)
 	if slices.Equal(was, now) {
 		return now
 	}

@@ -51,7 +51,7 @@ func (r *round) withPeers(cfg dnsd.Config, n *netdrv.Network) dnsd.Config {
 	if len(n.DNS.Peers) == 0 {
 		return cfg
 	}
-	for _, o := range peers(n, live(r.entries)) {
+	for _, o := range peers(n, r.live) {
 		peer, served := dnsConfig(&o, r.Store.PortsOf(o.Name), r.Hostname)
 		if !served {
 			continue

@@ -16,10 +16,12 @@ import (
 type round struct {
 	*Engine
 	full    bool
-	asked   map[string]bool // networks that somebody named
-	entries []store.Entry   // all of them
-	scope   []store.Entry   // those that this round is about
-	gone    []string        // named, or known from before, and no longer stored
+	asked   map[string]bool  // networks that somebody named
+	entries []store.Entry    // all of them
+	all     []netdrv.Network // of the entries, those that are meant to run first
+	live    []netdrv.Network // those
+	scope   []store.Entry    // those that this round is about
+	gone    []string         // named, or known from before, and no longer stored
 	failed  map[string]error
 	applied bool
 	ground  netdrv.Ground  // of built bridges
@@ -31,6 +33,10 @@ func (e *Engine) round(ctx context.Context, w work) {
 	defer e.turn.Unlock()
 	start := time.Now()
 	r := &round{Engine: e, full: w.full, asked: w.names, entries: e.Store.List(), failed: map[string]error{}}
+	r.all = make([]netdrv.Network, 0, len(r.entries))
+	r.all = appendNetworks(r.all, r.entries, true)
+	r.live = r.all[:len(r.all):len(r.all)]
+	r.all = appendNetworks(r.all, r.entries, false)
 	r.pick(w.names)
 	if !r.full && r.aboutMacvtaps() {
 		// They are found by their alias only.
@@ -349,14 +355,13 @@ func (r *round) remember() {
 	}
 }
 
-func live(entries []store.Entry) []netdrv.Network    { return networks(entries, true) }
-func stopped(entries []store.Entry) []netdrv.Network { return networks(entries, false) }
+func live(entries []store.Entry) []netdrv.Network    { return appendNetworks(nil, entries, true) }
+func stopped(entries []store.Entry) []netdrv.Network { return appendNetworks(nil, entries, false) }
 
-func networks(entries []store.Entry, live bool) []netdrv.Network {
-	var out []netdrv.Network
-	for _, e := range entries {
-		if e.Live == live {
-			out = append(out, e.Network)
+func appendNetworks(out []netdrv.Network, entries []store.Entry, live bool) []netdrv.Network {
+	for i := range entries {
+		if entries[i].Live == live {
+			out = append(out, entries[i].Network)
 		}
 	}
 	return out

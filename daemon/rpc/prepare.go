@@ -43,7 +43,7 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 
 // others are the networks but for one.
 func (s *Server) others(name string) []netdrv.Network {
-	return slices.DeleteFunc(s.networks(), func(n netdrv.Network) bool { return n.Name == name })
+	return slices.DeleteFunc(s.Store.Networks(), func(n netdrv.Network) bool { return n.Name == name })
 }
 
 // taken says whether a prefix meets a network or something of the host.

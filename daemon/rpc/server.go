@@ -30,7 +30,6 @@ import (
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/netdrv"
 )
 
 // maxMessage bounds what a peer may send; a definition with 50 000
@@ -154,14 +153,4 @@ func (s *Server) recovered(method string, err *error) {
 		s.log.Error("panic in call", "method", method, "panic", v, "stack", string(debug.Stack()))
 		*err = status.Error(codes.Internal, "internal error; the daemon's log has it")
 	}
-}
-
-// networks returns all stored networks.
-func (s *Server) networks() []netdrv.Network {
-	entries := s.Store.List()
-	out := make([]netdrv.Network, len(entries))
-	for i, e := range entries {
-		out[i] = e.Network
-	}
-	return out
 }

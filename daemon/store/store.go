@@ -214,6 +214,17 @@ func (s *Store) List() []Entry {
 	return out
 }
 
+// Networks returns the definitions of all networks, sorted by name.
+func (s *Store) Networks() []netdrv.Network {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]netdrv.Network, 0, len(s.entries))
+	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+		out = append(out, s.entries[name].Network)
+	}
+	return out
+}
+
 // Get returns one network.
 func (s *Store) Get(name string) (Entry, bool) {
 	s.mu.Lock()

@@ -37,7 +37,7 @@ type Kernel struct {
 	nl      *netlink.Handle
 	sockets map[int]*nl.SocketHandle // for what we ask ourselves
 	log     *slog.Logger
-	sys sysctls
+	sys     sysctls
 
 	fair atomic.Pointer[string] // the kind of qdisc that this kernel shares a queue with
 

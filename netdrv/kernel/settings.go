@@ -19,8 +19,11 @@ type setting struct {
 
 // linkSettings are what is looked at of each bridge of ours.
 var linkSettings = []setting{
-	{"promote_secondaries", false, 19}, {"arp_ignore", false, 18},
-	{"addr_gen_mode", true, 47}, {"accept_ra", true, 3}, {"disable_ipv6", true, 26},
+	{"promote_secondaries", false, 19},
+	{"arp_ignore", false, 18},
+	{"addr_gen_mode", true, 47},
+	{"accept_ra", true, 3},
+	{"disable_ipv6", true, 26},
 }
 
 // key is the path of a link's setting below /proc/sys.
