@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 )
 
+// lasting is whether a file outlives the boot. What does not needs no stable
+// storage: it is gone with what a loss of power would lose.
+type lasting bool
+
 // writeFile replaces path with data, so that after any crash or full disk
-// there is the old content or the new, whole and on stable storage.
-func writeFile(path string, data []byte) (err error) {
+// there is the old content or the new, whole; on stable storage, if it is to last.
+func writeFile(path string, data []byte, l lasting) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -25,8 +29,10 @@ func writeFile(path string, data []byte) (err error) {
 	if _, err = f.Write(data); err != nil {
 		return err
 	}
-	if err = f.Sync(); err != nil {
-		return err
+	if l {
+		if err = f.Sync(); err != nil {
+			return err
+		}
 	}
 	if err = f.Close(); err != nil {
 		return err
@@ -34,12 +40,12 @@ func writeFile(path string, data []byte) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return l.syncDir(filepath.Dir(path))
 }
 
-// removeFile makes path be gone, also after a crash. A missing file is no
-// error.
-func removeFile(path string) error {
+// removeFile makes path be gone, also after a crash if it was to last. A missing
+// file is no error.
+func removeFile(path string, l lasting) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -47,10 +53,13 @@ func removeFile(path string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return l.syncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
+func (l lasting) syncDir(dir string) error {
+	if !l {
+		return nil
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (s *Store) PutMembers(members []netdrv.Member) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.runtimePath("members.json"), b); err != nil {
+	if err := writeFile(s.runtimePath("members.json"), b, false); err != nil {
 		return fmt.Errorf("note guests' links: %w", err)
 	}
 	return nil

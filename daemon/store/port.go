@@ -87,7 +87,7 @@ func (s *Store) PutPort(p netdrv.Port) error {
 	defer s.mu.Unlock()
 	b, err := definition.Marshal(wire.ToPort(&p))
 	if err == nil {
-		err = writeFile(s.portPath(p), b)
+		err = writeFile(s.portPath(p), b, lasting(!p.Transient))
 	}
 	if err != nil {
 		return fmt.Errorf("write port %s: %w", p.Link, err)
@@ -105,7 +105,7 @@ func (s *Store) DeletePort(link string) error {
 	if !ok {
 		return nil
 	}
-	if err := removeFile(s.portPath(p)); err != nil {
+	if err := removeFile(s.portPath(p), lasting(!p.Transient)); err != nil {
 		return fmt.Errorf("delete port %s: %w", link, err)
 	}
 	delete(s.ports, link)

@@ -11,8 +11,9 @@
 //	RUNTIME/ports/LINK.yaml    a port of the tap door's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
 //
-// Every write is whole and on stable storage before the call returns. A file
-// that cannot be read is kept as it is and reported; the others count.
+// Every write is whole, and what is to outlive the boot is on stable storage, before
+// the call returns. A file that cannot be read is kept as it is and reported; the
+// others count.
 package store
 
 import (
@@ -142,7 +143,7 @@ func (s *Store) checkFormat() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.fresh = true
-		return writeFile(path, []byte(format))
+		return writeFile(path, []byte(format), true)
 	case err != nil:
 		return fmt.Errorf("read state format: %w", err)
 	case string(b) != format:
@@ -248,7 +249,7 @@ func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
 	if err := s.markLive(n.Name, live); err != nil {
 		return Entry{}, err
 	}
-	if err := writeFile(s.path(n), b); err != nil {
+	if err := writeFile(s.path(n), b, lasting(!n.Transient)); err != nil {
 		return Entry{}, errors.Join(err, s.markLive(n.Name, s.entries[n.Name].Live))
 	}
 	s.revision = e.Revision
@@ -283,9 +284,9 @@ func (s *Store) SetLive(name string, live bool) error {
 func (s *Store) markLive(name string, live bool) error {
 	path := s.runtimePath("live", name)
 	if !live {
-		return removeFile(path)
+		return removeFile(path, false)
 	}
-	return writeFile(path, nil)
+	return writeFile(path, nil, false)
 }
 
 // Delete forgets a network. One that is not there is no error.
@@ -296,7 +297,7 @@ func (s *Store) Delete(name string) error {
 	if !ok {
 		return nil
 	}
-	if err := removeFile(s.path(e.Network)); err != nil {
+	if err := removeFile(s.path(e.Network), lasting(!e.Network.Transient)); err != nil {
 		return fmt.Errorf("delete network %s: %w", name, err)
 	}
 	delete(s.entries, name)

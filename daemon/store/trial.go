@@ -70,7 +70,7 @@ func (s *Store) PutTrial(t Trial) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.statePath("trials", t.Name+".json"), b); err != nil {
+	if err := writeFile(s.statePath("trials", t.Name+".json"), b, true); err != nil {
 		return fmt.Errorf("note that network %s is to be confirmed: %w", t.Name, err)
 	}
 	s.trials[t.Name] = t
@@ -84,7 +84,7 @@ func (s *Store) EndTrial(name string) error {
 	if _, ok := s.trials[name]; !ok {
 		return nil
 	}
-	if err := removeFile(s.statePath("trials", name+".json")); err != nil {
+	if err := removeFile(s.statePath("trials", name+".json"), true); err != nil {
 		return fmt.Errorf("note that network %s is confirmed: %w", name, err)
 	}
 	delete(s.trials, name)
