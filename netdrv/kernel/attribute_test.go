@@ -12,3 +12,14 @@ func TestAttributesThatLieAboutTheirLength(t *testing.T) {
 		t.Errorf("the second attribute is %v", v)
 	}
 }
+
+// What lies about its length is nothing, and is not read beyond its end.
+func TestTornListings(t *testing.T) {
+	for n := range 40 {
+		readAddr(make([]byte, n))
+		readRoute(make([]byte, n))
+	}
+	if _, ok := readAddr([]byte{2, 24, 0, 0, 1, 0, 0, 0, 6, 0, 2, 0, 10, 0, 0, 0}); ok {
+		t.Error("two octets are an address")
+	}
+}

@@ -31,15 +31,13 @@ func (k *Kernel) flowDel(s netdrv.FlowDel) error {
 }
 
 func (k *Kernel) localAddrs() (map[netip.Addr]bool, error) {
-	addrs, err := dump(context.Background(), func() ([]netlink.Addr, error) { return k.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := k.addrs(context.Background(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	out := map[netip.Addr]bool{}
 	for _, a := range addrs {
-		if p, ok := prefix(a.IPNet); ok {
-			out[p.Addr()] = true
-		}
+		out[a.prefix.Addr()] = true
 	}
 	return out, nil
 }

@@ -58,6 +58,8 @@ func Open(log *slog.Logger) (*Kernel, error) {
 		h.Close()
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
+	// Linux before 4.20 does no sifting, and we do it again in any case.
+	_ = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	sockets := map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
 	return &Kernel{nl: h, sockets: sockets, log: log, sys: sysctls{root: "/proc/sys"}}, nil
 }

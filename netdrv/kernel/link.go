@@ -89,12 +89,12 @@ func (k *Kernel) ports(ctx context.Context, bridge int) ([]listed, error) {
 
 // list lists links, of all those that the filter lets through.
 func (k *Kernel) list(ctx context.Context, filter ...*nl.RtAttr) ([]listed, error) {
-	return dump(ctx, func() ([]listed, error) { return k.ask(unix.NLM_F_DUMP, filter...) })
+	return dump(ctx, func() ([]listed, error) { return k.links(unix.NLM_F_DUMP, filter...) })
 }
 
 // link looks up one link by name.
 func (k *Kernel) link(name string) (listed, error) {
-	links, err := k.ask(unix.NLM_F_ACK, nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	links, err := k.links(unix.NLM_F_ACK, nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	if err == nil && len(links) == 0 {
 		err = unix.ENODEV
 	}
@@ -104,15 +104,12 @@ func (k *Kernel) link(name string) (listed, error) {
 	return links[0], nil
 }
 
-func (k *Kernel) ask(flags int, which ...*nl.RtAttr) ([]listed, error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, flags)
-	req.Sockets = k.sockets
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+func (k *Kernel) links(flags int, which ...*nl.RtAttr) ([]listed, error) {
+	query := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
 	for _, w := range which {
-		req.AddData(w)
+		query = append(query, w)
 	}
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	msgs, err := k.execute(unix.RTM_GETLINK, flags, unix.RTM_NEWLINK, query...)
 	if err != nil {
 		return nil, err
 	}

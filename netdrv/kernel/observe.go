@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -30,18 +29,17 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 	}
 	o := k.observer()
 	o.take(links)
-	addrs, err := dump(ctx, func() ([]netlink.Addr, error) { return k.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := k.addrs(ctx, 0)
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addrs {
 		o.addr(a)
 	}
-	routes, err := dump(ctx, k.allRoutes)
+	routes, err := k.routes(ctx, 0)
 	if err != nil {
 		return netdrv.State{}, netdrv.Host{}, fmt.Errorf("list routes: %w", err)
 	}
-	slices.SortStableFunc(routes, func(a, b netlink.Route) int { return a.Priority - b.Priority })
 	for _, r := range routes {
 		o.route(r)
 	}
@@ -52,10 +50,6 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 	k.holds.Store(len(o.state.Queues)+len(o.state.Redirects) > 0)
 	o.readHostSysctls()
 	return o.state, o.host, o.err
-}
-
-func (k *Kernel) allRoutes() ([]netlink.Route, error) {
-	return k.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 }
 
 // ObserveLinks returns what is ours of some links, by name, and of the guests'
@@ -130,20 +124,17 @@ func missing(err error) bool {
 
 // addresses takes the addresses and the routes of one link of ours.
 func (o *observer) addresses(ctx context.Context, k *Kernel, l netlink.Link) error {
-	name := l.Attrs().Name
-	addrs, err := dump(ctx, func() ([]netlink.Addr, error) { return k.nl.AddrList(l, netlink.FAMILY_ALL) })
+	a := l.Attrs()
+	addrs, err := k.addrs(ctx, a.Index)
 	if err != nil {
-		return fmt.Errorf("list addresses of %s: %w", name, err)
+		return fmt.Errorf("list addresses of %s: %w", a.Name, err)
 	}
 	for _, a := range addrs {
 		o.addr(a)
 	}
-	routes, err := dump(ctx, func() ([]netlink.Route, error) {
-		filter := &netlink.Route{LinkIndex: l.Attrs().Index, Protocol: Protocol}
-		return k.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
-	})
+	routes, err := k.routes(ctx, a.Index)
 	if err != nil {
-		return fmt.Errorf("list routes of %s: %w", name, err)
+		return fmt.Errorf("list routes of %s: %w", a.Name, err)
 	}
 	for _, r := range routes {
 		o.route(r)
@@ -268,55 +259,52 @@ func (o *observer) hostLink(l netlink.Link) {
 	o.host.Links[a.Name] = h
 }
 
-func (o *observer) addr(a netlink.Addr) {
-	l := o.links[a.LinkIndex]
-	p, ok := prefix(a.IPNet)
-	if l == nil || !ok {
+func (o *observer) addr(a listedAddr) {
+	l := o.links[a.link]
+	if l == nil {
 		return
 	}
 	name := l.Attrs().Name
 	if ours(l) {
 		network, _ := netdrv.ParseAlias(l.Attrs().Alias)
-		o.state.Addrs = append(o.state.Addrs, netdrv.Addr{Network: network, Link: name, Prefix: p})
+		o.state.Addrs = append(o.state.Addrs, netdrv.Addr{Network: network, Link: name, Prefix: a.prefix})
 	}
-	if a := p.Addr(); (!ours(l) || built(l)) && !a.IsLinkLocalUnicast() && !a.IsLoopback() {
-		o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: p, Link: name})
+	if ip := a.prefix.Addr(); (!ours(l) || built(l)) && !ip.IsLinkLocalUnicast() && !ip.IsLoopback() {
+		o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: a.prefix, Link: name})
 	}
 }
 
 // route takes down our routes, and the host's but for default routes, which
 // cover everything, and what the kernel derives from addresses.
-func (o *observer) route(r netlink.Route) {
-	l := o.links[r.LinkIndex]
-	p, ok := prefix(r.Dst)
-	if !ok || p.Bits() == 0 {
+func (o *observer) route(r listedRoute) {
+	l := o.links[r.link]
+	if r.destination.Bits() == 0 {
 		o.defaultRoute(l, r)
 		return
 	}
-	a := p.Addr()
+	a := r.destination.Addr()
 	switch {
-	case ours(l) && r.Protocol == Protocol:
-		o.ourRoute(l, p, r)
+	case ours(l) && r.protocol == Protocol:
+		o.ourRoute(l, r)
 		return
-	case r.Protocol == unix.RTPROT_KERNEL, ours(l) && !built(l), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsLoopback():
+	case r.protocol == unix.RTPROT_KERNEL, ours(l) && !built(l), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsLoopback():
 		return
 	}
 	via := "(no link)"
 	if l != nil {
 		via = l.Attrs().Name
 	}
-	o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: p, Link: via, Route: true})
+	o.host.Prefixes = append(o.host.Prefixes, netdrv.HostPrefix{Prefix: r.destination, Link: via, Route: true})
 }
 
-func (o *observer) ourRoute(l netlink.Link, p netip.Prefix, r netlink.Route) {
+func (o *observer) ourRoute(l netlink.Link, r listedRoute) {
 	network, _ := netdrv.ParseAlias(l.Attrs().Alias)
-	via, _ := netip.AddrFromSlice(r.Gw)
 	o.state.Routes = append(o.state.Routes, netdrv.LinkRoute{
-		Network: network, Link: l.Attrs().Name, Destination: p, Via: via.Unmap(), Metric: r.Priority,
+		Network: network, Link: l.Attrs().Name, Destination: r.destination, Via: r.via, Metric: r.metric,
 	})
 }
 
-func (o *observer) defaultRoute(l netlink.Link, r netlink.Route) {
+func (o *observer) defaultRoute(l netlink.Link, r listedRoute) {
 	if l == nil || ours(l) && !built(l) {
 		return
 	}
@@ -324,7 +312,7 @@ func (o *observer) defaultRoute(l netlink.Link, r netlink.Route) {
 	if !slices.Contains(o.host.DefaultLinks, name) {
 		o.host.DefaultLinks = append(o.host.DefaultLinks, name)
 	}
-	if r.Protocol == unix.RTPROT_RA {
+	if r.protocol == unix.RTPROT_RA {
 		o.raLink(name)
 	}
 }
@@ -349,13 +337,4 @@ func (o *observer) readHostSysctls() {
 		}
 		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Key: key, Value: v})
 	}
-}
-
-func prefix(n *net.IPNet) (netip.Prefix, bool) {
-	if n == nil {
-		return netip.Prefix{}, false
-	}
-	a, ok := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones), ok
 }

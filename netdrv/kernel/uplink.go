@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -199,18 +198,16 @@ func ask(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte, fine .
 
 // spent are the routes that stood for learned ones on links of the host, as
 // gap made them, and have the learned one beside them by now.
-func (o *observer) spent(routes []nl.Route) []netdrv.LinkRoute {
+func (o *observer) spent(routes []listedRoute) []netdrv.LinkRoute {
 	var out []netdrv.LinkRoute
 	learned := map[netdrv.LinkRoute]bool{}
-	for _, want := range []nl.RouteProtocol{unix.RTPROT_RA, Protocol} {
+	for _, want := range []byte{unix.RTPROT_RA, Protocol} {
 		for _, r := range routes {
-			l := o.links[r.LinkIndex]
-			if r.Protocol != want || r.Family != unix.AF_INET6 || l == nil || ours(l) {
+			l := o.links[r.link]
+			if r.protocol != want || r.family != unix.AF_INET6 || l == nil || ours(l) {
 				continue
 			}
-			d, _ := prefix(r.Dst)
-			via, _ := netip.AddrFromSlice(r.Gw)
-			route := netdrv.LinkRoute{Link: l.Attrs().Name, Destination: d, Via: via, Metric: r.Priority}
+			route := netdrv.LinkRoute{Link: l.Attrs().Name, Destination: r.destination, Via: r.via, Metric: r.metric}
 			twin := route
 			twin.Metric--
 			switch {
