@@ -63,8 +63,8 @@ func (e *Engine) round(ctx context.Context, w work) {
 			return
 		}
 		t.Full++
-		// A full look may take a tenth of the time, and no more.
-		e.spacing = min(max(settle, 10*took), time.Second)
+		// A full look may take a thirtieth of the time, and no more.
+		e.spacing = min(max(settle, 30*took), time.Second)
 	})
 	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", took, "failed", len(r.failed))
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -105,12 +106,8 @@ func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (
 			return store.Entry{}, nil, err
 		}
 	}
-	entry, err := s.Store.Put(n, !noStart)
-	if err != nil {
-		s.endTrial(n.Name)
-		return store.Entry{}, nil, failed("create network "+n.Name, err)
-	}
-	if err := s.stand(ctx, entry); err != nil {
+	entry, written := s.Store.Begin(n, !noStart)
+	if err := errors.Join(s.stand(ctx, entry), written()); err != nil {
 		// Should the daemon end in between, the trial's end takes it back.
 		err = s.takeBack(ctx, nil, n.Name, failed("create network "+n.Name, err))
 		s.endTrial(n.Name)
@@ -198,12 +195,8 @@ func (s *Server) update(ctx context.Context, req *vnetv1.UpdateNetworkRequest, o
 			return nil, err
 		}
 	}
-	entry, err := s.Store.Put(n, old.Live)
-	if err != nil {
-		s.resumeTrial(n.Name, earlier, waits)
-		return nil, failed("change network "+n.Name, err)
-	}
-	if err := s.stand(ctx, entry); err != nil {
+	entry, written := s.Store.Begin(n, old.Live)
+	if err := errors.Join(s.stand(ctx, entry), written()); err != nil {
 		err = s.takeBack(ctx, &old, n.Name, failed("change network "+n.Name, err))
 		s.resumeTrial(n.Name, earlier, waits)
 		return nil, err

@@ -147,7 +147,7 @@ func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Netw
 	if err != nil {
 		return p, nil, failed("look at the host", err)
 	}
-	networks, others := s.Store.Networks(), s.Store.Ports()
+	networks, others := s.others(""), s.Store.Ports()
 	broken := s.Store.BrokenPorts()
 	taken := func(link string) bool {
 		return host.HasLink(link) || hasBridge(networks, link) || broken[link] != nil

@@ -41,9 +41,16 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	return n, nil
 }
 
-// others are the networks but for one.
+// others are the networks but for one; all, if it is "".
 func (s *Server) others(name string) []netdrv.Network {
-	return slices.DeleteFunc(s.Store.Networks(), func(n netdrv.Network) bool { return n.Name == name })
+	entries := s.Store.List()
+	out := make([]netdrv.Network, 0, len(entries))
+	for i := range entries {
+		if entries[i].Network.Name != name {
+			out = append(out, entries[i].Network)
+		}
+	}
+	return out
 }
 
 // taken says whether a prefix meets a network or something of the host.

@@ -56,6 +56,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	entries  map[string]Entry
+	sorted   []Entry          // the entries by name, if they were listed since a change
 	broken   map[string]error // by network name
 	revision int64
 	trials   map[string]Trial
@@ -204,26 +205,18 @@ func (s *Store) Broken() map[string]error {
 	return maps.Clone(s.broken)
 }
 
-// List returns all networks, sorted by name.
+// List returns all networks, sorted by name. The slice is everybody's: nobody
+// changes it.
 func (s *Store) List() []Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]Entry, 0, len(s.entries))
-	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
-		out = append(out, s.entries[name])
+	if s.sorted == nil {
+		s.sorted = make([]Entry, 0, len(s.entries))
+		for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+			s.sorted = append(s.sorted, s.entries[name])
+		}
 	}
-	return out
-}
-
-// Networks returns the definitions of all networks, sorted by name.
-func (s *Store) Networks() []netdrv.Network {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]netdrv.Network, 0, len(s.entries))
-	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
-		out = append(out, s.entries[name].Network)
-	}
-	return out
+	return s.sorted
 }
 
 // Get returns one network.
@@ -237,25 +230,65 @@ func (s *Store) Get(name string) (Entry, bool) {
 // Put stores a network under a new revision. It replaces a file that could not
 // be read, too: that is how one is mended.
 func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
+	e, written := s.Begin(n, live)
+	return e, written()
+}
+
+// Begin is Put while the file is still being written. The entry counts from now on;
+// written waits until it is stored, or takes it back and says why it is not. Until
+// then nobody else may change the network.
+func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := Entry{Network: n, Revision: s.revision + 1, Live: live}
-	p := wire.ToNetwork(&n)
+	was, had := s.entries[n.Name]
+	broken := s.broken[n.Name]
+	s.revision++
+	e = Entry{Network: n, Revision: s.revision, Live: live}
+	s.set(n.Name, e)
+	delete(s.broken, n.Name)
+	done := make(chan error, 1)
+	go func() { done <- s.write(e, was.Live) }()
+	return e, func() error {
+		err := <-done
+		if err != nil {
+			s.restore(n.Name, was, had, broken)
+		}
+		return err
+	}
+}
+
+// set and unset change an entry in memory; the lock is the caller's.
+func (s *Store) set(name string, e Entry) { s.entries[name], s.sorted = e, nil }
+func (s *Store) unset(name string)        { delete(s.entries, name); s.sorted = nil }
+
+func (s *Store) restore(name string, was Entry, had bool, broken error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unset(name)
+	if had {
+		s.set(name, was)
+	}
+	if broken != nil {
+		s.broken[name] = broken
+	}
+}
+
+// write stores an entry, and that it is live; or leaves both as they were.
+func (s *Store) write(e Entry, wasLive bool) error {
+	name := e.Network.Name
+	p := wire.ToNetwork(&e.Network)
 	p.Revision = e.Revision
 	b, err := definition.Marshal(p)
 	if err != nil {
-		return Entry{}, fmt.Errorf("write network %s: %w", n.Name, err)
+		return fmt.Errorf("write network %s: %w", name, err)
 	}
-	if err := s.markLive(n.Name, live); err != nil {
-		return Entry{}, err
+	if err := s.markLive(name, e.Live); err != nil {
+		return err
 	}
-	if err := writeFile(s.path(n), b, lasting(!n.Transient)); err != nil {
-		return Entry{}, errors.Join(err, s.markLive(n.Name, s.entries[n.Name].Live))
+	if err := writeFile(s.path(e.Network), b, lasting(!e.Network.Transient)); err != nil {
+		return errors.Join(err, s.markLive(name, wasLive))
 	}
-	s.revision = e.Revision
-	s.entries[n.Name] = e
-	delete(s.broken, n.Name)
-	return e, nil
+	return nil
 }
 
 func (s *Store) path(n netdrv.Network) string {
@@ -277,7 +310,7 @@ func (s *Store) SetLive(name string, live bool) error {
 		return err
 	}
 	e.Live = live
-	s.entries[name] = e
+	s.set(name, e)
 	return nil
 }
 
@@ -300,6 +333,6 @@ func (s *Store) Delete(name string) error {
 	if err := removeFile(s.path(e.Network), lasting(!e.Network.Transient)); err != nil {
 		return fmt.Errorf("delete network %s: %w", name, err)
 	}
-	delete(s.entries, name)
+	s.unset(name)
 	return s.markLive(name, false)
 }
