@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/store"
@@ -312,16 +313,37 @@ func (r *round) unserve(name string) {
 }
 
 // serve gives DHCP, DNS and boot files their configuration, once the links stand.
+// DHCP and DNS know nothing of each other, and each takes as long as the other to
+// open its sockets: they do it side by side.
 func (r *round) serve() {
-	for _, entry := range r.scope {
-		n := &entry.Network
-		if !entry.Live || r.failed[n.Name] != nil {
-			continue
+	networks := r.standing()
+	dhcp, others := make([]error, len(networks)), make([]error, len(networks))
+	var both sync.WaitGroup
+	both.Go(func() {
+		for i, n := range networks {
+			dhcp[i] = r.serveDHCP(n)
 		}
-		if err := errors.Join(r.serveDHCP(n), r.serveDNS(n), r.serveBoot(n), r.serveForwards(n)); err != nil {
+	})
+	for i, n := range networks {
+		others[i] = errors.Join(r.serveDNS(n), r.serveBoot(n), r.serveForwards(n))
+	}
+	both.Wait()
+	for i, n := range networks {
+		if err := errors.Join(dhcp[i], others[i]); err != nil {
 			r.fail(n.Name, err)
 		}
 	}
+}
+
+// standing are the networks of the round that are up without a failure.
+func (r *round) standing() []*netdrv.Network {
+	var out []*netdrv.Network
+	for i := range r.scope {
+		if e := &r.scope[i]; e.Live && r.failed[e.Network.Name] == nil {
+			out = append(out, &e.Network)
+		}
+	}
+	return out
 }
 
 // checkHost finds what has come between a live network and its host: a link that
@@ -331,11 +353,7 @@ func (r *round) checkHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, entry := range r.scope {
-		n := &entry.Network
-		if !entry.Live || r.failed[n.Name] != nil {
-			continue
-		}
+	for _, n := range r.standing() {
 		if fs := netdrv.HostConflicts(n, host); fs != nil {
 			r.fail(n.Name, fs)
 		}
