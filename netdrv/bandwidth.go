@@ -3,6 +3,7 @@ package netdrv
 import (
 	"fmt"
 	"hash/fnv"
+	"strings"
 )
 
 // BitRate is in bits per second.
@@ -20,6 +21,8 @@ type Rate struct {
 	Peak BitRate
 	// Burst is how much may pass at the peak after silence; 0 means DefaultBurst.
 	Burst Size
+	// Floor is a port's part of its network's rate, whatever others want.
+	Floor BitRate
 }
 
 // Bandwidth limits what guests receive (In) and send (Out).
@@ -35,6 +38,28 @@ type NetworkBandwidth struct {
 // limits reports whether the rate is one.
 func (r Rate) limits() bool { return r.Average > 0 }
 
+func (r Rate) burst() Size {
+	if r.Burst == 0 {
+		return DefaultBurst(r.Average)
+	}
+	return r.Burst
+}
+
+// or is the rate where it limits, and another one where not. The floor stays.
+func (r Rate) or(other Rate) Rate {
+	if !r.limits() {
+		floor := r.Floor
+		r, r.Floor = other, floor
+	}
+	return r
+}
+
+// Or is what a port is kept to: what it says itself, and for the rest what its
+// network says of each port.
+func (b Bandwidth) Or(perPort Bandwidth) Bandwidth {
+	return Bandwidth{In: b.In.or(perPort.In), Out: b.Out.or(perPort.Out)}
+}
+
 // The bounds of what a definition may ask for. The kernel counts a burst in
 // ticks of 64 ns, 32 bits of them; a minute leaves room.
 const (
@@ -49,20 +74,22 @@ const (
 func DefaultBurst(r BitRate) Size { return max(Size(r/8/50), 2*1514) }
 
 // A Queue holds what leaves by a link to a rate, in the words of tc-htb(8): one
-// class of HTB that everything is in.
+// class of HTB that everything is in, or the shares below it.
 type Queue struct {
 	Network, Link string
 	Rate, Ceil    BitRate
 	Burst, Cburst Size
+	// Shares are sorted by MAC: of who sends a frame in an ifb, else of who receives it.
+	Shares []Share
 }
+
+// Sent reports whether what leaves by a link is what guests send.
+func (q *Queue) Sent() bool { return strings.HasPrefix(q.Link, ifbPrefix) }
 
 // newQueue is a rate in HTB's words. Without a peak the burst passes at the speed
 // of the link: then Ceil holds nothing back that Rate does not.
 func newQueue(network, link string, r Rate) Queue {
-	q := Queue{Network: network, Link: link, Rate: r.Average, Ceil: r.Average, Burst: r.Burst}
-	if q.Burst == 0 {
-		q.Burst = DefaultBurst(r.Average)
-	}
+	q := Queue{Network: network, Link: link, Rate: r.Average, Ceil: r.Average, Burst: r.burst()}
 	q.Cburst = q.Burst
 	if r.Peak > 0 {
 		q.Ceil, q.Cburst = r.Peak, DefaultBurst(r.Peak)
@@ -73,7 +100,7 @@ func newQueue(network, link string, r Rate) Queue {
 // like reports whether two queues do the same. The kernel keeps a burst as a time
 // in ticks, so that it does not come back to the byte.
 func (q Queue) like(o Queue) bool {
-	return q.Rate == o.Rate && q.Ceil == o.Ceil && near(q.Burst, o.Burst) && near(q.Cburst, o.Cburst)
+	return q.Rate == o.Rate && q.Ceil == o.Ceil && near(q.Burst, o.Burst) && near(q.Cburst, o.Cburst) && sameShares(q.Shares, o.Shares)
 }
 
 func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }
@@ -82,9 +109,11 @@ func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }
 // Queue holds it back as if it left there (tc-mirred(8)).
 type Redirect struct {
 	Network, Link, To string
-	// Host, if set, leaves alone what is neither for that MAC nor for a group:
-	// guests' frames for each other.
+	// Host, if set: only what is for that MAC or for a group goes there. The rest,
+	// guests' frames for each other, goes through the ifb Rest, or is left alone if
+	// that is empty.
 	Host MAC
+	Rest string
 }
 
 // IfbName is the ifb that what comes in by a link goes through.
@@ -115,24 +144,20 @@ func (s *State) leaving(network, link string, r Rate) {
 	}
 }
 
-// coming keeps what comes in by all of some links together to a rate, in the ifb of
-// the link named; see Redirect for host.
-func (s *State) coming(network, named string, links []string, host MAC, r Rate) {
-	if !r.limits() {
-		return
-	}
-	i := ifb(network, named)
+// waiting makes the ifb of a link, in which what comes in by it, or by others,
+// waits for its turn.
+func (s *State) waiting(network, link string, r Rate) (name string) {
+	i := ifb(network, link)
 	s.Links = append(s.Links, i)
 	s.leaving(network, i.Name, r)
-	for _, l := range links {
-		s.Redirects = append(s.Redirects, Redirect{network, l, i.Name, host})
-	}
+	return i.Name
 }
 
-// port keeps what leaves by a guest's link, and what comes in by it, to a rate each.
-func (s *State) port(network, link string, leaves, comes Rate) {
-	s.leaving(network, link, leaves)
-	s.coming(network, link, []string{link}, MAC{}, comes)
+// coming keeps what comes in by a link to a rate.
+func (s *State) coming(network, link string, r Rate) {
+	if r.limits() {
+		s.Redirects = append(s.Redirects, Redirect{Network: network, Link: link, To: s.waiting(network, link, r)})
+	}
 }
 
 // bandwidths adds what the bandwidth of live networks needs. What a guest
@@ -143,25 +168,88 @@ func (s *State) port(network, link string, leaves, comes Rate) {
 // redirect forgets the connection that a packet belongs to, and br_netfilter looks
 // it up only once, in the bridge (net/sched/act_mirred.c: nf_reset_ct,
 // net/bridge/br_netfilter_hooks.c: ip_sabotage_in).
+//
+// So a frame waits once on its way in. Where both the network and its ports are
+// limited there, those that are for the outside wait in the network's ifb, in a share
+// of their guest's, and those for other guests in the port's.
 func (s *State) bandwidths(in Intent) {
-	per, ports, direct := map[string]Bandwidth{}, map[string][]string{}, map[string]bool{}
-	for _, m := range in.Members {
-		ports[m.Network] = append(ports[m.Network], m.Link)
+	ports, members := map[string]*Port{}, map[string][]Member{}
+	for i := range in.Ports {
+		ports[in.Ports[i].Link] = &in.Ports[i]
+	}
+	for _, m := range Declared(in.Members, in.Ports) {
+		members[m.Network] = append(members[m.Network], m)
+	}
+	limits := func(network *Network, link string) Bandwidth {
+		if p := ports[link]; p != nil {
+			return p.Bandwidth.Or(network.Bandwidth.PerPort)
+		}
+		return network.Bandwidth.PerPort
 	}
 	for i := range in.Live {
 		n := &in.Live[i]
-		per[n.Name], direct[n.Name] = n.Bandwidth.PerPort, n.Mode == DirectLink
+		of := func(link string) Bandwidth { return limits(n, link) }
 		if n.Mode.OwnsBridge() {
-			s.leaving(n.Name, n.Bridge.Name, n.Bandwidth.In)
-			s.coming(n.Name, n.Bridge.Name, ports[n.Name], n.Bridge.MAC, n.Bandwidth.Out)
+			s.received(n, members[n.Name], of)
+			s.sent(n, members[n.Name], of)
+		}
+		for _, m := range members[n.Name] {
+			s.leaving(n.Name, m.Link, of(m.Link).In)
+			if !n.Bandwidth.Out.limits() {
+				s.coming(n.Name, m.Link, of(m.Link).Out)
+			}
 		}
 	}
-	for _, m := range in.Members {
-		s.port(m.Network, m.Link, per[m.Network].In, per[m.Network].Out)
+	s.macvtaps(in, limits)
+}
+
+// macvtaps are the other way round: what the guest receives comes in.
+func (s *State) macvtaps(in Intent, limits func(*Network, string) Bandwidth) {
+	direct := map[string]*Network{}
+	for i := range in.Live {
+		if n := &in.Live[i]; n.Mode == DirectLink {
+			direct[n.Name] = n
+		}
 	}
 	for i := range in.Ports {
-		if p := &in.Ports[i]; direct[p.Network] { // taps are members
-			s.port(p.Network, p.Link, per[p.Network].Out, per[p.Network].In)
+		if p := &in.Ports[i]; direct[p.Network] != nil {
+			b := limits(direct[p.Network], p.Link)
+			s.leaving(p.Network, p.Link, b.Out)
+			s.coming(p.Network, p.Link, b.In)
 		}
 	}
+}
+
+// received is what leaves by the bridge, for guests.
+func (s *State) received(n *Network, members []Member, of func(link string) Bandwidth) {
+	if !n.Bandwidth.In.limits() {
+		return
+	}
+	q := newQueue(n.Name, n.Bridge.Name, n.Bandwidth.In)
+	q.shares(members, func(m *Member) (BitRate, Rate) { return of(m.Link).In.Floor, Rate{} }, Rate{})
+	s.Queues = append(s.Queues, q)
+}
+
+// sent is what comes in by guests' links, where their network as a whole is limited.
+func (s *State) sent(n *Network, members []Member, of func(link string) Bandwidth) {
+	if !n.Bandwidth.Out.limits() {
+		return
+	}
+	to := s.waiting(n.Name, n.Bridge.Name, Rate{})
+	q := newQueue(n.Name, to, n.Bandwidth.Out)
+	q.shares(members, func(m *Member) (BitRate, Rate) { return of(m.Link).Out.Floor, of(m.Link).Out }, n.Bandwidth.PerPort.Out)
+	s.Queues = append(s.Queues, q)
+	for _, m := range members {
+		r := Redirect{Network: n.Name, Link: m.Link, To: to, Host: n.Bridge.MAC}
+		if own := of(m.Link).Out; own.limits() {
+			r.Rest = s.waiting(n.Name, m.Link, own)
+		}
+		s.Redirects = append(s.Redirects, r)
+	}
+}
+
+// TellsGuestsApart reports whether what the network is kept to depends on who of its
+// guests sends, so that their MACs have to be known.
+func (n *Network) TellsGuestsApart() bool {
+	return n.Bandwidth.Out.limits() && n.Bandwidth.PerPort.Out.limits()
 }

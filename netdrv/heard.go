@@ -11,12 +11,12 @@ type Heard struct {
 	MAC   MAC
 }
 
-// Unheard returns the ports of networks that ask for clean traffic whose guests
-// have not been heard yet.
+// Unheard returns the ports of networks that ask for clean traffic, or tell guests
+// apart, whose guests have not been heard yet.
 func Unheard(members []Member, networks []Network) []int {
 	asks := map[string]bool{}
 	for i := range networks {
-		asks[networks[i].Name] = networks[i].Filter.Preset.Clean()
+		asks[networks[i].Name] = networks[i].Filter.Preset.Clean() || networks[i].TellsGuestsApart()
 	}
 	var out []int
 	for _, m := range members {

@@ -28,6 +28,8 @@ type Port struct {
 	Queues int
 	// Uplink is a macvtap's.
 	Uplink string
+	// Bandwidth is the port's own; what it does not limit, its network's PerPort does.
+	Bandwidth Bandwidth
 	// Transient: the port is a tap door's, and is gone with its guest.
 	Transient bool
 	// Holder is the process that a transient macvtap lives as long as.
@@ -108,6 +110,7 @@ func ValidatePort(p *Port, n *Network) Findings {
 	}
 	validatePortAddresses(&fs, p, n)
 	validatePortUplink(&fs, p, n)
+	validatePortBandwidth(&fs, p, n)
 	return fs
 }
 
@@ -170,6 +173,7 @@ func PortConflicts(p *Port, n *Network, others []Port, host Host) Findings {
 	for i := range others {
 		portConflict(&fs, p, &others[i])
 	}
+	floorConflicts(&fs, p, n, others)
 	for i := range n.Subnets {
 		if d := n.Subnets[i].DHCP; d != nil {
 			for j := range d.Reservations {

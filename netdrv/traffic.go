@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,26 +22,59 @@ type (
 // filters: `tc` shows 766e: and pref 30318.
 const Handle = 0x766e
 
+// RestPref is the priority of the filters that take what others have not.
+const RestPref = Handle + 1
+
 func (s QueueSet) String() string {
 	q, root := s.Queue, ""
 	if s.Have.Link == "" {
 		root = fmt.Sprintf("tc qdisc replace dev %s root handle %x: htb default 1 && ", q.Link, Handle)
 	}
-	return root + fmt.Sprintf("tc class replace dev %s parent %x: classid %x:1 htb rate %s ceil %s burst %d cburst %d",
-		q.Link, Handle, Handle, q.Rate, q.Ceil, q.Burst, q.Cburst)
+	out := []string{root + fmt.Sprintf("tc class replace dev %s parent %x: classid %x:1 htb rate %s ceil %s burst %d cburst %d",
+		q.Link, Handle, Handle, q.Rate, q.Ceil, q.Burst, q.Cburst)}
+	for i := range q.Shares {
+		out = append(out, s.share(&q.Shares[i]))
+	}
+	for i := range s.Have.Shares {
+		if h := &s.Have.Shares[i]; !q.has(h.Class) {
+			out = append(out, fmt.Sprintf("tc class del dev %s classid %x:%x", q.Link, Handle, h.Class))
+		}
+	}
+	return strings.Join(out, " && ")
+}
+
+func (q *Queue) has(class uint16) bool {
+	return slices.ContainsFunc(q.Shares, func(s Share) bool { return s.Class == class })
+}
+
+func (s QueueSet) share(h *Share) string {
+	pref, match := Handle, "ether dst "+h.MAC.String()
+	if s.Queue.Sent() {
+		match = "ether src " + h.MAC.String()
+	}
+	if h.MAC.IsZero() {
+		pref, match = RestPref, "u32 0 0"
+	}
+	return fmt.Sprintf("tc class replace dev %s parent %x:1 %s && tc filter replace dev %s parent %x: pref %d u32 match %s classid %x:%x",
+		s.Queue.Link, Handle, h, s.Queue.Link, Handle, pref, match, Handle, h.Class)
 }
 
 func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }
 
 func (s RedirectAdd) String() string {
-	out := []string{"tc qdisc add dev " + s.Redirect.Link + " ingress"}
-	matches := []string{"u32 0 0"}
-	if host := s.Redirect.Host; !host.IsZero() {
-		matches = []string{"ether dst " + host.String(), "u8 1 1 at -14"}
+	r := s.Redirect
+	out := []string{"tc qdisc add dev " + r.Link + " ingress"}
+	add := func(match, to string) {
+		out = append(out, fmt.Sprintf("tc filter add dev %s ingress pref %d u32 match %s action mirred egress redirect dev %s", r.Link, Handle, match, to))
 	}
-	for _, m := range matches {
-		out = append(out, fmt.Sprintf("tc filter add dev %s ingress pref %d u32 match %s action mirred egress redirect dev %s",
-			s.Redirect.Link, Handle, m, s.Redirect.To))
+	if r.Host.IsZero() {
+		add("u32 0 0", r.To)
+	} else {
+		add("ether dst "+r.Host.String(), r.To)
+		add("u8 1 1 at -14", r.To)
+	}
+	if r.Rest != "" {
+		add("u32 0 0", r.Rest)
 	}
 	return strings.Join(out, " && ")
 }
@@ -87,7 +121,7 @@ func (d *differ) traffic(want, have State) {
 		}
 	}
 	for _, r := range want.Redirects {
-		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.made(r.To) || d.made(r.Link)) {
+		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.made(r.To) || d.made(r.Rest) || d.made(r.Link)) {
 			d.add(r.Network, RedirectAdd{r})
 		}
 	}
@@ -116,7 +150,7 @@ func redirectsOf(s State) map[string]Redirect {
 	return out
 }
 
-func (r Redirect) like(o Redirect) bool { return r.To == o.To && r.Host == o.Host }
+func (r Redirect) like(o Redirect) bool { return r.To == o.To && r.Host == o.Host && r.Rest == o.Rest }
 
 // PortOwners are the networks of links, and of guests' links by their bridges.
 func PortOwners(s State) map[string]string {

@@ -12,9 +12,62 @@ func validateBandwidth(fs *Findings, n *Network) {
 		}
 		validateRate(fs, path, d.whole)
 		validateRate(fs, each, d.perPort)
-		if d.path == "out" && d.whole.limits() && d.perPort.limits() {
-			fs.Add(each, "cannot be held besides bandwidth.out: a frame waits once on its way into the host; give one of the two")
+		for _, r := range []struct {
+			path string
+			rate Rate
+		}{{path, d.whole}, {each, d.perPort}} {
+			if r.rate.Floor != 0 {
+				fs.Add(r.path+".floor", "is a port's alone: `vnetctl port set LINK bandwidth.%s.floor=%s`", d.path, r.rate.Floor)
+			}
 		}
+	}
+	validateOneWait(fs, "bandwidth.perPort.out", n, b.PerPort.Out)
+}
+
+// validateOneWait is about frames that wait once for two limits.
+func validateOneWait(fs *Findings, path string, n *Network, perPort Rate) {
+	if n.Bandwidth.Out.limits() && perPort.Peak != 0 {
+		fs.Add(path+".peak", "cannot be held besides bandwidth.out: a frame waits once on its way into the host; leave it out, a burst is as fast as the network's then")
+	}
+}
+
+// validatePortBandwidth finds what is wrong with a port's own limits, by itself and
+// beside its network's.
+func validatePortBandwidth(fs *Findings, p *Port, n *Network) {
+	for _, d := range []struct {
+		path        string
+		own, shared Rate
+	}{{"in", p.Bandwidth.In, n.Bandwidth.In}, {"out", p.Bandwidth.Out, n.Bandwidth.Out}} {
+		path := "bandwidth." + d.path
+		validateRate(fs, path, d.own)
+		floor := d.own.Floor
+		switch {
+		case floor == 0:
+		case floor < minRate || floor > maxRate:
+			fs.Add(path+".floor", "%s is outside %s to %s", floor, minRate, maxRate)
+		case !d.shared.limits():
+			fs.Add(path+".floor", "is a part of what all guests share, and network %s has no bandwidth.%s.average", n.Name, d.path)
+		case d.own.limits() && floor > d.own.Average:
+			fs.Add(path+".floor", "%s is more than the port's average of %s", floor, d.own.Average)
+		}
+	}
+	validateOneWait(fs, "bandwidth.out", n, p.Bandwidth.Out)
+}
+
+// floorConflicts finds floors that together are more than there is to share.
+func floorConflicts(fs *Findings, p *Port, n *Network, others []Port) {
+	in, out := p.Bandwidth.In.Floor, p.Bandwidth.Out.Floor
+	for i := range others {
+		if o := &others[i]; o.Network == n.Name {
+			in, out = in+o.Bandwidth.In.Floor, out+o.Bandwidth.Out.Floor
+		}
+	}
+	const more = "the floors of the network's ports are %s then, and its bandwidth.%s.average is %s"
+	if b := n.Bandwidth.In; p.Bandwidth.In.Floor > 0 && b.limits() && in > b.Average {
+		fs.Add("bandwidth.in.floor", more, in, "in", b.Average)
+	}
+	if b := n.Bandwidth.Out; p.Bandwidth.Out.Floor > 0 && b.limits() && out > b.Average {
+		fs.Add("bandwidth.out.floor", more, out, "out", b.Average)
 	}
 }
 

@@ -278,14 +278,8 @@ func (t *tool) networkSet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, arg := range args[1:] {
-				key, value, ok := strings.Cut(arg, "=")
-				if !ok {
-					return fmt.Errorf("%q is not KEY=VALUE", arg)
-				}
-				if err := definition.Set(n, key, value); err != nil {
-					return err
-				}
+			if _, err := setFields(n, args[1:]); err != nil {
+				return err
 			}
 			changed, err := t.apply(ctx, c, n, false, dryRun)
 			if err != nil {

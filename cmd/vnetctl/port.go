@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/vnetd/vnetd/api/client"
 	"github.com/vnetd/vnetd/api/definition"
@@ -15,7 +16,7 @@ import (
 
 func (t *tool) portCommand() *cobra.Command {
 	c := &cobra.Command{Use: "port", Short: "Show, make and remove guests' links"}
-	c.AddCommand(t.portList(), t.portShow(), t.portCreate(), t.portDelete())
+	c.AddCommand(t.portList(), t.portShow(), t.portCreate(), t.portSet(), t.portDelete())
 	return c
 }
 
@@ -52,22 +53,31 @@ func (t *tool) portShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show LINK", Short: "Print one guest's link", Args: cobra.ExactArgs(1),
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
-			resp, err := c.ListPorts(ctx, &vnetv1.ListPortsRequest{})
+			p, err := t.port(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
-			for _, p := range resp.GetPorts() {
-				if p.GetLink() == args[0] {
-					return t.printMessage(p)
-				}
-			}
-			return fmt.Errorf("port %s: %w; `vnetctl port list` has them", args[0], client.ErrNotFound)
+			return t.printMessage(p)
 		}),
 	}
 }
 
+// port is one port by its link.
+func (t *tool) port(ctx context.Context, c *client.Client, link string) (*vnetv1.Port, error) {
+	resp, err := c.ListPorts(ctx, &vnetv1.ListPortsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range resp.GetPorts() {
+		if p.GetLink() == link {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("port %s: %w; `vnetctl port list` has them", link, client.ErrNotFound)
+}
+
 func (t *tool) portCreate() *cobra.Command {
-	p, file := &vnetv1.Port{}, ""
+	p, file, more := &vnetv1.Port{}, "", []string{}
 	c := &cobra.Command{
 		Use: "create (NETWORK | -f FILE)", Short: "Declare a port, and print its tap or macvtap and the guest's Ethernet address",
 		Long: `Declare a port: a tap in the network's bridge, or in mode direct a macvtap on its uplink. It is made again when it
@@ -84,6 +94,9 @@ vanishes and after a reboot, and what --guest and --address say is reserved in D
 				if err := t.readPort(file, p); err != nil {
 					return err
 				}
+			}
+			if _, err := setFields(p, more); err != nil {
+				return err
 			}
 			resp, err := c.CreatePort(ctx, &vnetv1.CreatePortRequest{Port: p})
 			if err != nil {
@@ -104,7 +117,52 @@ vanishes and after a reboot, and what --guest and --address say is reserved in D
 	f.StringVar(&p.Owner, "owner", "", "who may open the tap without being root: a user's name or number")
 	f.Uint32Var(&p.Queues, "queues", 0, "queues of a multi-queue tap (default 1)")
 	f.StringVar(&p.Uplink, "uplink", "", "a macvtap's uplink; the one with the fewest guests if not given")
+	f.StringArrayVar(&more, "set", nil, "any field, as KEY=VALUE: bandwidth.in.average=20mbit; several times for several")
 	return c
+}
+
+func (t *tool) portSet() *cobra.Command {
+	return &cobra.Command{
+		Use: "set LINK KEY=VALUE...", Short: "Change a declared port, live: bandwidth.in.average=20mbit guest=web",
+		Args: cobra.MinimumNArgs(2),
+		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
+			p, err := t.port(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			fields, err := setFields(p, args[1:])
+			if err != nil {
+				return err
+			}
+			resp, err := c.UpdatePort(ctx, &vnetv1.UpdatePortRequest{Port: p, Fields: fields})
+			if err != nil {
+				return err
+			}
+			if t.output != "table" {
+				return t.printMessage(resp.GetPort())
+			}
+			t.say("port %s %s", args[0], map[bool]string{true: "changed", false: "unchanged"}[resp.GetChanged()])
+			return nil
+		}),
+	}
+}
+
+// setFields sets fields by words KEY=VALUE, and returns which of the message's they
+// were in.
+func setFields(m proto.Message, words []string) (fields []string, err error) {
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not KEY=VALUE", word)
+		}
+		if err := definition.Set(m, key, value); err != nil {
+			return nil, err
+		}
+		field, _, _ := strings.Cut(key, ".")
+		field, _, _ = strings.Cut(field, "[")
+		fields = append(fields, field)
+	}
+	return fields, nil
 }
 
 // readPort reads a port's definition.

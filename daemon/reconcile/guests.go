@@ -102,6 +102,9 @@ func (e *Engine) followOnce(ctx context.Context) error {
 // asksOfPorts reports whether rules of a network are about its ports.
 func asksOfPorts(n netdrv.Network) bool { return n.Filter.Preset.Clean() || n.Filter.Isolated }
 
+// asksWho reports whether it matters who is behind a network's ports.
+func asksWho(n netdrv.Network) bool { return asksOfPorts(n) || n.TellsGuestsApart() }
+
 // enforce puts the rules of networks into force.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	e.rules.Lock()
@@ -114,7 +117,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 		return err
 	}
 	e.ruled, e.ruleset = networks, want
-	e.asks.Store(slices.ContainsFunc(networks, asksOfPorts))
+	e.asks.Store(slices.ContainsFunc(networks, asksWho))
 	return nil
 }
 
@@ -150,7 +153,17 @@ func (e *Engine) introduced(members []netdrv.Member) error {
 	}
 	e.members = now
 	e.mu.Unlock()
+	e.shareAmong(now)
 	return e.Store.PutMembers(now)
+}
+
+// shareAmong has networks looked at that give each guest a share by its MAC.
+func (e *Engine) shareAmong(members []netdrv.Member) {
+	for _, m := range members {
+		if n, ok := e.Store.Get(m.Network); ok && n.Live && n.Network.TellsGuestsApart() {
+			e.enqueue([]string{m.Network}, nil)
+		}
+	}
 }
 
 // filtered are the ports of networks that ask something of theirs.

@@ -76,6 +76,20 @@ func (e *Engine) stands(ctx context.Context, p netdrv.Port, err error) error {
 	return err
 }
 
+// ChangePort stores a port in the place of what it was. If that brings its network into
+// trouble, it takes the change back.
+func (e *Engine) ChangePort(ctx context.Context, old, p netdrv.Port) error {
+	before := e.Status(p.Network).Err
+	if err := e.changePorts(ctx, p.Network, func() error { return e.Store.PutPort(p) }); err != nil {
+		return err
+	}
+	err := e.Status(p.Network).Err
+	if err == nil || before != nil {
+		return nil
+	}
+	return errors.Join(err, e.changePorts(ctx, p.Network, func() error { return e.Store.PutPort(old) }))
+}
+
 // RemovePort forgets a port, its link and its guest's leases.
 func (e *Engine) RemovePort(ctx context.Context, p netdrv.Port) error {
 	err := e.changePorts(ctx, p.Network, func() error { return e.Store.DeletePort(p.Link) })

@@ -36,11 +36,13 @@ func counters(passed map[string]netdrv.Counters, link string) *vnetv1.Counters {
 	return wire.ToCounters(c)
 }
 
-// limits are what a network says of each of its ports.
+// limits are what a port is kept to: by what it says, and for the rest by what its
+// network says of each.
 func (s *Server) limits(p *vnetv1.Port) *vnetv1.Bandwidth {
 	e, ok := s.Store.Get(p.GetNetwork())
+	own, _ := wire.FromPort(p)
 	if !ok || !e.Live {
 		return nil
 	}
-	return wire.ToBandwidth(e.Network.Bandwidth.PerPort)
+	return wire.ToBandwidth(own.Bandwidth.Or(e.Network.Bandwidth.PerPort))
 }

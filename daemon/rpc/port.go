@@ -34,7 +34,7 @@ func (s *Server) ListPorts(ctx context.Context, req *vnetv1.ListPortsRequest) (*
 	ports := s.ports(name)
 	for _, p := range ports {
 		s.learn(p, seen[int(p.Index)])
-		p.Bandwidth = s.limits(p)
+		p.Limits = s.limits(p)
 	}
 	return &vnetv1.ListPortsResponse{Ports: ports}, s.count(ctx, ports, nil)
 }

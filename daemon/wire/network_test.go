@@ -13,7 +13,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-var fullRate = netdrv.Rate{Average: 10_000_000, Peak: 25_000_000, Burst: 64 << 10}
+var fullRate = netdrv.Rate{Average: 10_000_000, Peak: 25_000_000, Burst: 64 << 10, Floor: 8_000_000}
 
 // full has every field set.
 func full() netdrv.Network {

@@ -20,6 +20,7 @@ func FromPort(p *vnetv1.Port) (netdrv.Port, netdrv.Findings) {
 		Owner:     r.uid("owner", p.GetOwner()),
 		Queues:    int(min(p.GetQueues(), netdrv.MaxQueues+1)),
 		Uplink:    p.GetUplink(),
+		Bandwidth: r.bandwidth("bandwidth", p.GetBandwidth()),
 		Transient: p.GetTransient(),
 		Holder:    netdrv.Process{PID: int(p.GetPid()), Started: p.GetPidStarted()},
 	}, r.findings
@@ -33,6 +34,7 @@ func ToPort(p *netdrv.Port) *vnetv1.Port {
 		Guest:      p.Guest,
 		Queues:     uint32(p.Queues),
 		Uplink:     p.Uplink,
+		Bandwidth:  ToBandwidth(p.Bandwidth),
 		Transient:  p.Transient,
 		Pid:        uint32(p.Holder.PID),
 		PidStarted: p.Holder.Started,

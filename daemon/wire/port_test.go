@@ -16,6 +16,10 @@ func fullPort() netdrv.Port {
 		Network: "lab", Link: "vnet0", Guest: "web", MAC: netdrv.MAC{2, 0, 0, 0, 10, 11},
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.10.11")}, Owner: 1000, Queues: 4, Uplink: "eno1",
 		Transient: true, Holder: netdrv.Process{PID: 4711, Started: 99},
+		Bandwidth: netdrv.Bandwidth{
+			In:  netdrv.Rate{Average: 8_000_000, Peak: 16_000_000, Burst: 100_000, Floor: 1_000_000},
+			Out: netdrv.Rate{Average: 4_000_000, Peak: 8_000_000, Burst: 50_000, Floor: 2_000_000},
+		},
 	}
 }
 
@@ -23,7 +27,7 @@ func TestEveryFieldOfAPortIsTranslated(t *testing.T) {
 	want := fullPort()
 	requireSet(t, "Port", reflect.ValueOf(want))
 	p := ToPort(&want)
-	output := map[protoreflect.Name]bool{"kind": true, "index": true, "managed": true, "attached": true, "up": true, "bandwidth": true, "counters": true}
+	output := map[protoreflect.Name]bool{"kind": true, "index": true, "managed": true, "attached": true, "up": true, "limits": true, "counters": true}
 	requireProtoSet(t, p, output, map[protoreflect.Name]bool{})
 	if got, unread := FromPort(p); unread != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v (%v), want %+v", got, unread, want)

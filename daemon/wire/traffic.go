@@ -22,6 +22,7 @@ func (r *reader) rate(path string, p *vnetv1.Rate) netdrv.Rate {
 		Average: quantity(r, path+".average", p.GetAverage(), netdrv.ParseBitRate),
 		Peak:    quantity(r, path+".peak", p.GetPeak(), netdrv.ParseBitRate),
 		Burst:   quantity(r, path+".burst", p.GetBurst(), netdrv.ParseSize),
+		Floor:   quantity(r, path+".floor", p.GetFloor(), netdrv.ParseBitRate),
 	}
 }
 
@@ -52,7 +53,7 @@ func ToBandwidth(b netdrv.Bandwidth) *vnetv1.Bandwidth {
 
 func toRate(r netdrv.Rate) *vnetv1.Rate {
 	return some(&vnetv1.Rate{
-		Average: word(r.Average), Peak: word(r.Peak), Burst: word(r.Burst),
+		Average: word(r.Average), Peak: word(r.Peak), Burst: word(r.Burst), Floor: word(r.Floor),
 	})
 }
 

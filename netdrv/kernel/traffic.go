@@ -70,8 +70,20 @@ func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
 	}
 	q := netdrv.Queue{Link: l.Attrs().Name}
 	for _, c := range classes {
-		if h, ok := c.(*netlink.HtbClass); ok && h.Handle == queueClass {
-			readClass(h, &q)
+		h, ok := c.(*netlink.HtbClass)
+		if !ok {
+			continue
+		}
+		switch s := readClass(h); {
+		case h.Handle == queueClass:
+			q.Rate, q.Ceil, q.Burst, q.Cburst = s.Rate, s.Ceil, s.Burst, s.Cburst
+		case h.Parent == queueClass:
+			q.Shares = append(q.Shares, s)
+		}
+	}
+	if q.Shares != nil {
+		if err := k.whose(l, &q); err != nil {
+			return err
 		}
 	}
 	o.state.Queues = append(o.state.Queues, q)
@@ -79,10 +91,12 @@ func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
 }
 
 // readClass takes what the kernel holds: rates in bytes, bursts in ticks.
-func readClass(h *netlink.HtbClass, q *netdrv.Queue) {
-	q.Rate, q.Ceil = netdrv.BitRate(h.Rate*8), netdrv.BitRate(h.Ceil*8)
-	q.Burst = netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer))
-	q.Cburst = netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer))
+func readClass(h *netlink.HtbClass) netdrv.Share {
+	return netdrv.Share{
+		Class: uint16(h.Handle),
+		Rate:  netdrv.BitRate(h.Rate * 8), Ceil: netdrv.BitRate(h.Ceil * 8),
+		Burst: netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer)), Cburst: netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer)),
+	}
 }
 
 func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) error {
@@ -96,16 +110,21 @@ func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) erro
 		if !ok || f.Attrs().Priority != netdrv.Handle || len(u.Actions) != 1 || u.Sel == nil {
 			continue
 		}
-		if m, ok := u.Actions[0].(*netlink.MirredAction); ok {
-			r.To = o.name(m.Ifindex)
-			found++
-			r.Host = hostKey(u.Sel.Keys, r.Host)
+		m, ok := u.Actions[0].(*netlink.MirredAction)
+		switch {
+		case !ok:
+			continue
+		case r.To != "" && len(u.Sel.Keys) == 1 && u.Sel.Keys[0].Mask == 0:
+			r.Rest = o.name(m.Ifindex)
+		default:
+			r.To, r.Host = o.name(m.Ifindex), hostKey(u.Sel.Keys, r.Host)
 		}
+		found++
 	}
 	if r.To == "" {
 		return nil
 	}
-	if found != len(selectors(r.Host)) {
+	if found != len(selectors(r.Host, r.Rest != "")) {
 		r.To = "" // half of it
 	}
 	o.state.Redirects = append(o.state.Redirects, r)
@@ -114,24 +133,36 @@ func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) erro
 
 // selectors are what the filters of a redirect look for, by offset from the
 // network header: the Ethernet header is 14 bytes before it.
-func selectors(host netdrv.MAC) []*nl.TcU32Sel {
+func selectors(host netdrv.MAC, rest bool) []*nl.TcU32Sel {
+	everything := selector(nl.TcU32Key{})
 	if host.IsZero() {
-		return []*nl.TcU32Sel{selector(nl.TcU32Key{})}
+		return []*nl.TcU32Sel{everything}
 	}
-	return []*nl.TcU32Sel{
-		selector(
-			nl.TcU32Key{Off: -14, Mask: 0xffffffff, Val: binary.BigEndian.Uint32(host[:])},
-			nl.TcU32Key{Off: -10, Mask: 0xffff0000, Val: uint32(host[4])<<24 | uint32(host[5])<<16},
-		),
-		selector(nl.TcU32Key{Off: -14, Mask: 1 << 24, Val: 1 << 24}), // the group bit (IEEE 802 section 8)
+	out := []*nl.TcU32Sel{
+		macSelector(destinationAt, host),
+		selector(nl.TcU32Key{Off: destinationAt, Mask: 1 << 24, Val: 1 << 24}), // the group bit (IEEE 802 section 8)
 	}
+	if rest {
+		out = append(out, everything)
+	}
+	return out
+}
+
+// Where addresses are in a frame, from the network header on.
+const destinationAt, sourceAt = -14, -8
+
+func macSelector(at int32, mac netdrv.MAC) *nl.TcU32Sel {
+	return selector(
+		nl.TcU32Key{Off: at, Mask: 0xffffffff, Val: binary.BigEndian.Uint32(mac[:])},
+		nl.TcU32Key{Off: at + 4, Mask: 0xffff0000, Val: uint32(mac[4])<<24 | uint32(mac[5])<<16},
+	)
 }
 
 func selector(keys ...nl.TcU32Key) *nl.TcU32Sel {
 	return &nl.TcU32Sel{Flags: nl.TC_U32_TERMINAL, Nkeys: uint8(len(keys)), Keys: keys}
 }
 
-// hostKey reads the address that selectors put into a filter, or returns was.
+// hostKey reads the address that macSelector put into a filter, or returns was.
 func hostKey(keys []nl.TcU32Key, was netdrv.MAC) netdrv.MAC {
 	if len(keys) != 2 {
 		return was
@@ -152,10 +183,18 @@ func (k *Kernel) queueSet(s netdrv.QueueSet) error {
 	if err := k.queueRoot(l); err != nil {
 		return err
 	}
-	if err := k.classSet(l, s.Queue); err != nil {
+	if err := k.classSet(l, queueHandle, whole(&s.Queue)); err != nil {
 		return err
 	}
-	return k.leaf(l, s.Queue)
+	if s.Queue.Shares == nil && s.Have.Shares == nil {
+		return k.leaf(l, queueClass, s.Queue.Rate)
+	}
+	return k.divide(l, &s.Queue)
+}
+
+// whole is the class that all shares are below.
+func whole(q *netdrv.Queue) netdrv.Share {
+	return netdrv.Share{Class: uint16(queueClass & 0xffff), Rate: q.Rate, Ceil: q.Ceil, Burst: q.Burst, Cburst: q.Cburst}
 }
 
 // queueRoot puts our queue in the place of whatever is there, unless it is ours.
@@ -174,29 +213,31 @@ func (k *Kernel) queueRoot(l netlink.Link) error {
 	return k.nl.QdiscReplace(root)
 }
 
-// classSet sets rates. The quantum is between classes that share, and there is one:
-// it is given because the kernel warns of those that it derives.
-func (k *Kernel) classSet(l netlink.Link, q netdrv.Queue) error {
+// classSet sets rates. The quantum is what a class may send in its turn when several
+// borrow; it is given because the kernel warns of those that it derives.
+func (k *Kernel) classSet(l netlink.Link, parent uint32, c netdrv.Share) error {
 	return k.nl.ClassReplace(netlink.NewHtbClass(
-		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: queueClass, Parent: queueHandle},
+		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: classID(c), Parent: parent},
 		netlink.HtbClassAttrs{
-			Rate: uint64(q.Rate), Ceil: uint64(q.Ceil), Buffer: uint32(q.Burst), Cbuffer: uint32(q.Cburst), Quantum: 1514,
+			Rate: uint64(c.Rate), Ceil: uint64(c.Ceil), Buffer: uint32(c.Burst), Cbuffer: uint32(c.Cburst), Quantum: 1514,
 		},
 	))
 }
+
+func classID(c netdrv.Share) uint32 { return queueHandle | uint32(c.Class) }
 
 // fairKinds share a queue fairly among connections, the best first. The last does
 // not, and is there in every kernel that has HTB.
 var fairKinds = []string{"fq_codel", "sfq", "bfifo"}
 
 // leaf is where frames wait.
-func (k *Kernel) leaf(l netlink.Link, q netdrv.Queue) error {
+func (k *Kernel) leaf(l netlink.Link, class uint32, rate netdrv.BitRate) error {
 	if kind := k.fair.Load(); kind != nil {
-		return k.leafOf(l, *kind, q)
+		return k.leafOf(l, *kind, class, rate)
 	}
 	var err error
 	for _, kind := range fairKinds {
-		if err = k.leafOf(l, kind, q); !errors.Is(err, unix.ENOENT) {
+		if err = k.leafOf(l, kind, class, rate); !errors.Is(err, unix.ENOENT) {
 			k.fair.Store(&kind)
 			return err
 		}
@@ -205,12 +246,12 @@ func (k *Kernel) leaf(l netlink.Link, q netdrv.Queue) error {
 }
 
 // leafOf replaces the leaf by one of a kind, or changes its settings.
-func (k *Kernel) leafOf(l netlink.Link, kind string, q netdrv.Queue) error {
+func (k *Kernel) leafOf(l netlink.Link, kind string, class uint32, rate netdrv.BitRate) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
-	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(l.Attrs().Index), Parent: queueClass})
+	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(l.Attrs().Index), Parent: class})
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
 	if kind == "bfifo" {
-		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, queueLimit(q))))
+		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, queueLimit(rate))))
 	}
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
@@ -218,8 +259,8 @@ func (k *Kernel) leafOf(l netlink.Link, kind string, q netdrv.Queue) error {
 
 // queueLimit bounds a plain queue to a tenth of a second, in bytes. The largest
 // packet of a guest's segmentation offload has to fit.
-func queueLimit(q netdrv.Queue) uint32 {
-	return uint32(min(max(uint64(q.Rate)/8/10, 72<<10), 64<<20))
+func queueLimit(rate netdrv.BitRate) uint32 {
+	return uint32(min(max(uint64(rate)/8/10, 72<<10), 64<<20))
 }
 
 func (k *Kernel) queueDel(link string) error {
@@ -249,7 +290,11 @@ func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
 	if err != nil {
 		return err
 	}
-	to, err := k.nl.LinkByName(r.To)
+	to, err := k.index(r.To)
+	if err != nil {
+		return err
+	}
+	rest, err := k.index(r.Rest)
 	if err != nil {
 		return err
 	}
@@ -260,12 +305,27 @@ func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
 	if err := k.filterDel(l); err != nil {
 		return err
 	}
-	for _, sel := range selectors(r.Host) {
-		if err := k.nl.FilterAdd(&netlink.U32{FilterAttrs: redirectFilter(l), Sel: sel, RedirIndex: to.Attrs().Index}); err != nil {
+	for i, sel := range selectors(r.Host, rest != 0) {
+		if rest != 0 && i == len(selectors(r.Host, false)) {
+			to = rest
+		}
+		if err := k.nl.FilterAdd(&netlink.U32{FilterAttrs: redirectFilter(l), Sel: sel, RedirIndex: to}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// index is that of a link; 0 for no name.
+func (k *Kernel) index(link string) (int, error) {
+	if link == "" {
+		return 0, nil
+	}
+	l, err := k.nl.LinkByName(link)
+	if err != nil {
+		return 0, err
+	}
+	return l.Attrs().Index, nil
 }
 
 // filterDel removes all filters of our priority.

@@ -64,8 +64,11 @@ type Port struct {
 	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Output only: see pid.
 	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
-	// Output only: what its traffic is kept to.
+	// What its traffic is kept to; what it does not limit, the network's
+	// bandwidth.perPort does.
 	Bandwidth *Bandwidth `protobuf:"bytes,30,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
+	// Output only: what its traffic is kept to by both.
+	Limits *Bandwidth `protobuf:"bytes,31,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Output only: what has passed, as of the call.
 	Counters      *Counters `protobuf:"bytes,40,opt,name=counters,proto3" json:"counters,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -217,6 +220,13 @@ func (x *Port) GetPidStarted() uint64 {
 func (x *Port) GetBandwidth() *Bandwidth {
 	if x != nil {
 		return x.Bandwidth
+	}
+	return nil
+}
+
+func (x *Port) GetLimits() *Bandwidth {
+	if x != nil {
+		return x.Limits
 	}
 	return nil
 }
@@ -412,6 +422,117 @@ func (x *CreatePortResponse) GetPort() *Port {
 	return nil
 }
 
+// UpdatePortRequest describes a port.
+type UpdatePortRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The port, by its link.
+	Port *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
+	// The fields of port that are meant, as files call them; the others stay. All that
+	// can be changed if empty: guest, addresses and bandwidth.
+	Fields        []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePortRequest) Reset() {
+	*x = UpdatePortRequest{}
+	mi := &file_vnet_v1_port_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePortRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePortRequest) ProtoMessage() {}
+
+func (x *UpdatePortRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_port_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePortRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePortRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_port_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdatePortRequest) GetPort() *Port {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+func (x *UpdatePortRequest) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// UpdatePortResponse has the port as it is.
+type UpdatePortResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The port.
+	Port *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
+	// Whether anything is other than before.
+	Changed       bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePortResponse) Reset() {
+	*x = UpdatePortResponse{}
+	mi := &file_vnet_v1_port_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePortResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePortResponse) ProtoMessage() {}
+
+func (x *UpdatePortResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_port_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePortResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePortResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_port_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdatePortResponse) GetPort() *Port {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+func (x *UpdatePortResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
 // DeletePortRequest names a port.
 type DeletePortRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -423,7 +544,7 @@ type DeletePortRequest struct {
 
 func (x *DeletePortRequest) Reset() {
 	*x = DeletePortRequest{}
-	mi := &file_vnet_v1_port_proto_msgTypes[5]
+	mi := &file_vnet_v1_port_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +556,7 @@ func (x *DeletePortRequest) String() string {
 func (*DeletePortRequest) ProtoMessage() {}
 
 func (x *DeletePortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_port_proto_msgTypes[5]
+	mi := &file_vnet_v1_port_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +569,7 @@ func (x *DeletePortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePortRequest.ProtoReflect.Descriptor instead.
 func (*DeletePortRequest) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_port_proto_rawDescGZIP(), []int{5}
+	return file_vnet_v1_port_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeletePortRequest) GetLink() string {
@@ -467,7 +588,7 @@ type DeletePortResponse struct {
 
 func (x *DeletePortResponse) Reset() {
 	*x = DeletePortResponse{}
-	mi := &file_vnet_v1_port_proto_msgTypes[6]
+	mi := &file_vnet_v1_port_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +600,7 @@ func (x *DeletePortResponse) String() string {
 func (*DeletePortResponse) ProtoMessage() {}
 
 func (x *DeletePortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnet_v1_port_proto_msgTypes[6]
+	mi := &file_vnet_v1_port_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,14 +613,14 @@ func (x *DeletePortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePortResponse.ProtoReflect.Descriptor instead.
 func (*DeletePortResponse) Descriptor() ([]byte, []int) {
-	return file_vnet_v1_port_proto_rawDescGZIP(), []int{6}
+	return file_vnet_v1_port_proto_rawDescGZIP(), []int{8}
 }
 
 var File_vnet_v1_port_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_port_proto_rawDesc = "" +
 	"\n" +
-	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x15vnet/v1/traffic.proto\"\xe2\x03\n" +
+	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x15vnet/v1/traffic.proto\"\x8e\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x12\n" +
@@ -519,7 +640,8 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x03pid\x18\x0f \x01(\rR\x03pid\x12\x1f\n" +
 	"\vpid_started\x18\x10 \x01(\x04R\n" +
 	"pidStarted\x120\n" +
-	"\tbandwidth\x18\x1e \x01(\v2\x12.vnet.v1.BandwidthR\tbandwidth\x12-\n" +
+	"\tbandwidth\x18\x1e \x01(\v2\x12.vnet.v1.BandwidthR\tbandwidth\x12*\n" +
+	"\x06limits\x18\x1f \x01(\v2\x12.vnet.v1.BandwidthR\x06limits\x12-\n" +
 	"\bcounters\x18( \x01(\v2\x11.vnet.v1.CountersR\bcounters\",\n" +
 	"\x10ListPortsRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\"8\n" +
@@ -528,14 +650,22 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x11CreatePortRequest\x12!\n" +
 	"\x04port\x18\x01 \x01(\v2\r.vnet.v1.PortR\x04port\"7\n" +
 	"\x12CreatePortResponse\x12!\n" +
-	"\x04port\x18\x01 \x01(\v2\r.vnet.v1.PortR\x04port\"'\n" +
+	"\x04port\x18\x01 \x01(\v2\r.vnet.v1.PortR\x04port\"N\n" +
+	"\x11UpdatePortRequest\x12!\n" +
+	"\x04port\x18\x01 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x16\n" +
+	"\x06fields\x18\x02 \x03(\tR\x06fields\"Q\n" +
+	"\x12UpdatePortResponse\x12!\n" +
+	"\x04port\x18\x01 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"'\n" +
 	"\x11DeletePortRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\"\x14\n" +
-	"\x12DeletePortResponse2\xdf\x01\n" +
+	"\x12DeletePortResponse2\xa6\x02\n" +
 	"\vPortService\x12B\n" +
 	"\tListPorts\x12\x19.vnet.v1.ListPortsRequest\x1a\x1a.vnet.v1.ListPortsResponse\x12E\n" +
 	"\n" +
 	"CreatePort\x12\x1a.vnet.v1.CreatePortRequest\x1a\x1b.vnet.v1.CreatePortResponse\x12E\n" +
+	"\n" +
+	"UpdatePort\x12\x1a.vnet.v1.UpdatePortRequest\x1a\x1b.vnet.v1.UpdatePortResponse\x12E\n" +
 	"\n" +
 	"DeletePort\x12\x1a.vnet.v1.DeletePortRequest\x1a\x1b.vnet.v1.DeletePortResponseB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 
@@ -551,35 +681,42 @@ func file_vnet_v1_port_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_port_proto_rawDescData
 }
 
-var file_vnet_v1_port_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_vnet_v1_port_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_vnet_v1_port_proto_goTypes = []any{
 	(*Port)(nil),               // 0: vnet.v1.Port
 	(*ListPortsRequest)(nil),   // 1: vnet.v1.ListPortsRequest
 	(*ListPortsResponse)(nil),  // 2: vnet.v1.ListPortsResponse
 	(*CreatePortRequest)(nil),  // 3: vnet.v1.CreatePortRequest
 	(*CreatePortResponse)(nil), // 4: vnet.v1.CreatePortResponse
-	(*DeletePortRequest)(nil),  // 5: vnet.v1.DeletePortRequest
-	(*DeletePortResponse)(nil), // 6: vnet.v1.DeletePortResponse
-	(*Bandwidth)(nil),          // 7: vnet.v1.Bandwidth
-	(*Counters)(nil),           // 8: vnet.v1.Counters
+	(*UpdatePortRequest)(nil),  // 5: vnet.v1.UpdatePortRequest
+	(*UpdatePortResponse)(nil), // 6: vnet.v1.UpdatePortResponse
+	(*DeletePortRequest)(nil),  // 7: vnet.v1.DeletePortRequest
+	(*DeletePortResponse)(nil), // 8: vnet.v1.DeletePortResponse
+	(*Bandwidth)(nil),          // 9: vnet.v1.Bandwidth
+	(*Counters)(nil),           // 10: vnet.v1.Counters
 }
 var file_vnet_v1_port_proto_depIdxs = []int32{
-	7, // 0: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
-	8, // 1: vnet.v1.Port.counters:type_name -> vnet.v1.Counters
-	0, // 2: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	0, // 3: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
-	0, // 4: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
-	1, // 5: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	3, // 6: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
-	5, // 7: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
-	2, // 8: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	4, // 9: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
-	6, // 10: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	9,  // 0: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
+	9,  // 1: vnet.v1.Port.limits:type_name -> vnet.v1.Bandwidth
+	10, // 2: vnet.v1.Port.counters:type_name -> vnet.v1.Counters
+	0,  // 3: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	0,  // 4: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
+	0,  // 5: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
+	0,  // 6: vnet.v1.UpdatePortRequest.port:type_name -> vnet.v1.Port
+	0,  // 7: vnet.v1.UpdatePortResponse.port:type_name -> vnet.v1.Port
+	1,  // 8: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	3,  // 9: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
+	5,  // 10: vnet.v1.PortService.UpdatePort:input_type -> vnet.v1.UpdatePortRequest
+	7,  // 11: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
+	2,  // 12: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	4,  // 13: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
+	6,  // 14: vnet.v1.PortService.UpdatePort:output_type -> vnet.v1.UpdatePortResponse
+	8,  // 15: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
+	12, // [12:16] is the sub-list for method output_type
+	8,  // [8:12] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_port_proto_init() }
@@ -594,7 +731,7 @@ func file_vnet_v1_port_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_port_proto_rawDesc), len(file_vnet_v1_port_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

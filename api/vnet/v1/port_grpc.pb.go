@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PortService_ListPorts_FullMethodName  = "/vnet.v1.PortService/ListPorts"
 	PortService_CreatePort_FullMethodName = "/vnet.v1.PortService/CreatePort"
+	PortService_UpdatePort_FullMethodName = "/vnet.v1.PortService/UpdatePort"
 	PortService_DeletePort_FullMethodName = "/vnet.v1.PortService/DeletePort"
 )
 
@@ -37,6 +38,9 @@ type PortServiceClient interface {
 	// direct, a tap on the network's bridge in the others. The link is made again
 	// when it vanishes, and after the host has booted.
 	CreatePort(ctx context.Context, in *CreatePortRequest, opts ...grpc.CallOption) (*CreatePortResponse, error)
+	// UpdatePort changes a declared port, live: its guest's name and addresses, and what
+	// its traffic is kept to. The rest of it is as it was made.
+	UpdatePort(ctx context.Context, in *UpdatePortRequest, opts ...grpc.CallOption) (*UpdatePortResponse, error)
 	// DeletePort forgets a declared port, with its link and its lease; a link that
 	// somebody else made is taken out of the bridge.
 	DeletePort(ctx context.Context, in *DeletePortRequest, opts ...grpc.CallOption) (*DeletePortResponse, error)
@@ -70,6 +74,16 @@ func (c *portServiceClient) CreatePort(ctx context.Context, in *CreatePortReques
 	return out, nil
 }
 
+func (c *portServiceClient) UpdatePort(ctx context.Context, in *UpdatePortRequest, opts ...grpc.CallOption) (*UpdatePortResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePortResponse)
+	err := c.cc.Invoke(ctx, PortService_UpdatePort_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *portServiceClient) DeletePort(ctx context.Context, in *DeletePortRequest, opts ...grpc.CallOption) (*DeletePortResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeletePortResponse)
@@ -93,6 +107,9 @@ type PortServiceServer interface {
 	// direct, a tap on the network's bridge in the others. The link is made again
 	// when it vanishes, and after the host has booted.
 	CreatePort(context.Context, *CreatePortRequest) (*CreatePortResponse, error)
+	// UpdatePort changes a declared port, live: its guest's name and addresses, and what
+	// its traffic is kept to. The rest of it is as it was made.
+	UpdatePort(context.Context, *UpdatePortRequest) (*UpdatePortResponse, error)
 	// DeletePort forgets a declared port, with its link and its lease; a link that
 	// somebody else made is taken out of the bridge.
 	DeletePort(context.Context, *DeletePortRequest) (*DeletePortResponse, error)
@@ -111,6 +128,9 @@ func (UnimplementedPortServiceServer) ListPorts(context.Context, *ListPortsReque
 }
 func (UnimplementedPortServiceServer) CreatePort(context.Context, *CreatePortRequest) (*CreatePortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePort not implemented")
+}
+func (UnimplementedPortServiceServer) UpdatePort(context.Context, *UpdatePortRequest) (*UpdatePortResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdatePort not implemented")
 }
 func (UnimplementedPortServiceServer) DeletePort(context.Context, *DeletePortRequest) (*DeletePortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeletePort not implemented")
@@ -172,6 +192,24 @@ func _PortService_CreatePort_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PortService_UpdatePort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePortRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PortServiceServer).UpdatePort(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PortService_UpdatePort_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PortServiceServer).UpdatePort(ctx, req.(*UpdatePortRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PortService_DeletePort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeletePortRequest)
 	if err := dec(in); err != nil {
@@ -204,6 +242,10 @@ var PortService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreatePort",
 			Handler:    _PortService_CreatePort_Handler,
+		},
+		{
+			MethodName: "UpdatePort",
+			Handler:    _PortService_UpdatePort_Handler,
 		},
 		{
 			MethodName: "DeletePort",

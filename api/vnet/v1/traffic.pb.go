@@ -32,7 +32,11 @@ type Rate struct {
 	Peak string `protobuf:"bytes,2,opt,name=peak,proto3" json:"peak,omitempty"`
 	// How much may pass at the peak after a time of silence, in bytes: 100kB, 2MB,
 	// 64KiB. What passes in 20 milliseconds if empty. Needs average.
-	Burst         string `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	Burst string `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	// What a port gets of its network's rate of that direction however much others
+	// want, if it wants as much; the rest is shared. Of ports only, and only where the
+	// network has an average of that direction, of which floors are a part.
+	Floor         string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -84,6 +88,13 @@ func (x *Rate) GetPeak() string {
 func (x *Rate) GetBurst() string {
 	if x != nil {
 		return x.Burst
+	}
+	return ""
+}
+
+func (x *Rate) GetFloor() string {
+	if x != nil {
+		return x.Floor
 	}
 	return ""
 }
@@ -151,7 +162,9 @@ type NetworkBandwidth struct {
 	In *Rate `protobuf:"bytes,1,opt,name=in,proto3" json:"in,omitempty"`
 	// What they send there.
 	Out *Rate `protobuf:"bytes,2,opt,name=out,proto3" json:"out,omitempty"`
-	// For each port by itself, traffic between guests included.
+	// For each port by itself, traffic between guests included. Where out is given,
+	// too, what a port sends to other guests and what it sends elsewhere is kept to
+	// per_port.out each, and the latter is told apart by the guest's Ethernet address.
 	PerPort       *Bandwidth `protobuf:"bytes,3,opt,name=per_port,json=perPort,proto3" json:"per_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -304,11 +317,12 @@ var File_vnet_v1_traffic_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_traffic_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/traffic.proto\x12\avnet.v1\"J\n" +
+	"\x15vnet/v1/traffic.proto\x12\avnet.v1\"`\n" +
 	"\x04Rate\x12\x18\n" +
 	"\aaverage\x18\x01 \x01(\tR\aaverage\x12\x12\n" +
 	"\x04peak\x18\x02 \x01(\tR\x04peak\x12\x14\n" +
-	"\x05burst\x18\x03 \x01(\tR\x05burst\"K\n" +
+	"\x05burst\x18\x03 \x01(\tR\x05burst\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\tR\x05floor\"K\n" +
 	"\tBandwidth\x12\x1d\n" +
 	"\x02in\x18\x01 \x01(\v2\r.vnet.v1.RateR\x02in\x12\x1f\n" +
 	"\x03out\x18\x02 \x01(\v2\r.vnet.v1.RateR\x03out\"\x81\x01\n" +

@@ -1,0 +1,137 @@
+package kernel
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+// whose finds out to whom the shares of a queue belong. One that nothing leads to
+// has a MAC that nobody asks for, and is set again.
+func (k *Kernel) whose(l netlink.Link, q *netdrv.Queue) error {
+	filters, err := k.shareFilters(l)
+	if err != nil {
+		return err
+	}
+	led := map[uint16]netdrv.MAC{}
+	for _, f := range filters {
+		led[uint16(f.ClassId)] = sharer(f)
+	}
+	for i := range q.Shares {
+		s, ok := &q.Shares[i], false
+		if s.MAC, ok = led[s.Class]; !ok {
+			s.MAC = netdrv.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+		}
+	}
+	netdrv.SortShares(q.Shares)
+	return nil
+}
+
+func sharer(f *netlink.U32) netdrv.MAC { return hostKey(f.Sel.Keys, netdrv.MAC{}) }
+
+// shareFilters are those of ours that lead to shares.
+func (k *Kernel) shareFilters(l netlink.Link) ([]*netlink.U32, error) {
+	filters, err := k.nl.FilterList(l, queueHandle)
+	if err != nil {
+		return nil, err
+	}
+	var out []*netlink.U32
+	for _, f := range filters {
+		u, ok := f.(*netlink.U32)
+		if ok && u.Sel != nil && u.ClassId != 0 && (u.Priority == netdrv.Handle || u.Priority == netdrv.RestPref) {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// divide has the shares below a queue be what they are to be. A guest whose share
+// stays loses no frame.
+func (k *Kernel) divide(l netlink.Link, q *netdrv.Queue) error {
+	for _, s := range q.Shares {
+		if err := k.classSet(l, queueClass, s); err != nil {
+			return err
+		}
+		if err := k.leaf(l, classID(s), q.Rate); err != nil {
+			return err
+		}
+	}
+	if err := k.lead(l, q); err != nil {
+		return err
+	}
+	if err := k.dropShares(l, q); err != nil {
+		return err
+	}
+	if q.Shares == nil {
+		return k.leaf(l, queueClass, q.Rate)
+	}
+	return nil
+}
+
+// lead has each guest's frames go to his share, and the others' to the rest's.
+func (k *Kernel) lead(l netlink.Link, q *netdrv.Queue) error {
+	have, err := k.shareFilters(l)
+	if err != nil {
+		return err
+	}
+	want := map[netdrv.MAC]uint32{}
+	for _, s := range q.Shares {
+		want[s.MAC] = classID(s)
+	}
+	for _, f := range have {
+		mac := sharer(f)
+		if want[mac] == f.ClassId {
+			delete(want, mac)
+		} else if err := k.nl.FilterDel(f); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	for mac, class := range want {
+		if err := k.nl.FilterAdd(shareFilter(l, q, mac, class)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shareFilter(l netlink.Link, q *netdrv.Queue, mac netdrv.MAC, class uint32) *netlink.U32 {
+	f := &netlink.U32{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: l.Attrs().Index, Parent: queueHandle, Priority: netdrv.Handle, Protocol: unix.ETH_P_ALL},
+		ClassId:     class,
+	}
+	switch {
+	case mac.IsZero():
+		f.Priority, f.Sel = netdrv.RestPref, selector(nl.TcU32Key{})
+	case q.Sent():
+		f.Sel = macSelector(sourceAt, mac)
+	default:
+		f.Sel = macSelector(destinationAt, mac)
+	}
+	return f
+}
+
+// dropShares ends those that are nobody's any more.
+func (k *Kernel) dropShares(l netlink.Link, q *netdrv.Queue) error {
+	wanted := map[uint32]bool{}
+	for _, s := range q.Shares {
+		wanted[classID(s)] = true
+	}
+	classes, err := k.nl.ClassList(l, netlink.HANDLE_NONE)
+	if err != nil {
+		return err
+	}
+	for _, c := range classes {
+		a := c.Attrs()
+		if a.Parent != queueClass || wanted[a.Handle] {
+			continue
+		}
+		if err := k.nl.ClassDel(c); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
+}
