@@ -223,7 +223,9 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
 	if ls.metrics != nil {
-		g.Go(func() error { return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, d.log)) })
+		g.Go(func() error {
+			return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns}, d.log))
+		})
 	}
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })

@@ -277,6 +277,7 @@ func TestForwardFollowsItsGuest(t *testing.T) {
 	if got := forwardsListed(t, d); !strings.Contains(got, "web:80 active ["+now+"]") {
 		t.Errorf("list says %s", got)
 	}
+	says(t, "graph", d.Ctl(t, "graph"), "─ web "+now+" vnet", "published udp/8080 to web:80", "published tcp/9090 to other:80")
 }
 
 // An edit ends the connections of what it takes away, and of nothing else; a

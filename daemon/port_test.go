@@ -78,6 +78,8 @@ func TestDeclaredPort(t *testing.T) {
 	})
 	says(t, "the tap that was deleted", onTap(t, w.Host, "web0"), is...)
 
+	refused(t, d, "", 1, []string{"network", "set", "lab", "subnets[0]={address: 10.9.0.1/24}"},
+		"ports.web0.addresses[0]: 192.168.10.44 is in none of the network's subnets (10.9.0.0/24); change the port first (vnetctl port set), or delete it")
 	refused(t, d, "", 1, []string{"network", "delete", "lab"}, "has guests", "web0")
 	d.Ctl(t, "port", "delete", "web0")
 	if out, err := w.Host.Try(t.Context(), "ip link show dev web0"); err == nil {

@@ -1,12 +1,15 @@
 package daemon_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,6 +228,49 @@ func TestHostilePeersOfTheTapDoor(t *testing.T) {
 	_, files = taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
 	closeFiles(files)
 	noPorts(t, d, "lab")
+}
+
+// A user who asks for ports and drops them without end is held to his rate, and costs
+// another, who starts his machines meanwhile, next to nothing.
+func TestFloodOfTheTapDoor(t *testing.T) {
+	_, d := doorWorld(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var given, refused atomic.Int32
+	var flood sync.WaitGroup
+	for range 6 {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				_, files, err := take(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+				closeFiles(files)
+				switch {
+				case err == nil:
+					given.Add(1)
+				case strings.Contains(err.Error(), "too many requests"):
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	nettest.Eventually(t, "the flood is stopped", func() error {
+		if n := refused.Load(); n < 50 {
+			return fmt.Errorf("%d refused", n)
+		}
+		return nil
+	})
+	before, began := given.Load(), time.Now()
+	for range 5 {
+		_, files := taken(t, d, 9999, 7777, tapdoor.Request{Network: "lab"})
+		closeFiles(files)
+	}
+	took := time.Since(began)
+	more := given.Load() - before
+	stop()
+	flood.Wait()
+	t.Logf("five ports in %s beside a flood, of which %d of %d were served", took, given.Load(), given.Load()+refused.Load())
+	if took > 10*time.Second || float64(more) > 4*took.Seconds()+8 {
+		t.Errorf("five ports took %s, and %d of the flood's were given", took, more)
+	}
 }
 
 // vnetctl run gives a program its descriptors, and the port is gone with it; a macvtap,

@@ -26,14 +26,15 @@ type ingress struct {
 	ports  portCache
 	lines  fair.Lines
 	credit fair.Credit
+	spent  func() // has a frame that cannot pay noted
 }
 
-func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, log *slog.Logger) (*ingress, error) {
+func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, log *slog.Logger, spent func()) (*ingress, error) {
 	in, err := newInbox(sock)
 	if err != nil {
 		return nil, err
 	}
-	return &ingress{in: in, log: log, ports: portCache{ports: ports, bridge: ifi.Index}}, nil
+	return &ingress{in: in, log: log, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
 }
 
 // serve has every frame handled until the socket is closed. handle says whether a
@@ -82,7 +83,7 @@ func (in *ingress) take(frame []byte, now time.Time) {
 		return
 	}
 	port := in.ports.port(lease.MAC(frame[6:12]), now)
-	if in.credit.Spend(port, now) {
-		in.lines.Add(port, frame)
+	if !in.credit.Spend(port, now) || !in.lines.Add(port, frame) {
+		in.spent()
 	}
 }

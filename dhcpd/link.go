@@ -28,6 +28,7 @@ type link struct {
 	log     *slog.Logger
 	table   *lease.Table
 	full    *fullPools
+	tally   *tally
 	ifi     *net.Interface
 	servers []netip.Addr // ours on it
 	conn    *packet.Conn // IPv4 frames to port 67
@@ -46,13 +47,13 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	log := s.log
 	l := &link{
 		network: network, log: log.With("network", network), ifi: ifi, servers: svc.Servers(),
-		table: s.leases, full: &s.full, closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
+		table: s.leases, full: &s.full, tally: s.tallyLocked(network), closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
 	}
 	var err error
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.out, err = newOutbox(l.conn); err != nil {
@@ -142,6 +143,7 @@ func (l *link) handle(port fair.Port, frame []byte) (gave bool) {
 	}
 	req, err := v4.Parse(f.payload)
 	if err != nil {
+		l.tally.add(event4(0, 0, malformed))
 		l.log.Debug("DHCP request ignored", "err", err)
 		return false
 	}
@@ -209,8 +211,12 @@ func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {
 	return b
 }
 
-// note logs in the words that people grep for.
+// unheard counts a frame whose port has asked too much.
+func (l *link) unheard() { l.tally.add(event4(0, 0, unheard)) }
+
+// note counts, and logs in the words that people grep for.
 func (l *link) note(req *v4.Request, d *v4.Decision) {
+	l.tally.add(event4(req.Type, d.Reply, d.Why.String()))
 	level := slog.LevelDebug
 	if d.Bind && d.Why == v4.Bound {
 		level = slog.LevelInfo

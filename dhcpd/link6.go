@@ -32,6 +32,7 @@ type link6 struct {
 	conn    *packet.Conn
 	in      *ingress // of conn
 	full    *fullPools
+	tally   *tally
 	groups  *memberships
 	closed  chan struct{}
 
@@ -48,13 +49,13 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 		return nil, err
 	}
 	l := &link6{
-		network: network, log: s.log.With("network", network), table: s.leases, full: &s.full, ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
+		network: network, log: s.log.With("network", network), table: s.leases, full: &s.full, tally: s.tallyLocked(network), ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
 		local: local, closed: make(chan struct{}),
 	}
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
@@ -254,6 +255,7 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 func (l *link6) request(f *frame6, port fair.Port, now time.Time) (gave bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
+		l.tally.add(event6(0, 0, malformed))
 		l.log.Debug("DHCPv6 request ignored", "err", err)
 		return false
 	}
@@ -331,8 +333,12 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 	}
 }
 
-// note logs in the words that people grep for.
+// unheard counts a frame whose port has asked too much.
+func (l *link6) unheard() { l.tally.add(event6(0, 0, unheard)) }
+
+// note counts, and logs in the words that people grep for.
 func (l *link6) note(req *v6.Request, d *v6.Decision) {
+	l.tally.add(event6(req.Type, d.Reply, string(d.Why)))
 	level := slog.LevelDebug
 	if d.Why == v6.Bound {
 		level = slog.LevelInfo

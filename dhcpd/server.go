@@ -19,17 +19,18 @@ type Server struct {
 	full   fullPools
 	ports  Ports // nil: nobody can tell
 
-	mu     sync.Mutex
-	served map[string]*served // by network
-	run    context.Context    // of Run; nil before it
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	served  map[string]*served // by network
+	tallies map[string]*tally  // the same
+	run     context.Context    // of Run; nil before it
+	wg      sync.WaitGroup
 }
 
 // New returns a server that serves nothing yet. Leases must be running (see
 // lease.Table.Run) for new ones to be given.
 func New(leases *lease.Table, log *slog.Logger) *Server {
 	return &Server{
-		leases: leases, log: log, served: map[string]*served{},
+		leases: leases, log: log, served: map[string]*served{}, tallies: map[string]*tally{},
 		full: fullPools{log: log, all: map[poolKey]*fullPool{}},
 	}
 }
@@ -68,6 +69,7 @@ func (s *Server) Remove(network string) {
 		}
 		v.close()
 		delete(s.served, network)
+		delete(s.tallies, network)
 		s.full.forget(network)
 	}
 }

@@ -15,6 +15,7 @@ type network struct {
 	log     *slog.Logger
 	service atomic.Pointer[service]
 	conns   conns
+	counts  *counts
 	idle    time.Duration // what a TCP client may take for a query
 
 	listeners map[netip.AddrPort]*listener // guarded by Server.mu
@@ -25,6 +26,7 @@ func newNetwork(name string, log *slog.Logger) *network {
 		log:       log.With("network", name),
 		conns:     conns{clients: map[netip.Addr]int{}, open: map[*conn]bool{}},
 		idle:      idleTime,
+		counts:    &counts{},
 		listeners: map[netip.AddrPort]*listener{},
 	}
 }

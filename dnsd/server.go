@@ -84,6 +84,7 @@ func (s *Server) setLocked(cfg Config) error {
 		return err
 	}
 	s.networks[cfg.Network] = n
+	svc.counts = n.counts
 	s.release(n.service.Swap(svc))
 	n.take(opened, cfg.endpoints())
 	if s.state == running {

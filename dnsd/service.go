@@ -16,6 +16,7 @@ import (
 type service struct {
 	zone     *zone.Zone
 	resolver *forward.Resolver // nil: nothing is forwarded
+	counts   *counts
 }
 
 // packet appends the reply to a packet, and reports instead whether q has to
@@ -25,6 +26,9 @@ func (s *service) packet(buf, pkt []byte, q *wire.Query, limit int) (out []byte,
 	outcome := wire.Parse(pkt, q)
 	if outcome == wire.Odd {
 		outcome = straighten(pkt, q)
+	}
+	if outcome != wire.OK {
+		s.counts.query(Malformed)
 	}
 	switch outcome {
 	case wire.Drop:
@@ -43,28 +47,37 @@ func (s *service) packet(buf, pkt []byte, q *wire.Query, limit int) (out []byte,
 func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 	switch {
 	case q.Version != 0:
+		s.counts.query(Malformed)
 		return s.code(buf, q, wire.BadVersion), false
 	case q.Class != wire.ClassIN || !askable(q.Type):
+		s.counts.query(Refused)
 		return s.code(buf, q, wire.Refused), false
 	}
 	if s.leadsOut(q) != nil {
 		return buf, true
 	}
 	if out, ok := s.zone.Answer(buf, q); ok {
+		s.counts.query(Own)
 		return out, false
 	}
 	if s.resolver == nil || !s.resolver.Routed(q.Lower()) {
 		if out, ok := zone.Special(buf, q); ok {
+			s.counts.query(Own)
 			return out, false
 		}
 	}
 	switch {
 	case s.resolver == nil || q.Flags&wire.FlagRD == 0: // without RD it would be a look into our cache
+		s.counts.query(Refused)
 		return s.code(buf, q, wire.Refused), false
 	case q.Type == wire.TypeANY:
+		s.counts.query(Refused)
 		return zone.Any(buf, q), false
 	}
 	out, ok := s.resolver.Cached(buf, q, time.Now())
+	if ok {
+		s.counts.query(Cached)
+	}
 	return out, !ok
 }
 
@@ -77,12 +90,18 @@ func (s *service) ask(buf []byte, q *wire.Query, client netip.AddrPort, reply fu
 	}
 	switch s.resolver.Ask(q, client, reply) {
 	case forward.Accepted:
+		s.counts.query(Forwarded)
 		return buf, true
 	case forward.Stopped:
 		return buf, false
 	case forward.Nobody:
+		s.counts.query(Failed)
 		return s.code(buf, q, wire.ServerFailure), false
+	case forward.Looped:
+		s.counts.query(Failed)
+		return s.code(buf, q, wire.Refused), false
 	default:
+		s.counts.query(Busy)
 		return s.code(buf, q, wire.Refused), false
 	}
 }

@@ -135,6 +135,7 @@ func (c *conn) later(msg []byte) {
 }
 
 func (c *conn) reply(msg []byte) {
+	c.n.counts.reply(msg[2:])
 	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
 	c.replies <- msg
 }

@@ -35,6 +35,8 @@ func (n *network) serveUDP(sock *net.UDPConn) {
 		for i := range got {
 			if !piled || w.fair.admit(b.from(i).Addr()) {
 				w.packet(i)
+			} else {
+				w.n.counts.query(Unheard)
 			}
 		}
 		b.send()
@@ -52,15 +54,17 @@ func (w *worker) packet(i int) {
 		out, _ = svc.ask(out, &w.query, from, w.later(from))
 	}
 	if len(out) > 0 {
+		w.n.counts.reply(out)
 		w.batch.queue(i, out)
 	}
 }
 
 // later returns what sends the reply when it comes. It outlives the packet.
 func (w *worker) later(to netip.AddrPort) func([]byte) {
-	sock := w.sock
+	sock, counts := w.sock, w.n.counts
 	return func(msg []byte) {
 		if msg != nil {
+			counts.reply(msg)
 			_, _ = sock.WriteToUDPAddrPort(msg, to) // a client that is gone is no news
 		}
 	}

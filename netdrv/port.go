@@ -114,6 +114,25 @@ func ValidatePort(p *Port, n *Network) Findings {
 	return fs
 }
 
+// PortsAgainst returns in what declared ports of a network contradict a new definition
+// of it.
+func PortsAgainst(ports []Port, n *Network) Findings {
+	var fs Findings
+	for i := range ports {
+		p := &ports[i]
+		if p.Network != n.Name || p.Transient {
+			continue
+		}
+		found := ValidatePort(p, n)
+		floorConflicts(&found, p, n, slices.Delete(slices.Clone(ports), i, i+1))
+		reservationConflicts(&found, p, n)
+		for _, f := range found {
+			fs.Add("ports."+p.Link+"."+f.Path, "%s; change the port first (vnetctl port set), or delete it", f.Why)
+		}
+	}
+	return fs
+}
+
 func validatePortAddresses(fs *Findings, p *Port, n *Network) {
 	used := map[netip.Prefix]int{}
 	for i, a := range p.Addresses {
@@ -174,13 +193,7 @@ func PortConflicts(p *Port, n *Network, others []Port, host Host) Findings {
 		portConflict(&fs, p, &others[i])
 	}
 	floorConflicts(&fs, p, n, others)
-	for i := range n.Subnets {
-		if d := n.Subnets[i].DHCP; d != nil {
-			for j := range d.Reservations {
-				reservationConflict(&fs, p, &d.Reservations[j], fmt.Sprintf("subnets[%d].dhcp.reservations[%d]", i, j))
-			}
-		}
-	}
+	reservationConflicts(&fs, p, n)
 	if n.Mode == DirectLink {
 		uplinkProblem(&fs, "uplink", p.Uplink, "", host)
 		if n.Direct.Mode == DirectPassthrough && portsOn(p.Uplink, others) > 0 {
@@ -206,6 +219,16 @@ func portConflict(fs *Findings, p, o *Port) {
 	for i, a := range p.Addresses {
 		if slices.Contains(o.Addresses, a) {
 			fs.Add(index("addresses", i), "%s is the address of port %s", a, o.Link)
+		}
+	}
+}
+
+func reservationConflicts(fs *Findings, p *Port, n *Network) {
+	for i := range n.Subnets {
+		if d := n.Subnets[i].DHCP; d != nil {
+			for j := range d.Reservations {
+				reservationConflict(fs, p, &d.Reservations[j], fmt.Sprintf("subnets[%d].dhcp.reservations[%d]", i, j))
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,5 +122,35 @@ func TestAccess(t *testing.T) {
 	a := Access{MACPrefix: "52:54"}
 	if !a.Allows(MAC{0x52, 0x54, 1}) || a.Allows(MAC{0x52, 0x55}) {
 		t.Error("52:54 allows what it should not, or the other way round")
+	}
+}
+
+// An edit that a declared port contradicts is found before anything changes.
+func TestPortsAgainstAnEdit(t *testing.T) {
+	ports := []Port{
+		{Network: "lab", Link: "vnet0", MAC: MAC{2, 0, 0, 0, 0, 9}, Addresses: []netip.Addr{netip.MustParseAddr("192.168.10.44")}, Bandwidth: Bandwidth{In: Rate{Floor: 6_000_000}}},
+		{Network: "lab", Link: "vnet1", MAC: MAC{2, 0, 0, 0, 0, 10}, Bandwidth: Bandwidth{In: Rate{Floor: 3_000_000}}},
+		{Network: "lab", Link: "vnet2", Transient: true, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}},
+		{Network: "other", Link: "vnet3", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}},
+	}
+	n := lab()
+	n.Bandwidth.In.Average = 10_000_000
+	if fs := PortsAgainst(ports, &n); fs != nil {
+		t.Errorf("as it is: %v", fs)
+	}
+	n.Subnets[0].Address = netip.MustParsePrefix("10.9.0.1/24")
+	n.Subnets[0].DHCP = nil
+	n.Bandwidth.In.Average = 8_000_000
+	got := PortsAgainst(ports, &n).Error()
+	for _, want := range []string{
+		"ports.vnet0.addresses[0]: 192.168.10.44 is in none of the network's subnets", "change the port first (vnetctl port set), or delete it",
+		"ports.vnet0.bandwidth.in.floor: the floors of the network's ports are 9mbit then", "ports.vnet1.bandwidth.in.floor",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %q in it", got, want)
+		}
+	}
+	if strings.Contains(got, "vnet2") || strings.Contains(got, "vnet3") {
+		t.Errorf("got %s", got)
 	}
 }

@@ -17,8 +17,8 @@ import (
 func (t *tool) graphCommand() *cobra.Command {
 	form := "text"
 	c := &cobra.Command{
-		Use: "graph", Short: "Draw the host, its uplinks, networks and guests", Args: cobra.NoArgs,
-		Long: "graph draws the host with its uplinks, networks and guests: as text for a terminal, as DOT for Graphviz, or as SVG for a browser.",
+		Use: "graph", Short: "Draw the host, its uplinks, networks, guests and published ports", Args: cobra.NoArgs,
+		Long: "graph draws the host with its uplinks, networks, guests and published ports: as text for a terminal, as DOT for Graphviz, or as SVG for a browser.",
 		RunE: t.reading(func(ctx context.Context, c *client.Client, _ []string) error {
 			draw := map[string]func(picture) string{"text": picture.text, "dot": picture.dot, "svg": picture.svg}[form]
 			if draw == nil {
@@ -49,6 +49,14 @@ type pictured struct {
 	bridge  string   // with addresses; empty for macvtaps
 	uplinks []string // none: no way out
 	guests  []string
+	// forwards are published ports: from where to which guest.
+	forwards []arrow
+}
+
+// arrow leads to one of the guests, by number, or to nobody that is there (-1).
+type arrow struct {
+	words string
+	guest int
 }
 
 // outside stands for whatever link the host's routes choose.
@@ -63,9 +71,13 @@ func takePicture(ctx context.Context, c *client.Client) (picture, error) {
 	if err != nil {
 		return picture{}, err
 	}
+	forwards, err := c.ListForwards(ctx, &vnetv1.ListForwardsRequest{})
+	if err != nil {
+		return picture{}, err
+	}
 	var p picture
 	for _, n := range s.networks {
-		d := picturedOf(n, s.ports, leases.GetLeases())
+		d := picturedOf(n, s.ports, leases.GetLeases(), forwards.GetForwards())
 		p.networks = append(p.networks, d)
 		p.uplinks = append(p.uplinks, d.uplinks...)
 	}
@@ -74,7 +86,7 @@ func takePicture(ctx context.Context, c *client.Client) (picture, error) {
 	return p, nil
 }
 
-func picturedOf(n *vnetv1.Network, ports []*vnetv1.Port, leases []*vnetv1.Lease) pictured {
+func picturedOf(n *vnetv1.Network, ports []*vnetv1.Port, leases []*vnetv1.Lease, forwards []*vnetv1.PublishedForward) pictured {
 	d := pictured{
 		name: n.GetName(), about: definition.Word(n.GetMode()) + ", " + definition.Word(n.GetStatus().GetPhase()),
 		uplinks: slices.Concat(n.GetUplinks(), n.GetBridge().GetUplinks(), n.GetDirect().GetUplinks()),
@@ -90,22 +102,64 @@ func picturedOf(n *vnetv1.Network, ports []*vnetv1.Port, leases []*vnetv1.Lease)
 		words = append(words, s.GetAddress())
 	}
 	d.bridge = strings.TrimSpace(strings.Join(words, " "))
+	at := map[string]int{} // guests by address
 	for _, p := range ports {
-		if p.GetNetwork() == n.GetName() {
-			d.guests = append(d.guests, guestWords(p, leases))
+		if p.GetNetwork() != n.GetName() {
+			continue
+		}
+		name, addresses := guestOf(p, leases)
+		for _, a := range addresses {
+			at[a] = len(d.guests)
+		}
+		d.guests = append(d.guests, guestWords(p, name, addresses))
+	}
+	for _, f := range forwards {
+		if f.GetNetwork() == n.GetName() {
+			d.forwards = append(d.forwards, arrowOf(f, at))
 		}
 	}
 	return d
 }
 
-// guestWords says which link, and whose it is as far as leases know.
-func guestWords(p *vnetv1.Port, leases []*vnetv1.Lease) string {
-	words := []string{p.GetLink(), p.GetKind(), p.GetMac()}
-	for _, l := range leases {
-		if p.GetMac() != "" && l.GetNetwork() == p.GetNetwork() && l.GetMac() == p.GetMac() {
-			words = append(words, l.GetHostname(), l.GetAddress())
+// arrowOf says "tcp/8080 to web:80", and what is the matter if it leads nowhere.
+func arrowOf(p *vnetv1.PublishedForward, at map[string]int) arrow {
+	f, guest := p.GetForward(), -1
+	words := f.GetListen()
+	if f.GetAddress() != "" {
+		words += " on " + f.GetAddress()
+	}
+	words += " to " + f.GetTo()
+	if p.GetState() != vnetv1.ForwardState_FORWARD_STATE_ACTIVE {
+		words += " (" + definition.Word(p.GetState()) + ")"
+	}
+	for _, a := range p.GetTargets() {
+		if i, ok := at[a]; ok {
+			guest = i
 		}
 	}
+	return arrow{words, guest}
+}
+
+// guestOf is a guest's name, and its addresses: the port's own word, and what leases
+// know.
+func guestOf(p *vnetv1.Port, leases []*vnetv1.Lease) (name string, addresses []string) {
+	name, addresses = p.GetGuest(), slices.Clone(p.GetAddresses())
+	for _, l := range leases {
+		if p.GetMac() == "" || l.GetNetwork() != p.GetNetwork() || l.GetMac() != p.GetMac() {
+			continue
+		}
+		name = cmp.Or(name, l.GetHostname())
+		if !slices.Contains(addresses, l.GetAddress()) {
+			addresses = append(addresses, l.GetAddress())
+		}
+	}
+	return name, addresses
+}
+
+// guestWords says whose link it is, as far as that is known, and which.
+func guestWords(p *vnetv1.Port, name string, addresses []string) string {
+	words := append([]string{name}, addresses...)
+	words = append(words, p.GetLink(), p.GetKind(), p.GetMac())
 	if !p.GetAttached() {
 		words = append(words, "(detached)")
 	}
@@ -130,6 +184,9 @@ func (p picture) text() string {
 			below = append(below, "bridge "+n.bridge)
 		}
 		below = append(below, n.guests...)
+		for _, f := range n.forwards {
+			below = append(below, "published "+f.words)
+		}
 		for j, line := range below {
 			twig := "├── "
 			if j == len(below)-1 {
@@ -156,6 +213,13 @@ func (p picture) dot() string {
 		}
 		for _, g := range n.guests {
 			fmt.Fprintf(&b, "\t%s [label=%s, style=rounded];\n\t%s -- %s;\n", dotID("guest", n.name+" "+g), dotQuote(g), id, dotID("guest", n.name+" "+g))
+		}
+		for _, f := range n.forwards {
+			from, to := dotID("forward", n.name+" "+f.words), id
+			if f.guest >= 0 {
+				to = dotID("guest", n.name+" "+n.guests[f.guest])
+			}
+			fmt.Fprintf(&b, "\t%s [label=%s, shape=cds];\n\t%s -- %s [style=dashed];\n", from, dotQuote(f.words), to, from)
 		}
 	}
 	b.WriteString("}\n")
@@ -193,8 +257,8 @@ type box struct {
 func (b box) height() int { return len(b.lines)*lineHeight + 10 }
 func (b box) middle() int { return b.y + b.height()/2 }
 
-// svg has uplinks on the left, networks in the middle, guests on the right, each
-// network beside its guests.
+// svg has uplinks on the left, networks in the middle, guests to the right, each
+// network beside its guests, and beside them what is published.
 func (p picture) svg() string {
 	var out strings.Builder
 	uplinks := map[string]box{}
@@ -205,7 +269,9 @@ func (p picture) svg() string {
 	}
 	bottom, y := y, gap
 	for _, n := range p.networks {
-		guests, below := stack(n.guests, y)
+		guests, below := stack(n.guests, "guest", 2, y)
+		doors, end := stack(n.doors(), "forward", 3, y)
+		below = max(below, end)
 		net := box{gap + columnWidth, y, n.lines(), "network"}
 		net.y = max(y, (y+below-gap-net.height())/2)
 		for _, u := range n.uplinks {
@@ -214,25 +280,45 @@ func (p picture) svg() string {
 		for _, g := range guests {
 			out.WriteString(line(net, g) + g.svg())
 		}
+		for i, d := range doors {
+			from := net
+			if f := n.forwards[i]; f.guest >= 0 {
+				from = guests[f.guest]
+			}
+			out.WriteString(line(from, d) + d.svg())
+		}
 		out.WriteString(net.svg())
 		y = max(below, net.y+net.height()+gap)
 	}
 	for _, u := range p.uplinks {
 		out.WriteString(uplinks[u].svg())
 	}
-	width, height := gap+2*columnWidth+boxWidth+gap, max(y, bottom)
+	columns := 2
+	if slices.ContainsFunc(p.networks, func(n pictured) bool { return n.forwards != nil }) {
+		columns = 3
+	}
+	width, height := gap+columns*columnWidth+boxWidth+gap, max(y, bottom)
 	return fmt.Sprintf(svgHead, width, height, width, height) + out.String() + "</svg>\n"
 }
 
 const svgHead = `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">
-<style>rect{fill:#fff;stroke:#333}.uplink{fill:#eef}.network{fill:#efe;stroke-width:2}.guest{fill:#fff8e8}line{stroke:#999}</style>
+<style>rect{fill:#fff;stroke:#333}.uplink{fill:#eef}.network{fill:#efe;stroke-width:2}.guest{fill:#fff8e8}.forward{fill:#fef0f0;stroke-dasharray:4}line{stroke:#999}</style>
 `
 
-// stack puts guests below each other, and returns where the next thing may begin.
-func stack(guests []string, y int) ([]box, int) {
+func (n pictured) doors() []string {
+	var out []string
+	for _, f := range n.forwards {
+		out = append(out, f.words)
+	}
+	return out
+}
+
+// stack puts boxes of one line below each other in a column, and returns where the
+// next thing may begin.
+func stack(lines []string, class string, column, y int) ([]box, int) {
 	var out []box
-	for _, g := range guests {
-		b := box{gap + 2*columnWidth, y, []string{g}, "guest"}
+	for _, l := range lines {
+		b := box{gap + column*columnWidth, y, []string{l}, class}
 		out = append(out, b)
 		y += b.height() + gap
 	}

@@ -14,9 +14,10 @@ import (
 var odd = picture{
 	uplinks: []string{outside, `e"<&>\0`},
 	networks: []pictured{
-		{"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64", []string{outside}, []string{"vnet0 tap", "vnet1 veth (detached)"}},
-		{"lan", "direct, ready", "", []string{`e"<&>\0`}, nil},
-		{"quiet", "isolated, stopped", "quiet0", nil, []string{"vnet2 tap"}},
+		{"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64", []string{outside}, []string{"web 192.168.10.80 vnet0 tap", "vnet1 veth (detached)"},
+			[]arrow{{"tcp/8080 to web:80", 0}, {"tcp/9090 to \"db\":80 (waiting)", -1}}},
+		{"lan", "direct, ready", "", []string{`e"<&>\0`}, nil, nil},
+		{"quiet", "isolated, stopped", "quiet0", nil, []string{"vnet2 tap"}, nil},
 	},
 }
 
@@ -25,8 +26,10 @@ func TestPictureAsText(t *testing.T) {
 ├── lab (nat, ready)
 │   ├── out by any uplink
 │   ├── bridge lab0 192.168.10.1/24 fd00:10::1/64
-│   ├── vnet0 tap
-│   └── vnet1 veth (detached)
+│   ├── web 192.168.10.80 vnet0 tap
+│   ├── vnet1 veth (detached)
+│   ├── published tcp/8080 to web:80
+│   └── published tcp/9090 to "db":80 (waiting)
 ├── lan (direct, ready)
 │   └── out by e"<&>\0
 └── quiet (isolated, stopped)
@@ -53,8 +56,8 @@ func TestPictureAsSVG(t *testing.T) {
 			count[e.Name.Local]++
 		}
 	}
-	if count["rect"] != 8 || count["line"] != 5 {
-		t.Errorf("got %d boxes and %d lines, want 8 and 5:\n%s", count["rect"], count["line"], odd.svg())
+	if count["rect"] != 10 || count["line"] != 7 {
+		t.Errorf("got %d boxes and %d lines, want 10 and 7:\n%s", count["rect"], count["line"], odd.svg())
 	}
 }
 
@@ -68,7 +71,7 @@ func TestPictureAsDOT(t *testing.T) {
 		t.Fatalf("dot: %v\n%s\n%s", err, out, odd.dot())
 	}
 	nodes, edges := strings.Count(string(out), "\nnode "), strings.Count(string(out), "\nedge ")
-	if nodes != 8 || edges != 5 {
-		t.Errorf("got %d nodes and %d edges, want 8 and 5:\n%s", nodes, edges, out)
+	if nodes != 10 || edges != 7 {
+		t.Errorf("got %d nodes and %d edges, want 10 and 7:\n%s", nodes, edges, out)
 	}
 }

@@ -6,6 +6,10 @@ import (
 	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/reconcile"
+	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/dnsd/cache"
+	"github.com/vnetd/vnetd/dnsd/forward"
 )
 
 // A Source is asked at every scrape; daemon/rpc's Server is one.
@@ -18,8 +22,20 @@ type Source interface {
 // A Loop tells what the reconcile loop has done.
 type Loop interface{ Tally() reconcile.Tally }
 
+// Servers tell what guests have asked them; dhcpd's and dnsd's are such.
+type Servers struct {
+	DHCP interface {
+		Counts() map[string][]dhcpd.Count
+	}
+	DNS interface {
+		Counts() map[string]dnsd.Counts
+		Upstreams() []forward.Counts
+		Cache() cache.Size
+	}
+}
+
 // Expose writes everything that there is to know now.
-func Expose(ctx context.Context, s Source, l Loop) (string, error) {
+func Expose(ctx context.Context, s Source, l Loop, servers Servers) (string, error) {
 	status, err := s.GetStatus(ctx, &vnetv1.GetStatusRequest{})
 	if err != nil {
 		return "", err
@@ -37,6 +53,9 @@ func Expose(ctx context.Context, s Source, l Loop) (string, error) {
 	b.networks(networks.GetNetworks())
 	b.traffic("network", "its guests on one side, and the host and beyond on the other", networkTraffic(networks.GetNetworks()))
 	b.traffic("port", "a guest's link", portTraffic(ports.GetPorts()))
+	b.dhcp(servers.DHCP.Counts())
+	b.dns(servers.DNS.Counts())
+	b.upstreams(servers.DNS.Upstreams(), servers.DNS.Cache())
 	return b.String(), nil
 }
 

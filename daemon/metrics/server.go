@@ -18,7 +18,7 @@ const maxScrapes = 4
 
 // Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
 // it on an address where only Prometheus reaches it.
-func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, servers Servers, log *slog.Logger) error {
 	turn := make(chan struct{}, maxScrapes)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
@@ -29,7 +29,7 @@ func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, log *slog.L
 			http.Error(w, "too many at once", http.StatusServiceUnavailable)
 			return
 		}
-		answer(w, r, s, loop, log)
+		answer(w, r, log, func(ctx context.Context) (string, error) { return Expose(ctx, s, loop, servers) })
 	})
 	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -40,10 +40,10 @@ func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, log *slog.L
 	return nil
 }
 
-func answer(w http.ResponseWriter, r *http.Request, s Source, loop Loop, log *slog.Logger) {
+func answer(w http.ResponseWriter, r *http.Request, log *slog.Logger, expose func(context.Context) (string, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), scrapeTime)
 	defer cancel()
-	text, err := Expose(ctx, s, loop)
+	text, err := expose(ctx)
 	if err != nil {
 		log.Warn("metrics not served", "err", err)
 		http.Error(w, "not now", http.StatusInternalServerError)

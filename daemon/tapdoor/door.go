@@ -5,8 +5,8 @@
 // removes it with the last, and the engine forgets the port. A macvtap would stay, so
 // that its port lives as long as the process that asked for it.
 //
-// What one peer can cost is bounded: connections in all and of a user, the length and
-// the time of a request, the ports of a user. Nothing is read behind the request.
+// What one peer can cost is bounded: connections in all and of a user, how often a user
+// asks, the length and the time of a request, the ports of a user. Nothing is read behind the request.
 package tapdoor
 
 import (
@@ -60,6 +60,7 @@ type Door struct {
 	mu    sync.Mutex
 	conns map[uint32]int // by user
 	total int
+	asked allowances
 }
 
 // Serve answers on l until ctx ends, and watches the processes that ports live with.
@@ -91,8 +92,8 @@ func (d *Door) admit(ctx context.Context, c *net.UnixConn) {
 		return
 	}
 	who := caller{UID: peer.UID, Groups: append(slices.Clone(peer.Groups), peer.GID), Admin: peer.MayWrite(uint32(os.Geteuid()), d.AdminGroup)}
-	if !d.enter(who) {
-		answer(c, tapdoor.Response{Error: "too many connections to the tap door; try again later"}, nil)
+	if why := d.enter(who, time.Now()); why != "" {
+		answer(c, tapdoor.Response{Error: why}, nil)
 		c.Close()
 		return
 	}
@@ -103,18 +104,23 @@ func (d *Door) admit(ctx context.Context, c *net.UnixConn) {
 	})
 }
 
-func (d *Door) enter(who caller) bool {
+// enter lets a caller in, or says why not. Administrators may ask as they like, while
+// there is room.
+func (d *Door) enter(who caller, now time.Time) (why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.total >= maxConns || d.conns[who.UID] >= maxUserConns && !who.Admin {
-		return false
+	switch {
+	case d.total >= maxConns, d.conns[who.UID] >= maxUserConns && !who.Admin:
+		return "too many connections to the tap door; try again later"
+	case !who.Admin && !d.asked.take(who.UID, now):
+		return fmt.Sprintf("too many requests to the tap door; a user has %d at once, and %d a second", userBurst, userRate)
 	}
 	if d.conns == nil {
 		d.conns = map[uint32]int{}
 	}
 	d.total++
 	d.conns[who.UID]++
-	return true
+	return ""
 }
 
 func (d *Door) leave(who caller) {

@@ -123,6 +123,21 @@ func (c *Cache) Put(owner uint32, key []byte, m *wire.Message, now time.Time) {
 	s.add(&entry{place: place{owner, string(key)}, msg: m, stored: now, size: size}, to)
 }
 
+// Size is what a cache holds, in replies and about in bytes.
+type Size struct{ Entries, Bytes int }
+
+// Size returns what is held, stale replies included.
+func (c *Cache) Size() (out Size) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		out.Entries += len(s.entries)
+		out.Bytes += s.trial.bytes + s.kept.bytes
+		s.mu.Unlock()
+	}
+	return out
+}
+
 // Len returns how many replies are held, stale ones included.
 func (c *Cache) Len() int {
 	n := 0

@@ -115,6 +115,7 @@ func (f *flight) tryLocked(u *upstream, w way, now time.Time) *try {
 	w.tcp = w.tcp || u.name != ""
 	t := &try{f: f, u: u, way: w, sent: now, letters: u.letters(now)}
 	f.tries = append(f.tries, t)
+	u.asked.Add(1)
 	return t
 }
 

@@ -50,6 +50,8 @@ type upstream struct {
 	loopUntil time.Time
 	probed    time.Time
 
+	asked, replied, silent atomic.Uint64 // how often, ever
+
 	lower     atomic.Int64 // until when, in Unix seconds, letters are not varied
 	datagrams datagrams
 	streams   streams
@@ -59,6 +61,7 @@ type upstream struct {
 func (u *upstream) answered(took time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.replied.Add(1)
 	rested := u.failures >= patience
 	u.failures, u.checks = 0, 0
 	if u.rtt == 0 {
@@ -72,6 +75,7 @@ func (u *upstream) answered(took time.Duration) bool {
 func (u *upstream) failed(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.silent.Add(1)
 	u.failures++
 	if u.failures == patience {
 		u.checkAt = now.Add(checkTime)

@@ -1,0 +1,70 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/dnsd/cache"
+	"github.com/vnetd/vnetd/dnsd/forward"
+)
+
+// sorted calls f for each network, by name.
+func sorted[V any](all map[string]V, f func(network string, v V)) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f(name, all[name])
+	}
+}
+
+func (b *text) dhcp(all map[string][]dhcpd.Count) {
+	const name = "vnetd_dhcp_messages_total"
+	b.family(name, counter, "Messages of DHCP clients, what was replied (none: silence), and why.")
+	sorted(all, func(network string, counts []dhcpd.Count) {
+		for _, c := range counts {
+			b.sample(name, float64(c.Times), "network", network, "family", "ipv"+strconv.Itoa(c.Family), "message", c.Message, "reply", c.Reply, "reason", c.Why)
+		}
+	})
+}
+
+func (b *text) dns(all map[string]dnsd.Counts) {
+	b.family("vnetd_dns_queries_total", counter, "Queries of DNS clients, by what was done about them.")
+	sorted(all, func(network string, c dnsd.Counts) {
+		for o, n := range c.Queries {
+			b.sample("vnetd_dns_queries_total", float64(n), "network", network, "outcome", dnsd.Outcome(o).String())
+		}
+	})
+	b.family("vnetd_dns_replies_total", counter, "Replies to DNS clients, by their code.")
+	sorted(all, func(network string, c dnsd.Counts) {
+		for code, n := range c.Replies {
+			if n > 0 {
+				b.sample("vnetd_dns_replies_total", float64(n), "network", network, "code", dnsd.CodeText(code))
+			}
+		}
+	})
+}
+
+// upstreams are what all networks share.
+func (b *text) upstreams(all []forward.Counts, held cache.Size) {
+	for _, f := range []struct {
+		name string
+		k    kind
+		help string
+		of   func(forward.Counts) float64
+	}{
+		{"queries_total", counter, "Queries to an upstream name server.", func(c forward.Counts) float64 { return float64(c.Asked) }},
+		{"replies_total", counter, "Replies of an upstream name server.", func(c forward.Counts) float64 { return float64(c.Replied) }},
+		{"failures_total", counter, "Silences and errors of an upstream name server.", func(c forward.Counts) float64 { return float64(c.Failed) }},
+		{"resting", gauge, "Whether an upstream name server is asked last, because it does not answer.", func(c forward.Counts) float64 { return one(c.Rests) }},
+	} {
+		b.family("vnetd_dns_upstream_"+f.name, f.k, f.help)
+		for _, c := range all {
+			b.sample("vnetd_dns_upstream_"+f.name, f.of(c), "upstream", c.Upstream)
+		}
+	}
+	b.family("vnetd_dns_cache_entries", gauge, "Replies in the cache of all networks.")
+	b.sample("vnetd_dns_cache_entries", float64(held.Entries))
+	b.family("vnetd_dns_cache_bytes", gauge, "What they take, about.")
+	b.sample("vnetd_dns_cache_bytes", float64(held.Bytes))
+}
