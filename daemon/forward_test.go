@@ -442,6 +442,57 @@ func TestForwardsByAddressAndRange(t *testing.T) {
 	wantCall(t, lan, "tcp", "203.0.113.2:9000", "", "pinned")
 }
 
+// A forward with callers is closed for others, on all addresses or one, in both
+// families; who may call no more is cut off.
+func TestForwardFrom(t *testing.T) {
+	w, d, web, db := shopWorld(t)
+	bridgeNetfilter(t, w.Host, "0")
+	outside := w.Internet.Namespace
+	outside.Address(t, "host0", "203.0.113.77/24")
+	d.Ctl(t, "forward", "add", "shop", "tcp/8080", "web:80", "--from", "203.0.113.0/28", "--from", "192.168.10.90", "--from", "2001:db8:ff::/64")
+	d.Ctl(t, "forward", "add", "shop", "tcp/8090-8091", "web:80-81", "--address", "203.0.113.2", "--from", "198.51.100.0/24", "--from", "203.0.113.77")
+	says(t, "network show", d.Ctl(t, "network", "show", "shop"), "203.0.113.0/28", "192.168.10.90", "2001:db8:ff::/64")
+	for _, c := range []struct {
+		from              *nettest.Namespace
+		network, to, want string
+	}{
+		{outside, "tcp", "203.0.113.2:8080", "web 203.0.113.1"},
+		{outside, "tcp", "[2001:db8:ff::2]:8080", "web 2001:db8:ff::1"},
+		{outside, "tcp", "203.0.113.2:8090", ""},
+		{w.Host, "tcp", "127.0.0.1:8080", "web 192.168.10.1"},
+		{w.Host, "tcp", "203.0.113.2:8080", "web 203.0.113.2"},
+		{w.Host, "tcp", "203.0.113.2:8090", ""},
+		{db.Namespace, "tcp", "203.0.113.2:8080", "web 192.168.10.1"},
+		{web.Namespace, "tcp", "203.0.113.2:8080", ""},
+	} {
+		wantCall(t, c.from, c.network, c.to, c.want, "by source")
+	}
+	c, err := outside.Dial("tcp", "203.0.113.2:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := ask(c, nettest.Patience); got != "web 203.0.113.1" {
+		t.Errorf("a connection: %s", got)
+	}
+	d.Ctl(t, "network", "set", "shop", "forwards[0].from=[203.0.113.77]")
+	if got := ask(c, 2*time.Second); !strings.HasPrefix(got, "no: ") {
+		t.Errorf("a connection of one who may call no more: %s", got)
+	}
+	wantCall(t, outside, "tcp", "203.0.113.2:8080", "", "no more")
+	outside.Run(t, "ip -4 addr flush dev host0; ip addr add 203.0.113.77/24 dev host0; ip addr add 203.0.113.1/24 dev host0")
+	wantCall(t, outside, "tcp", "203.0.113.2:8080", "web 203.0.113.77", "another")
+	wantCall(t, outside, "tcp", "203.0.113.2:8090", "web 203.0.113.77", "another")
+	for _, c := range [][]string{
+		{"203.0.113.1/24", "forwards[2].from[0]: 203.0.113.1/24 has host bits set; did you mean 203.0.113.0/24?"},
+		{"home", `forwards[2].from[0]: "home" is not an address or a prefix`},
+	} {
+		refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--from", c[0]}, c[1])
+	}
+	refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--address", "203.0.113.2", "--from", "2001:db8::/32"}, "are of two families, so that nobody in it can call")
+	refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--address", "127.0.0.1", "--from", "192.0.2.1"}, "only those reach 127.0.0.1")
+}
+
 // sctpInit is the first packet of an SCTP association (RFC 9260 section 3.3.2),
 // with its checksum.
 func sctpInit(from, to uint16) []byte {

@@ -11,6 +11,7 @@ type Door struct {
 	Address  netip.Addr // of the host; none: all of the family
 	IPv6     bool
 	Port     uint16
+	From     string // who may call, as text
 }
 
 // Doors returns where each published port of networks leads. Their forwards are
@@ -23,8 +24,12 @@ func Doors(networks []Network) map[Door]netip.AddrPort {
 			if !a.IsValid() || f.Loopback() {
 				continue
 			}
+			from := ""
+			if len(f.From) > 0 {
+				from = fmt.Sprint(f.Callers(a.Is4()))
+			}
 			for j := range f.Listen.Ports.Count() {
-				d := Door{f.Listen.Protocol, f.Address, a.Is6(), f.Listen.Ports.Start + uint16(j)}
+				d := Door{f.Listen.Protocol, f.Address, a.Is6(), f.Listen.Ports.Start + uint16(j), from}
 				out[d] = netip.AddrPortFrom(a, f.Ports.Start+uint16(j))
 			}
 		}

@@ -17,6 +17,29 @@ type Forward struct {
 	Guest string
 	// Ports are the guest's, as many as Listen's.
 	Ports PortRange
+	// From are the sources that may call, but for loopback; none: all.
+	From []netip.Prefix
+}
+
+// Callers are those of From of one family, none of them within another.
+func (f *Forward) Callers(ipv4 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range slices.SortedFunc(slices.Values(f.From), func(a, b netip.Prefix) int { return a.Bits() - b.Bits() }) {
+		if p.Addr().Is4() == ipv4 && !slices.ContainsFunc(out, p.Overlaps) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Admits reports whether an address may call.
+func (f *Forward) Admits(a netip.Addr) bool {
+	return len(f.From) == 0 || slices.ContainsFunc(f.From, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Equal reports whether two forwards are the same.
+func (f Forward) Equal(o Forward) bool {
+	return f.Listen == o.Listen && f.Address == o.Address && f.Guest == o.Guest && f.Ports == o.Ports && slices.Equal(f.From, o.From)
 }
 
 // Target returns the guest's address, invalid where it has a name only.

@@ -129,7 +129,7 @@ func TestStaleFlows(t *testing.T) {
 
 func TestForwardFindings(t *testing.T) {
 	many := publishing(forwardTo("tcp/1-16384", "web:1-16384", ""), forwardTo("udp/1", "web:1", ""))
-	if fs := forwardFindings(&many); len(fs) != 1 || fs[0].String() != "forwards: are 16385 ports; at most 16384 can be published" {
+	if fs := forwardFindings(&many); len(fs) != 1 || fs[0].String() != "forwards: are 16385 ports, times the prefixes in from; at most 16384 can be published" {
 		t.Errorf("too many ports: %v", fs)
 	}
 	for _, c := range []struct{ listen, to, address, want string }{

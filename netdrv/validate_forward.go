@@ -12,7 +12,8 @@ func validateForwards(fs *Findings, n *Network) {
 	ports := 0
 	for i := range n.Forwards {
 		f, at := &n.Forwards[i], index("forwards", i)
-		ports += f.Listen.Ports.Count()
+		ports += f.Listen.Ports.Count() * max(1, len(f.From))
+		validateCallers(fs, f, at+".from")
 		validateTarget(fs, n, f, at+".to")
 		validateListener(fs, f, at)
 		for j := range i {
@@ -23,7 +24,27 @@ func validateForwards(fs *Findings, n *Network) {
 		}
 	}
 	if ports > maxForwardPorts {
-		fs.Add("forwards", "are %d ports; at most %d can be published", ports, maxForwardPorts)
+		fs.Add("forwards", "are %d ports, times the prefixes in from; at most %d can be published", ports, maxForwardPorts)
+	}
+}
+
+func validateCallers(fs *Findings, f *Forward, at string) {
+	if f.Loopback() && len(f.From) > 0 {
+		fs.Add(at, "is about others than the host's own programs, and only those reach %s", f.Address)
+		return
+	}
+	family := f.Address
+	if !family.IsValid() {
+		family = f.Target()
+	}
+	for i, p := range f.From {
+		switch {
+		case !p.IsValid(): // could not be read
+		case p != p.Masked():
+			fs.Add(index(at, i), "%s has host bits set; did you mean %s?", p, p.Masked())
+		case family.IsValid() && family.Is4() != p.Addr().Is4():
+			fs.Add(index(at, i), "%s and %s are of two families, so that nobody in it can call", p, family)
+		}
 	}
 }
 

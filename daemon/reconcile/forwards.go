@@ -45,7 +45,7 @@ func (e *Engine) LeaseChanged(network string) {
 	}
 	now := netdrv.Resolved(entry.Network, e.names(&entry.Network)).Forwards
 	e.mu.Lock()
-	same := slices.Equal(now, e.forwards[network])
+	same := slices.EqualFunc(now, e.forwards[network], netdrv.Forward.Equal)
 	e.mu.Unlock()
 	if !same {
 		e.enqueue([]string{network}, nil)

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"net/netip"
+
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -10,6 +12,7 @@ func (r *reader) forward(path string, p *vnetv1.Forward) netdrv.Forward {
 	if p.GetAddress() != "" {
 		f.Address = r.addr(path+".address", p.GetAddress())
 	}
+	f.From = each(path+".from", p.GetFrom(), r.callers)
 	var err error
 	if f.Guest, f.Ports, err = netdrv.ParseTarget(p.GetTo()); err != nil {
 		r.findings.Add(path+".to", "%v", err)
@@ -18,6 +21,26 @@ func (r *reader) forward(path string, p *vnetv1.Forward) netdrv.Forward {
 		f.Ports = f.Listen.Ports
 	}
 	return f
+}
+
+// callers reads a prefix, or an address, which is one of full length.
+func (r *reader) callers(path, s string) netip.Prefix {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		r.findings.Add(path, "%q is not an address or a prefix, such as 192.0.2.0/24", s)
+	}
+	return p
+}
+
+func prefixWord(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 // listen reads a service that is one protocol.
@@ -41,6 +64,9 @@ func ToForward(f netdrv.Forward) *vnetv1.Forward {
 	p := &vnetv1.Forward{Listen: f.Listen.String(), To: f.To()}
 	if f.Address.IsValid() {
 		p.Address = f.Address.String()
+	}
+	for _, from := range f.From {
+		p.From = append(p.From, prefixWord(from))
 	}
 	return p
 }

@@ -94,6 +94,7 @@ func full() netdrv.Network {
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
 		},
 		Forwards: []netdrv.Forward{{
+			From:    []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			Listen:  netdrv.Service{Protocol: netdrv.TCP, Ports: netdrv.PortRange{Start: 8000, End: 8010}},
 			Address: netip.MustParseAddr("203.0.113.2"), Guest: "web", Ports: netdrv.PortRange{Start: 9000, End: 9010},
 		}},

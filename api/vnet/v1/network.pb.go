@@ -450,7 +450,11 @@ type Forward struct {
 	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The host's address, of either family; any, and the loopback addresses with
 	// them, if empty. With 127.0.0.1 or ::1, the host's own programs only.
-	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Who may call: addresses and prefixes, of both families as you like. For others the
+	// port is as closed as one that is not published; the host's own programs always reach
+	// it by the loopback addresses. Everybody if empty.
+	From          []string `protobuf:"bytes,4,rep,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +508,13 @@ func (x *Forward) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *Forward) GetFrom() []string {
+	if x != nil {
+		return x.From
+	}
+	return nil
 }
 
 // Access says who may take ports at the tap door, and which.
@@ -2781,11 +2792,12 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06access\x127\n" +
 	"\tbandwidth\x18\x16 \x01(\v2\x19.vnet.v1.NetworkBandwidthR\tbandwidthB\f\n" +
 	"\n" +
-	"_autostart\"K\n" +
+	"_autostart\"_\n" +
 	"\aForward\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"r\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04from\x18\x04 \x03(\tR\x04from\"r\n" +
 	"\x06Access\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\x12\x16\n" +
 	"\x06groups\x18\x02 \x03(\tR\x06groups\x12\x1d\n" +
