@@ -14,8 +14,12 @@ import (
 var odd = picture{
 	uplinks: []string{outside, `e"<&>\0`},
 	networks: []pictured{
-		{"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64", []string{outside}, []string{"web 192.168.10.80 vnet0 tap", "vnet1 veth (detached)"},
-			[]arrow{{"tcp/8080 to web:80", 0}, {"tcp/9090 to \"db\":80 (waiting)", -1}}},
+		{
+			"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64",
+			[]string{outside},
+			[]string{"web 192.168.10.80 vnet0 tap", "vnet1 veth (detached)"},
+			[]arrow{{"tcp/8080 to web:80", 0}, {"tcp/9090 to \"db\":80 (waiting)", -1}},
+		},
 		{"lan", "direct, ready", "", []string{`e"<&>\0`}, nil, nil},
 		{"quiet", "isolated, stopped", "quiet0", nil, []string{"vnet2 tap"}, nil},
 	},
