@@ -32,6 +32,8 @@ type Port struct {
 	Transient bool
 	// Holder is the process that a transient macvtap lives as long as.
 	Holder Process
+	// Filter is on top of the network's; see Filter.Over.
+	Filter Filter
 }
 
 // Process is a process of this boot: the number alone may be another's later.
@@ -108,6 +110,7 @@ func ValidatePort(p *Port, n *Network) Findings {
 	}
 	validatePortAddresses(&fs, p, n)
 	validatePortUplink(&fs, p, n)
+	validatePortFilter(&fs, p, n)
 	return fs
 }
 

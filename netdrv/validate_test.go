@@ -47,7 +47,7 @@ func TestValidate(t *testing.T) {
 		"a path for a name": {func(n *Network) { n.Name = "../etc" }, []string{`name: "../etc" is not a name`}},
 		"filter of a direct network": {func(n *Network) {
 			*n = Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}, Filter: Filter{Isolated: true}}
-		}, []string{"filter: is for modes nat, route, open and isolated"}},
+		}, []string{"filter: has no bridge to work on in mode direct"}},
 		"clean traffic without subnets": {func(n *Network) {
 			n.Mode, n.Subnets, n.DNS, n.Filter = Isolated, nil, DNS{}, Filter{Preset: CleanTraffic}
 		}, []string{"filter.preset: clean-traffic needs a subnet"}},
