@@ -2,10 +2,13 @@ package daemon_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,11 +205,10 @@ filter:
   in: drop
   rules:
     - {direction: in, action: accept, protocol: tcp, ports: ["7000"]}
-    - {direction: in, action: accept, protocol: udp, ports: [7000], remote: 192.168.20.0/24}
     - {direction: out, action: drop, protocol: tcp, ports: [7001, 8000-8100], remote: 192.168.20.0/24}
+    - {direction: out, action: drop, protocol: udp, remote: "fd00:20::/64"}
 `)
-	web, db, far := h.web.Namespace, h.db.Namespace, h.far.Namespace
-	host := h.w.Host
+	web, db, host := h.web.Namespace, h.db.Namespace, h.w.Host
 	try(t, "at first", []attempt{
 		{web, "tcp", h.db.v4, 7000, true},
 		{web, "tcp", h.db.v6, 7000, true},
@@ -216,7 +218,7 @@ filter:
 		{web, "icmp", h.db.v4, 0, false},
 		{web, "icmp", h.db.v6, 0, false},
 		{host, "tcp", h.db.v4, 7000, true},
-		{host, "tcp", h.db.v4, 7001, false},
+		{host, "tcp", h.db.v6, 7001, false},
 		{host, "icmp", h.db.v6, 0, false},
 		{web, "tcp", "203.0.113.1", 7, true},
 		{web, "udp", "203.0.113.1", 7, true},
@@ -225,7 +227,180 @@ filter:
 		{db, "tcp", h.far.v4, 7000, true},
 		{db, "udp", h.far.v4, 7001, true},
 		{db, "tcp", h.far.v4, 7001, false},
-		{db, "icmp", h.far.v4, 0, true},
+		{db, "tcp", h.far.v6, 7001, true},
+		{db, "udp", h.far.v6, 7001, false},
+		{db, "icmp", h.far.v6, 0, true},
 	})
-	_ = far
+	// Large datagrams come in fragments, which have no ports.
+	for _, to := range []string{h.far.v4, "203.0.113.1"} {
+		if port := map[bool]int{true: 7, false: 7001}[to == "203.0.113.1"]; !large(t, web, to, port) {
+			t.Errorf("a large datagram is not answered by %s", to)
+		}
+	}
+}
+
+// large reports whether a datagram of 4000 octets is echoed.
+func large(t *testing.T, from *nettest.Namespace, to string, port int) bool {
+	t.Helper()
+	c, err := from.Dial("udp", netip.AddrPortFrom(netip.MustParseAddr(to), uint16(port)).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+	_, _ = c.Write(make([]byte, 4000))
+	n, err := c.Read(make([]byte, 5000))
+	return err == nil && n == 4000
+}
+
+// Remotes by name: sets, networks, guests, who are followed as they move, and the host.
+func TestRulesByName(t *testing.T) {
+	h := newNeighbourhood(t, `
+filter:
+  in: drop
+  out: drop
+  sets: [{name: world, prefixes: [203.0.113.0/24, 192.0.2.1]}]
+  rules:
+    - {direction: out, action: accept, remote: "@world"}
+    - {direction: out, action: accept, protocol: udp, remote: farm}
+    - {direction: out, action: accept, protocol: tcp, remote: db}
+    - {direction: in, action: accept, protocol: tcp, remote: street}
+    - {direction: in, action: accept, protocol: icmp, remote: host}
+    - {direction: out, action: accept, protocol: icmpv6, remote: host}
+`)
+	web, db, host := h.web.Namespace, h.db.Namespace, h.w.Host
+	try(t, "at first", []attempt{
+		{web, "tcp", "203.0.113.1", 7, true},
+		{web, "udp", h.far.v4, 7000, true},
+		{web, "udp", h.far.v6, 7000, true},
+		{web, "tcp", h.far.v4, 7000, false},
+		{web, "tcp", h.db.v4, 7000, true},
+		{web, "tcp", h.db.v6, 7000, false}, // is nobody's as far as is declared
+		{db, "tcp", h.web.v4, 7000, false},
+		{host, "icmp", h.web.v4, 0, true},
+		{host, "tcp", h.web.v4, 7000, true}, // its address is of street
+		{web, "icmp", "192.168.10.1", 0, false},
+		{web, "icmp", "fd00:10::1", 0, true},
+	})
+	h.d.CtlInput(t, strings.ReplaceAll(street, "192.168.10.12", "192.168.10.13")+`
+filter:
+  out: drop
+  rules: [{direction: out, action: accept, protocol: tcp, remote: db}]
+`, "network", "apply", "-f", "-")
+	db.Run(t, "ip addr add 192.168.10.13/24 dev eth0")
+	try(t, "after db has moved", []attempt{
+		{web, "tcp", h.db.v4, 7000, false},
+		{web, "tcp", "192.168.10.13", 7000, true},
+	})
+}
+
+// An edit is about connections that exist, too, and about no others.
+func TestRulesCutConnections(t *testing.T) {
+	h := newNeighbourhood(t, "filter: {in: drop, rules: [{direction: in, action: accept, protocol: tcp, ports: [7000-7001]}]}\n")
+	kept := connect(t, h.w.Host, h.db.v4+":7000")
+	cut := connect(t, h.w.Host, h.db.v4+":7001")
+	outside := connect(t, h.db.Namespace, "203.0.113.1:7")
+	echoOn(t, h.w.Host)
+	neighbour := connect(t, h.far.Namespace, "192.168.20.1:7000")
+	for _, c := range []*tcp{kept, cut, outside, neighbour} {
+		c.works("at first")
+	}
+	h.apply(t, `
+filter:
+  in: drop
+  rules:
+    - {direction: in, action: drop, protocol: tcp, ports: [7001]}
+    - {direction: in, action: accept, protocol: tcp, ports: [7000-7001]}
+`)
+	kept.works("after the edit")
+	outside.works("after the edit")
+	if cut.echoes() {
+		t.Error("a connection that is forbidden by now goes on")
+	}
+	h.apply(t, "filter: {in: drop, out: drop, rules: [{direction: in, action: accept, protocol: tcp, ports: [7000-7001]}]}\n")
+	kept.works("after the second edit")
+	neighbour.works("after the second edit")
+	if outside.echoes() {
+		t.Error("a connection to the outside goes on")
+	}
+}
+
+func connect(t *testing.T, from *nettest.Namespace, to string) *tcp {
+	t.Helper()
+	c, err := from.Dial("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &tcp{t: t, conn: c}
+}
+
+// echoes reports whether a line comes back in a second.
+func (c *tcp) echoes() bool {
+	_ = c.conn.SetDeadline(time.Now().Add(time.Second))
+	line := []byte("more\n")
+	if _, err := c.conn.Write(line); err != nil {
+		return false
+	}
+	_, err := io.ReadFull(c.conn, make([]byte, len(line)))
+	return err == nil
+}
+
+// A guest that is rejected knows at once, if it is the host that would have passed its
+// packets on; and not a packet of its reaches anybody.
+func TestRulesReject(t *testing.T) {
+	h := newNeighbourhood(t, "filter: {rules: [{direction: out, action: reject, protocol: tcp, ports: [7000]}, {direction: out, action: reject, remote: 203.0.113.1}]}\n")
+	for _, to := range []string{h.far.v4 + ":7000", "[" + h.far.v6 + "]:7000", "192.168.10.1:7000", "203.0.113.1:7"} {
+		if _, err := h.web.Dial("tcp", to); !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.EACCES) {
+			t.Errorf("%s: %v, want it refused", to, err)
+		}
+	}
+	try(t, "others", []attempt{
+		{h.web.Namespace, "tcp", h.far.v4, 7001, true},
+		{h.web.Namespace, "tcp", h.db.v4, 7000, false},
+		{h.far.Namespace, "tcp", "192.168.20.11", 7000, true},
+	})
+}
+
+// With internet-only a guest reaches the internet, its DNS server and DHCP, and pings its
+// gateway; and of what is private nothing but what a rule says.
+func TestInternetOnly(t *testing.T) {
+	nettest.Need(t, "udhcpc", "ping", "dig")
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, farm, "network", "create", "-f", "-")
+	d.CtlInput(t, street, "network", "create", "-f", "-")
+	far := moveIn(t, w, "far", "farm0", "192.168.20", "fd00:20", 11)
+	echoOn(t, w.Host)
+	web, _ := guest(t, w, "web", "street0")
+	db, lease := guest(t, w, "db", "street0")
+	to := lease.Address.Addr().String()
+	echoOn(t, db.Namespace)
+	// The world's internet has addresses that are for documentation.
+	const filter = "filter: {preset: internet-only, rules: [{direction: out, action: accept, remote: 203.0.113.1}%s]}\n"
+	attempts := func(private bool) []attempt {
+		return []attempt{
+			{web.Namespace, "tcp", "203.0.113.1", 7, true},
+			{web.Namespace, "icmp", "203.0.113.1", 0, true},
+			{web.Namespace, "icmp", "192.168.10.1", 0, true},
+			{web.Namespace, "tcp", "192.168.10.1", 7000, private},
+			{web.Namespace, "tcp", "203.0.113.2", 7000, private},
+			{web.Namespace, "tcp", "192.168.20.1", 7000, private},
+			{web.Namespace, "tcp", far.v4, 7000, private},
+			{web.Namespace, "icmp", far.v4, 0, private},
+			{web.Namespace, "tcp", to, 7000, private},
+		}
+	}
+	try(t, "without a filter", attempts(true))
+	d.CtlInput(t, street+fmt.Sprintf(filter, ""), "network", "apply", "-f", "-")
+	try(t, "internet-only", attempts(false))
+	web.Run(t, "dig +time=2 +tries=1 @192.168.10.1 web.street.test")
+	if _, err := web.Udhcpc(t, nettest.ClientConfig{}).Lease(t.Context()); err != nil {
+		t.Error(err)
+	}
+	d.CtlInput(t, street+fmt.Sprintf(filter, ", {direction: out, action: accept, protocol: tcp, remote: farm}"), "network", "apply", "-f", "-")
+	try(t, "with an exception", []attempt{
+		{web.Namespace, "tcp", far.v4, 7000, true},
+		{web.Namespace, "icmp", far.v4, 0, false},
+	})
 }

@@ -31,6 +31,9 @@ func internetOnly(n *netdrv.Network, s *netdrv.Surroundings) []Clause {
 	host := s.Remote(n, netdrv.RemoteHost)
 	dns := []netdrv.PortRange{{Start: dnsPort, End: dnsPort}}
 	not := append([]netip.Prefix(nil), private...)
+	for _, a := range s.Host {
+		not = append(not, netip.PrefixFrom(a, a.BitLen()))
+	}
 	for i := range s.Networks {
 		not = append(not, s.Remote(n, s.Networks[i].Name)...)
 	}

@@ -13,6 +13,8 @@ type Surroundings struct {
 	Ports    []Port
 	// Leased are the addresses of leases in force on a network, by who has them.
 	Leased func(network string) map[MAC][]netip.Addr
+	// Host are the host's addresses on links that are not ours.
+	Host []netip.Addr
 }
 
 // Remote returns the prefixes that a rule's remote stands for on a network now, in

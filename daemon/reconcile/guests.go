@@ -157,7 +157,8 @@ func (e *Engine) introduced(members []netdrv.Member) error {
 
 // filtered are the ports of networks that ask something of theirs.
 func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
-	around := netdrv.Surroundings{Networks: networks, Ports: e.Store.Ports(), Leased: e.Leases.Addresses}
+	host := e.Host()
+	around := netdrv.Surroundings{Networks: networks, Ports: e.Store.Ports(), Leased: e.Leases.Addresses, Host: host.Addresses()}
 	var out []firewall.Port
 	for i := range networks {
 		if n := &networks[i]; e.asksOfPorts(n) {
