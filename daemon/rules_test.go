@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
@@ -403,4 +406,202 @@ func TestInternetOnly(t *testing.T) {
 		{web.Namespace, "tcp", far.v4, 7000, true},
 		{web.Namespace, "icmp", far.v4, 0, false},
 	})
+}
+
+// What a rule notes goes to the kernel's log with the name of the network, once a
+// connection. The kernel prints nothing of namespaces, so it is the counter beside it that
+// tells.
+func TestRulesLog(t *testing.T) {
+	h := newNeighbourhood(t, `
+filter:
+  in: drop
+  rules:
+    - {direction: in, action: accept, protocol: tcp, ports: [7000], log: true}
+    - {direction: in, action: drop, protocol: udp, ports: [7001], log: true}
+`)
+	c := connect(t, h.web.Namespace, h.db.v4+":7000")
+	for range 20 {
+		c.works("all the time")
+	}
+	flood, err := h.web.Dial("udp", "["+h.db.v6+"]:7001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flood.Close()
+	for range 2000 {
+		_, _ = flood.Write([]byte("x"))
+	}
+	if n := noted(t, h.w, "vnetd street in accept: "); n != 1 {
+		t.Errorf("a connection is noted %d times", n)
+	}
+	if n := noted(t, h.w, "vnetd street in drop: "); n == 0 || n > 1000 {
+		t.Errorf("of 2000 packets %d are noted", n)
+	}
+}
+
+// noted is how often something was logged behind a prefix.
+func noted(t *testing.T, w *nettest.World, prefix string) int {
+	t.Helper()
+	sum := 0
+	for line := range strings.Lines(w.Host.Run(t, "nft list table bridge vnetd")) {
+		if rule, _, ok := strings.Cut(line, `log prefix "`+prefix); ok {
+			var n int
+			if _, err := fmt.Sscanf(rule[strings.LastIndex(rule, "counter"):], "counter packets %d", &n); err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
+// plug is the hypervisor: it carries frames between a tap of vnetd's and a guest, who
+// gets the port's MAC on a link of its own.
+func plug(t *testing.T, host *nettest.Namespace, p port, g *nettest.Guest, commands string) {
+	t.Helper()
+	outer, inner := openTap(t, host, p.Link), openTap(t, g.Namespace, "vnic")
+	carry := func(to, from *os.File) {
+		b := make([]byte, 1<<16)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			_, _ = to.Write(b[:n])
+		}
+	}
+	go carry(outer, inner)
+	go carry(inner, outer)
+	g.Run(t, "ip link set vnic address "+p.Mac+" up; "+commands)
+}
+
+func openTap(t *testing.T, ns *nettest.Namespace, link string) *os.File {
+	t.Helper()
+	var f *os.File
+	err := ns.Do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		request, err := unix.NewIfreq(link)
+		if err != nil {
+			return err
+		}
+		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+			return err
+		}
+		f = os.NewFile(uintptr(fd), link)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("tap %s: %v", link, err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// A port has rules of its own, before its network's; they outlive the daemon, and are
+// nobody else's.
+func TestPortRules(t *testing.T) {
+	nettest.Need(t, "ping")
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, street+"filter: {rules: [{direction: in, action: drop, protocol: tcp, ports: [7001]}]}\n", "network", "create", "-f", "-")
+	refused(t, d, "", 1, []string{"port", "create", "street", "--rule", "in accept tcp/80 from nobody", "--rule", "in accept icmp/8", "--in", "never"},
+		"filter.rules[0].remote", "filter.rules[1].ports", "filter.in")
+	tool := createPort(t, d, "street", "--guest", "tool", "--address", "192.168.10.51", "--link", "tool0")
+	app := createPort(t, d, "street", "--guest", "app", "--address", "192.168.10.50", "--link", "app0", "--filter-preset", "clean-traffic",
+		"--in", "drop", "--rule", "in accept tcp/7000-7001 from tool", "--rule", "out drop icmp")
+	a, b := w.Guest(t, "app"), w.Guest(t, "tool")
+	plug(t, w.Host, app, a, "ip addr add 192.168.10.50/24 dev vnic")
+	plug(t, w.Host, tool, b, "ip addr add 192.168.10.51/24 dev vnic; ip addr add 192.168.10.52/24 dev vnic")
+	echoOn(t, a.Namespace)
+	echoOn(t, b.Namespace)
+	check := func(when string) {
+		t.Helper()
+		try(t, when, []attempt{
+			{b.Namespace, "tcp", "192.168.10.50", 7000, true},
+			{b.Namespace, "tcp", "192.168.10.50", 7001, true},
+			{b.Namespace, "udp", "192.168.10.50", 7000, false},
+			{w.Host, "tcp", "192.168.10.50", 7000, false},
+			{a.Namespace, "tcp", "192.168.10.51", 7000, true},
+			{a.Namespace, "tcp", "192.168.10.51", 7001, false},
+			{a.Namespace, "icmp", "192.168.10.51", 0, false},
+			{b.Namespace, "icmp", "192.168.10.1", 0, true},
+			{w.Host, "icmp", "192.168.10.51", 0, true},
+		})
+	}
+	awaitRule(t, w, "app0")
+	check("at first")
+	says(t, "port list", d.Ctl(t, "port", "list", "-o", "yaml"), "clean-traffic", "7000-7001", "remote: tool", "in: drop")
+	d.Kill()
+	d.Start()
+	nettest.Eventually(t, "the daemon is back", func() error {
+		_, err := d.TryCtl(t.Context(), "", "status")
+		return err
+	})
+	check("after a restart")
+	d.Ctl(t, "port", "delete", "tool0")
+	createPort(t, d, "street", "--guest", "tool", "--address", "192.168.10.60", "--link", "tool1", "--mac", "02:00:00:00:0c:01")
+	if out := w.Host.Run(t, "nft list table bridge vnetd"); strings.Contains(out, "192.168.10.51") || !strings.Contains(out, "192.168.10.60") {
+		t.Errorf("rules do not follow a guest:\n%s", out)
+	}
+}
+
+// A guest that is named is followed by its lease, and what it calls itself is no name.
+func TestRulesFollowALease(t *testing.T) {
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, street, "network", "create", "-f", "-")
+	app := createPort(t, d, "street", "--guest", "app", "--link", "app0")
+	d.CtlInput(t, street+"filter: {out: drop, rules: [{direction: out, action: accept, protocol: tcp, remote: app}, {direction: out, action: accept, remote: host}]}\n",
+		"network", "apply", "-f", "-")
+	web := moveIn(t, w, "web", "street0", "192.168.10", "fd00:10", 11)
+	g := w.Guest(t, "app")
+	g.Run(t, "ip link set eth0 address "+app.Mac)
+	g.Attach(t, "street0")
+	l, err := g.Udhcpc(t, nettest.ClientConfig{}).Lease(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	echoOn(t, g.Namespace)
+	// It answers, as it may begin to talk to nobody.
+	reaches := func(want bool) error {
+		if got := talks(t, web.Namespace, "tcp", l.Address.Addr().String(), 7000); got != want {
+			return fmt.Errorf("web reaches it = %t", got)
+		}
+		return nil
+	}
+	nettest.Eventually(t, "with its lease it is app", func() error { return reaches(true) })
+	d.Ctl(t, "lease", "release", "street", l.Address.Addr().String())
+	nettest.Eventually(t, "without it is nobody", func() error { return reaches(false) })
+}
+
+// On a bridge of the host's own the rules are about vnetd's ports, and about nothing else.
+func TestRulesOnABridgeOfTheHost(t *testing.T) {
+	nettest.Need(t, "ping")
+	w := nettest.New(t)
+	w.Host.Bridge(t, "br0", "192.168.88.1/24")
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, "{name: office, mode: bridge, bridge: {name: br0}, filter: {in: drop, rules: [{direction: in, action: accept, protocol: tcp, ports: [7000]}]}}",
+		"network", "create", "-f", "-")
+	p := createPort(t, d, "office", "--link", "app0")
+	g, other := w.Guest(t, "app"), w.Guest(t, "other")
+	plug(t, w.Host, p, g, "ip addr add 192.168.88.5/24 dev vnic")
+	echoOn(t, g.Namespace)
+	w.Host.Enslave(t, other.Port, "br0")
+	other.Run(t, "ip addr add 192.168.88.6/24 dev eth0")
+	echoOn(t, other.Namespace)
+	awaitRule(t, w, "app0")
+	try(t, "the port", []attempt{
+		{other.Namespace, "tcp", "192.168.88.5", 7000, true},
+		{other.Namespace, "tcp", "192.168.88.5", 7001, false},
+		{w.Host, "icmp", "192.168.88.5", 0, false},
+		{g.Namespace, "tcp", "192.168.88.6", 7001, true},
+		{g.Namespace, "icmp", "192.168.88.1", 0, true},
+		{w.Host, "icmp", "192.168.88.6", 0, true},
+	})
+	refused(t, d, "{name: lan, mode: direct, direct: {uplinks: [up0]}, filter: {in: drop}}", 1,
+		[]string{"network", "create", "-f", "-"}, "filter: has no bridge to work on in mode direct")
 }

@@ -367,7 +367,7 @@ func fate(a netdrv.Action, w *way, pass Verdict) Verdict {
 
 // logged notes the frames that match; of a connection that is remembered, the first.
 func logged(b *Rulebook, c *Clause, w *way, once bool, match []Expr) []Rule {
-	note := []Expr{Rate{logRate, logBurst}, Log(fmt.Sprintf("vnetd %s %s %s: ", b.Network, w.name, c.Action))}
+	note := []Expr{Rate{logRate, logBurst}, Counter{}, Log(fmt.Sprintf("vnetd %s %s %s: ", b.Network, w.name, c.Action))}
 	if !once || !c.Protocol.HasPorts() {
 		return []Rule{rule("", slices.Concat(match, note)...)}
 	}

@@ -177,6 +177,9 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 	for _, p := range declared {
 		own[p.Link] = p.Filter
 	}
+	if !n.Mode.OwnsBridge() { // what else is in a bridge of the host's is the host's
+		now = slices.DeleteFunc(now, func(p firewall.Port) bool { _, ours := own[p.Link]; return !ours })
+	}
 	shared := firewall.RulebookOf(n.Filter, n, "", 0, around)
 	for i := range now {
 		p := &now[i]
