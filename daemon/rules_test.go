@@ -544,7 +544,7 @@ func TestPortRules(t *testing.T) {
 	check("after a restart")
 	d.Ctl(t, "port", "delete", "tool0")
 	createPort(t, d, "street", "--guest", "tool", "--address", "192.168.10.60", "--link", "tool1", "--mac", "02:00:00:00:0c:01")
-	if out := w.Host.Run(t, "nft list table bridge vnetd"); strings.Contains(out, "192.168.10.51") || !strings.Contains(out, "192.168.10.60") {
+	if out := w.Host.Run(t, "nft list table bridge vnetd"); strings.Contains(out, "ip saddr 192.168.10.51") || !strings.Contains(out, "ip saddr 192.168.10.60") {
 		t.Errorf("rules do not follow a guest:\n%s", out)
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 func TestRulesInWords(t *testing.T) {
 	for words, want := range map[string]*vnetv1.FilterRule{
-		"in accept":                               {Direction: "in", Action: "accept"},
-		"out drop log":                            {Direction: "out", Action: "drop", Log: true},
+		"in accept":    {Direction: "in", Action: "accept"},
+		"out drop log": {Direction: "out", Action: "drop", Log: true},
 		"in accept tcp/22,8000-8080 from @office": {Direction: "in", Action: "accept", Protocol: "tcp", Ports: []string{"22", "8000-8080"}, Remote: "@office"},
 		"out reject to 10.0.0.0/8 log":            {Direction: "out", Action: "reject", Remote: "10.0.0.0/8", Log: true},
 		"in accept 47":                            {Direction: "in", Action: "accept", Protocol: "47"},

@@ -172,7 +172,7 @@ func Networks() map[string][]netdrv.Network {
 			wild,
 		},
 		"rules": {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
-		"mix": {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
+		"mix":   {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
 }
 

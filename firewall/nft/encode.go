@@ -288,17 +288,17 @@ type hook struct {
 const bridgeFilter nftables.ChainPriority = -200
 
 var hooks = map[firewall.Base]hook{
-	firewall.ForwardFilter:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
-	firewall.InputFilter:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
-	firewall.PostroutingNAT:   {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
-	firewall.PreroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
-	firewall.OutputNAT:        {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
-	firewall.HairpinNAT:       {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
-	firewall.BridgePrerouting: {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeRules: {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
+	firewall.ForwardFilter:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
+	firewall.InputFilter:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
+	firewall.PostroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+	firewall.PreroutingNAT:     {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
+	firewall.OutputNAT:         {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
+	firewall.HairpinNAT:        {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
+	firewall.BridgePrerouting:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeRules:       {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
 	firewall.BridgePostrouting: {nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeForward:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeInput:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeForward:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeInput:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
 }
 
 func (e *encoder) addChain(c firewall.Chain) {
