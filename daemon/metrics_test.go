@@ -18,9 +18,12 @@ func TestCounters(t *testing.T) {
 	g, _ := guest(t, w, "web", "lab0")
 	g.Run(t, "curl -sS -o /dev/null http://203.0.113.1/bytes/3000000")
 
-	if got := d.Ctl(t, "port", "list"); !strings.Contains(got, "3.0MB") && !strings.Contains(got, "3.1MB") && !strings.Contains(got, "3.2MB") {
-		t.Errorf("port list does not show 3 MB received:\n%s", got)
-	}
+	nettest.Eventually(t, "the port list shows 3 MB received", func() error {
+		if got := d.Ctl(t, "port", "list"); !strings.Contains(got, "3.0MB") && !strings.Contains(got, "3.1MB") && !strings.Contains(got, "3.2MB") {
+			return fmt.Errorf("it is\n%s", got)
+		}
+		return nil
+	})
 	if got := d.Ctl(t, "network", "info", "lab"); !strings.Contains(got, "received") {
 		t.Errorf("network info does not show what was received:\n%s", got)
 	}

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -33,13 +34,14 @@ var (
 // own that kernels may lack.
 func bridgeTable(ns classified, ports []Port) Table {
 	g := guard(ns.all, ports)
+	r := rulings(ports, g.networks)
 	return Table{
 		Family: Bridge, Name: TableName,
-		Sets: append(portSets(g), addressSets(g)...),
-		Chains: []Chain{
+		Sets: slices.Concat(portSets(g), addressSets(g), r.sets),
+		Chains: append([]Chain{
 			bridgePrerouting(), bridgeForward(), bridgeInput(),
 			learning(), firstWords(), clean(), clean4(), clean6(), cleanARP(), aboutNeighbour(),
-		},
+		}, r.chains...),
 	}
 }
 

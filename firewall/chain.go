@@ -42,6 +42,11 @@ const (
 	BridgeForward
 	// BridgeInput sees frames from a port to the host.
 	BridgeInput
+	// BridgeRules is after BridgePrerouting.
+	BridgeRules
+	// BridgePostrouting sees frames as they go out by a port, from other ports and from
+	// the host alike.
+	BridgePostrouting
 )
 
 // String returns the line that nft lists for the base, or "".
@@ -61,6 +66,10 @@ func (b Base) String() string {
 		return "type nat hook postrouting priority srcnat - 1; policy accept;"
 	case BridgePrerouting:
 		return "type filter hook prerouting priority filter; policy accept;"
+	case BridgeRules:
+		return "type filter hook prerouting priority filter + 1; policy accept;"
+	case BridgePostrouting:
+		return "type filter hook postrouting priority filter; policy accept;"
 	case BridgeForward:
 		return "type filter hook forward priority filter; policy accept;"
 	case BridgeInput:

@@ -17,15 +17,15 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
 	inet := Table{
 		Family: INet, Name: TableName,
-		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns)),
-		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains()),
+		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns), refusedSets(ports)),
+		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains(), refusedChains()),
 	}
 	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
 }
 
 // WithPorts returns r, which Compile made of the same networks, with other ports.
-// It costs what there is of ports, and nothing for networks that ask nothing of
-// theirs.
+// Those must reject something if the others did. It costs what there is of ports, and
+// nothing for networks that ask nothing of theirs.
 func (r Ruleset) WithPorts(networks []netdrv.Network, ports ...Port) Ruleset {
 	var out Ruleset
 	for _, t := range r.Tables {
@@ -183,6 +183,8 @@ func (u use) chain(name string) {
 func (u use) expr(e Expr) {
 	switch e := e.(type) {
 	case InSet:
+		u.sets[e.Set] = true
+	case AddTo:
 		u.sets[e.Set] = true
 	case ByMap:
 		u.sets[e.Map] = true

@@ -23,9 +23,16 @@ var goldens = example.Networks()
 
 // guests are the ports of an example's networks.
 func guests(name string) []Port {
+	networks := example.Networks()[name]
+	around := netdrv.Surroundings{Networks: networks}
 	var out []Port
 	for _, g := range example.Guests()[name] {
-		out = append(out, Port(g))
+		n := networks[slices.IndexFunc(networks, func(n netdrv.Network) bool { return n.Name == g.Network })]
+		f := g.Filter
+		out = append(out, Port{
+			Link: g.Link, Network: g.Network, MAC: g.MAC, Addresses: g.Addresses, Preset: f.Preset,
+			Rules: RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
+		})
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -37,6 +38,14 @@ const (
 	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
 	ARPSPA                      // and the protocol address
 	NDTarget                    // whom a neighbour advertisement is about (RFC 4861 section 4.4); of such only
+	SPort                       // the source port, of whatever protocol
+	TCPSPort                    // the source port, of TCP
+	TCPDPort                    // the destination port, of TCP
+	SCTPSPort                   // the source port, of SCTP
+	SCTPDPort                   // the destination port, of SCTP
+	EchoID                      // the identifier of an ICMP echo or its reply (RFC 792); of such only
+	EchoID6                     // the same in ICMPv6 (RFC 4443)
+	Mark                        // what another rule has put on the packet
 )
 
 // String returns nft's words for the field.
@@ -46,7 +55,8 @@ func (f Field) String() string {
 		"ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr",
 		"meta l4proto", "th dport", "udp dport", "icmp type", "icmpv6 type",
 		"udp sport", "ether saddr", "ether daddr", "arp saddr ether", "arp saddr ip", "@th,64,128",
-	}[min(f, NDTarget)]
+		"th sport", "tcp sport", "tcp dport", "sctp sport", "sctp dport", "icmp id", "icmpv6 id", "meta mark",
+	}[min(f, Mark)]
 }
 
 func joinFields(fs []Field) string {
@@ -123,6 +133,23 @@ type (
 	// Reject refuses with an answer: a TCP reset, or ICMP's "administratively
 	// prohibited".
 	Reject struct{ TCPReset bool }
+	// AddTo adds the fields to a dynamic set, for Timeout or the set's own, or begins
+	// that anew. Where there is no room it does not match. With Over, it adds a meter,
+	// and matches what is above that.
+	AddTo struct {
+		Set     string
+		Fields  []Field
+		Timeout time.Duration
+		Over    Rate
+	}
+	// Rate matches that many packets a second, and Burst more at first.
+	Rate struct{ PerSecond, Burst uint32 }
+	// Log notes the packet in the kernel's log, behind these words.
+	Log string
+	// SetMark puts a mark on the packet, for rules that come later.
+	SetMark uint32
+	// Fragment matches what is one, but for the first, which alone has ports.
+	Fragment struct{ IPv6 bool }
 	// Verdict ends the rule.
 	Verdict struct {
 		Kind  VerdictKind
@@ -186,6 +213,11 @@ func (DNAT) expr()         {}
 func (ToHost) expr()       {}
 func (Redirected) expr()   {}
 func (Reject) expr()       {}
+func (AddTo) expr()        {}
+func (Rate) expr()         {}
+func (Log) expr()          {}
+func (SetMark) expr()      {}
+func (Fragment) expr()     {}
 func (Verdict) expr()      {}
 
 func (e InSet) String() string {
@@ -214,7 +246,7 @@ func (e DNAT) String() string {
 }
 
 func (e Is) String() string {
-	types := map[Field]Type{ICMPKind: icmpType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}
+	types := map[Field]Type{ICMPKind: ICMPType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}
 	return e.Field.String() + " " + numberText(types[e.Field], e.Number)
 }
 
@@ -270,6 +302,30 @@ func (e Reject) String() string {
 	}
 	return "reject with icmpx admin-prohibited"
 }
+
+func (e AddTo) String() string {
+	s := "update @" + e.Set + " { " + joinFields(e.Fields)
+	if e.Timeout != 0 {
+		s += " timeout " + durationText(e.Timeout)
+	}
+	if e.Over != (Rate{}) {
+		s += " limit rate over " + e.Over.text()
+	}
+	return s + " }"
+}
+
+func (e Fragment) String() string {
+	if e.IPv6 {
+		return "frag frag-off != 0"
+	}
+	return "ip frag-off & 8191 != 0"
+}
+
+func (e Rate) text() string { return fmt.Sprintf("%d/second burst %d packets", e.PerSecond, e.Burst) }
+
+func (e Rate) String() string    { return "limit rate " + e.text() }
+func (e Log) String() string     { return `log prefix "` + string(e) + `"` }
+func (e SetMark) String() string { return "meta mark set " + numberText(MarkValue, uint16(e)) }
 
 func (e Verdict) String() string {
 	word := [...]string{"invalid", "accept", "drop", "jump", "goto", "return"}[min(e.Kind, Return)]

@@ -23,8 +23,10 @@ const (
 
 // Types of ICMP messages.
 const (
+	echoReply    = 0
 	echoRequest  = 8
 	echoRequest6 = 128
+	echoReply6   = 129
 )
 
 // neighbourly are the types of ICMPv6 without which a link does not work:

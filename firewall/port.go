@@ -16,6 +16,10 @@ type Port struct {
 	// Addresses are the guest's own, of either family: leased, reserved or declared.
 	Addresses []netip.Addr
 	Preset    netdrv.Preset
+	// Isolated: among other things, the port is known.
+	Isolated bool
+	// Rules are what its connections are asked; nil: nothing. Ports share them.
+	Rules *Rulebook
 }
 
 // guarded is what the bridge table is about.
@@ -35,7 +39,7 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 	g := guarded{byName: map[string]*netdrv.Network{}}
 	asks := map[string]bool{}
 	for _, p := range ports {
-		asks[p.Network] = asks[p.Network] || p.Preset.Clean()
+		asks[p.Network] = asks[p.Network] || p.Preset.Clean() || p.Isolated || p.Rules != nil
 	}
 	for _, n := range networks {
 		if asks[n.Name] = asks[n.Name] || n.Filter.Isolated; asks[n.Name] {

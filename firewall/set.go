@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -24,13 +25,16 @@ const (
 	InetService                 // inet_service
 	ICMPv6Type                  // icmpv6_type
 	EtherAddr                   // ether_addr
+	ICMPType                    // icmp_type
+	MarkValue                   // mark
 )
 
 // String returns nft's word for the type.
 func (t Type) String() string {
 	return [...]string{
 		"invalid", "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmpv6_type", "ether_addr",
-	}[min(t, EtherAddr)]
+		"icmp_type", "mark",
+	}[min(t, MarkValue)]
 }
 
 // Set is a set, or a map from keys to verdicts.
@@ -46,8 +50,17 @@ type Set struct {
 	Interval bool
 	// Counter: each element counts the packets that it matched.
 	Counter bool
+	// Dynamic: packets add the elements, and Elements has none.
+	Dynamic Dynamic
 	// Elements are in the order of Compare, each key once.
 	Elements []Element
+}
+
+// Dynamic bounds a set to which packets add elements: how many there are, and how long
+// one stays that no packet comes for.
+type Dynamic struct {
+	Size    int
+	Timeout time.Duration
 }
 
 // maxFields bounds a key, so that an Element is comparable and small.
@@ -194,7 +207,7 @@ func (s Set) KeyString(e Element) string {
 // sameDefinition reports whether two sets differ in their elements at most.
 func (s Set) sameDefinition(o Set) bool {
 	return s.Name == o.Name && slices.Equal(s.Key, o.Key) &&
-		s.Verdicts == o.Verdicts && s.To == o.To && s.Interval == o.Interval && s.Counter == o.Counter
+		s.Verdicts == o.Verdicts && s.To == o.To && s.Interval == o.Interval && s.Counter == o.Counter && s.Dynamic == o.Dynamic
 }
 
 func (s Set) write(b *strings.Builder) {
@@ -213,11 +226,28 @@ func (s Set) write(b *strings.Builder) {
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
+	if d := s.Dynamic; d.Size > 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", d.Size, durationText(d.Timeout))
+	}
 	if s.Counter {
 		b.WriteString("\t\tcounter\n")
 	}
 	s.writeElements(b)
 	b.WriteString("\t}\n")
+}
+
+// perLine is how many elements nft lists in a line.
+func (s Set) perLine() int {
+	if len(s.Key) > 1 {
+		return 1
+	}
+	switch s.Key[0] {
+	case InetProto, InetService, MarkValue:
+		return 5
+	case IPv4Addr:
+		return 2
+	}
+	return 1
 }
 
 func (s Set) writeElements(b *strings.Builder) {
@@ -226,7 +256,11 @@ func (s Set) writeElements(b *strings.Builder) {
 	}
 	b.WriteString("\t\telements = { ")
 	for i, e := range s.Elements {
-		if i > 0 {
+		switch {
+		case i == 0:
+		case i%s.perLine() > 0:
+			b.WriteString(", ")
+		default:
 			b.WriteString(",\n\t\t\t     ")
 		}
 		b.WriteString(s.KeyString(e))

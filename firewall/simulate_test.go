@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -11,6 +12,7 @@ type packet struct {
 	iif, oif string
 	src, dst netip.Addr
 	proto    L4Proto
+	sport    uint16
 	dport    uint16
 	icmp     uint16
 	first    bool // of a TCP connection
@@ -23,6 +25,14 @@ type simulator struct {
 	table Table
 	// source is the translation that was met, if any.
 	source Expr
+	// added are the elements of dynamic sets.
+	added map[string]bool
+}
+
+// simulateBridge is about the bridge table.
+func simulateBridge(r Ruleset) *simulator {
+	t, _ := find(r.Tables, "bridge vnetd", Table.ID)
+	return &simulator{table: t, added: map[string]bool{}}
 }
 
 func simulate(r Ruleset) *simulator {
@@ -97,6 +107,15 @@ func (s *simulator) rule(r Rule, p packet) Verdict {
 
 func (s *simulator) matches(e Expr, p packet) bool {
 	switch e := e.(type) {
+	case AddTo:
+		if e.Over == (Rate{}) && p.has(e.Fields) {
+			s.added[e.Set+p.text(e.Fields)] = true
+		}
+		return e.Over == (Rate{}) && p.has(e.Fields)
+	case EtherType:
+		return e == EtherIPv4 && p.dst.Is4() || e == EtherIPv6 && p.dst.Is6()
+	case Fragment:
+		return false
 	case InSet:
 		_, ok := s.element(e.Set, e.Fields, p)
 		return ok != e.Not && p.has(e.Fields)
@@ -130,10 +149,20 @@ func (p packet) has(fs []Field) bool {
 			if !p.dst.Is6() {
 				return false
 			}
-		case UDPDPort:
+		case UDPDPort, UDPSPort:
 			if p.proto != UDP {
 				return false
 			}
+		case TCPDPort, TCPSPort:
+			if p.proto != TCP {
+				return false
+			}
+		case SCTPDPort, SCTPSPort:
+			if p.proto != L4Proto(netdrv.SCTP) {
+				return false
+			}
+		case EtherSAddr, EtherDAddr: // nobody's here
+			return false
 		case ICMPKind, ICMPv6Kind:
 			if p.proto != map[Field]L4Proto{ICMPKind: 1, ICMPv6Kind: 58}[f] {
 				return false
@@ -141,6 +170,15 @@ func (p packet) has(fs []Field) bool {
 		}
 	}
 	return true
+}
+
+// text is the same for packets whose fields are.
+func (p packet) text(fs []Field) string {
+	s := ""
+	for _, f := range fs {
+		s += fmt.Sprint(" ", p.field(f))
+	}
+	return s
 }
 
 func (p packet) field(f Field) Value {
@@ -155,8 +193,12 @@ func (p packet) field(f Field) Value {
 		return address(p.dst)
 	case L4Protocol:
 		return number(uint16(p.proto))
-	case DPort, UDPDPort:
+	case DPort, UDPDPort, TCPDPort, SCTPDPort:
 		return number(p.dport)
+	case SPort, UDPSPort, TCPSPort, SCTPSPort:
+		return number(p.sport)
+	case EchoID, EchoID6:
+		return number(p.sport)
 	}
 	return number(p.icmp)
 }
@@ -168,6 +210,9 @@ func (s *simulator) element(set string, fs []Field, p packet) (Element, bool) {
 	t, ok := find(s.table.Sets, set, setName)
 	if !ok {
 		panic("no set " + set)
+	}
+	if t.Dynamic.Size > 0 {
+		return Element{}, s.added[set+p.text(fs)]
 	}
 next:
 	for _, e := range t.Elements {

@@ -25,7 +25,7 @@ type Intent struct {
 // wrong was found by Validate and Conflicts.
 func Compile(in Intent, host Host) State {
 	var s State
-	bridges, isolated := map[string]string{}, map[string]bool{}
+	bridges, isolated, alone := map[string]string{}, map[string]bool{}, map[string]bool{}
 	for i := range in.Live {
 		n := &in.Live[i]
 		s.network(n, host)
@@ -34,10 +34,13 @@ func Compile(in Intent, host Host) State {
 			bridges[n.Name] = n.Bridge.Name
 		}
 	}
+	for i := range in.Ports {
+		alone[in.Ports[i].Link] = in.Ports[i].Filter.Isolated
+	}
 	s.Sysctls = append(s.Sysctls, hostSysctls(in.Live, host)...)
 	for _, m := range in.Members {
 		if bridge := bridges[m.Network]; bridge != "" {
-			m.Bridge, m.Isolated = bridge, isolated[m.Network]
+			m.Bridge, m.Isolated = bridge, isolated[m.Network] || alone[m.Link]
 			s.Members = append(s.Members, m)
 		}
 	}

@@ -96,6 +96,7 @@ func (n *Network) Clone() *Network {
 	c.RA.Routes = slices.Clone(n.RA.Routes)
 	c.NAT.Addresses = slices.Clone(n.NAT.Addresses)
 	c.Routes = slices.Clone(n.Routes)
+	c.Filter = n.Filter.clone()
 	c.HostAccess.Services = slices.Clone(n.HostAccess.Services)
 	c.Access.Users, c.Access.Groups = slices.Clone(n.Access.Users), slices.Clone(n.Access.Groups)
 	return &c

@@ -11,16 +11,19 @@ type Heard struct {
 	MAC   MAC
 }
 
-// Unheard returns the ports of networks that ask for clean traffic, or tell guests
-// apart, whose guests have not been heard yet.
-func Unheard(members []Member, networks []Network) []int {
-	asks := map[string]bool{}
+// Unheard returns the members that are to be clean, by their networks or as ports, or
+// whose networks tell guests apart, and whose guests have not been heard yet.
+func Unheard(members []Member, networks []Network, ports []Port) []int {
+	asks, asksToo := map[string]bool{}, map[string]bool{}
 	for i := range networks {
 		asks[networks[i].Name] = networks[i].Filter.Preset.Clean() || networks[i].TellsGuestsApart()
 	}
+	for i := range ports {
+		asksToo[ports[i].Link] = ports[i].Filter.Preset.Clean()
+	}
 	var out []int
 	for _, m := range members {
-		if asks[m.Network] && m.MAC.IsZero() && m.Bridge != "" {
+		if (asks[m.Network] || asksToo[m.Link]) && m.MAC.IsZero() && m.Bridge != "" {
 			out = append(out, m.Index)
 		}
 	}

@@ -29,7 +29,7 @@ func TestIntroduce(t *testing.T) {
 		{13, MAC{1, 0, 0, 0, 0, 1}}, // nobody's
 		{20, mac(20)},
 	}
-	who := Unheard(members, networks)
+	who := Unheard(members, networks, nil)
 	if diff := cmp.Diff([]int{11, 12, 13}, who); diff != "" {
 		t.Errorf("unheard (-want +got)\n%s", diff)
 	}

@@ -34,6 +34,8 @@ type Port struct {
 	Transient bool
 	// Holder is the process that a transient macvtap lives as long as.
 	Holder Process
+	// Filter is on top of the network's; see Filter.Over.
+	Filter Filter
 }
 
 // Process is a process of this boot: the number alone may be another's later.
@@ -111,6 +113,7 @@ func ValidatePort(p *Port, n *Network) Findings {
 	validatePortAddresses(&fs, p, n)
 	validatePortUplink(&fs, p, n)
 	validatePortBandwidth(&fs, p, n)
+	validatePortFilter(&fs, p, n)
 	return fs
 }
 

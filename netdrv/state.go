@@ -128,6 +128,17 @@ func (h *Host) HasLink(name string) bool {
 	return ok
 }
 
+// Addresses are those of the host itself.
+func (h *Host) Addresses() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range h.Prefixes {
+		if !p.Route {
+			out = append(out, p.Prefix.Addr())
+		}
+	}
+	return out
+}
+
 // HostLink is a link that is not ours.
 type HostLink struct {
 	Index  int

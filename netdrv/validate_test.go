@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,10 +48,28 @@ func TestValidate(t *testing.T) {
 		"a path for a name": {func(n *Network) { n.Name = "../etc" }, []string{`name: "../etc" is not a name`}},
 		"filter of a direct network": {func(n *Network) {
 			*n = Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}, Filter: Filter{Isolated: true}}
-		}, []string{"filter: is for modes nat, route, open and isolated"}},
+		}, []string{"filter: has no bridge to work on in mode direct"}},
 		"clean traffic without subnets": {func(n *Network) {
 			n.Mode, n.Subnets, n.DNS, n.Filter = Isolated, nil, DNS{}, Filter{Preset: CleanTraffic}
 		}, []string{"filter.preset: clean-traffic needs a subnet"}},
+		"rules": {func(n *Network) {
+			n.Filter.Sets = []FilterSet{{Name: "office"}, {Name: "a b"}, {Name: "office"}}
+			n.Filter.Rules = []FilterRule{
+				{Direction: In, Action: Accept, Protocol: TCP, Ports: []PortRange{{22, 22}}, Remote: "@office"},
+				{Protocol: ICMP, Ports: []PortRange{{8, 8}}},
+				{Direction: Out, Action: Drop, Protocol: UDP, Ports: []PortRange{{0, 0}, {9, 8}}, Remote: "@nowhere"},
+				{Direction: Out, Action: Drop, Protocol: ICMP, Remote: "fd00::/8"},
+				{Direction: Out, Action: Drop, Protocol: ICMPv6, Remote: "10.0.0.1"},
+			}
+		}, []string{
+			"filter.sets[1].name", "filter.sets[2].name: office is given already",
+			"filter.rules[1].direction: is missing", "filter.rules[1].action: is missing", "filter.rules[1].ports: need a protocol that has ports",
+			"filter.rules[2].ports[0]", "filter.rules[2].ports[1]", "filter.rules[2].remote: @nowhere is not among filter.sets",
+			"filter.rules[3].protocol: icmp is IPv4's", "filter.rules[4].protocol: icmpv6 is IPv6's",
+		}},
+		"too many rules": {func(n *Network) {
+			n.Filter.Rules = slices.Repeat([]FilterRule{{Direction: In, Action: Accept}}, 201)
+		}, []string{"filter.rules: are 201; at most 200"}},
 		"isolated without subnets": {func(n *Network) {
 			n.Mode, n.Subnets, n.DNS, n.Filter = Isolated, nil, DNS{}, Filter{Isolated: true}
 		}, nil},

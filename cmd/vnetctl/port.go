@@ -78,12 +78,14 @@ func (t *tool) port(ctx context.Context, c *client.Client, link string) (*vnetv1
 
 func (t *tool) portCreate() *cobra.Command {
 	p, file, more := &vnetv1.Port{}, "", []string{}
+	filter := portFilter{}
 	c := &cobra.Command{
 		Use: "create (NETWORK | -f FILE)", Short: "Declare a port, and print its tap or macvtap and the guest's Ethernet address",
 		Long: `Declare a port: a tap in the network's bridge, or in mode direct a macvtap on its uplink. It is made again when it
 vanishes and after a reboot, and what --guest and --address say is reserved in DHCP and answered by DNS.`,
 		Example: `  vnetctl port create default --guest web --address 192.168.122.10 --owner alice
   vnetctl port create lan --mac 52:54:00:00:00:07
+  vnetctl port create default --guest web --filter-preset clean-traffic --in drop --rule "in accept tcp/80,443" --rule "in accept icmp from @office"
   echo '{network: default, guest: web, addresses: [192.168.122.10]}' | vnetctl port create -f -`,
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: t.completeNetworks,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
@@ -96,6 +98,9 @@ vanishes and after a reboot, and what --guest and --address say is reserved in D
 				}
 			}
 			if _, err := setFields(p, more); err != nil {
+				return err
+			}
+			if err := filter.into(p); err != nil {
 				return err
 			}
 			resp, err := c.CreatePort(ctx, &vnetv1.CreatePortRequest{Port: p})
@@ -116,6 +121,7 @@ vanishes and after a reboot, and what --guest and --address say is reserved in D
 	f.StringVar(&p.Link, "link", "", "the link's name; picked if not given")
 	f.StringVar(&p.Owner, "owner", "", "who may open the tap without being root: a user's name or number")
 	f.Uint32Var(&p.Queues, "queues", 0, "queues of a multi-queue tap (default 1)")
+	filter.flags(f)
 	f.StringVar(&p.Uplink, "uplink", "", "a macvtap's uplink; the one with the fewest guests if not given")
 	f.StringArrayVar(&more, "set", nil, "any field, as KEY=VALUE: bandwidth.in.average=20mbit; several times for several")
 	return c

@@ -36,7 +36,7 @@ func (e *Engine) bridgeNews(bridge string) {
 	e.rules.Lock()
 	defer e.rules.Unlock()
 	for i := range e.ruled {
-		if n := &e.ruled[i]; n.Bridge.Name == bridge && asksOfPorts(*n) {
+		if n := &e.ruled[i]; n.Bridge.Name == bridge && e.asksOfPorts(n) {
 			e.enqueue([]string{n.Name}, nil)
 		}
 	}
@@ -99,11 +99,13 @@ func (e *Engine) followOnce(ctx context.Context) error {
 	return e.Firewall.Apply(ctx, e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...))
 }
 
-// asksOfPorts reports whether rules of a network are about its ports.
-func asksOfPorts(n netdrv.Network) bool { return n.Filter.Preset.Clean() || n.Filter.Isolated }
+// asksOfPorts reports whether there are rules about a network's ports.
+func (e *Engine) asksOfPorts(n *netdrv.Network) bool {
+	return n.Filter.Asks() || slices.ContainsFunc(e.Store.PortsOf(n.Name), func(p netdrv.Port) bool { return p.Filter.Asks() })
+}
 
 // asksWho reports whether it matters who is behind a network's ports.
-func asksWho(n netdrv.Network) bool { return asksOfPorts(n) || n.TellsGuestsApart() }
+func (e *Engine) asksWho(n netdrv.Network) bool { return e.asksOfPorts(&n) || n.TellsGuestsApart() }
 
 // enforce puts the rules of networks into force.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
@@ -117,7 +119,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 		return err
 	}
 	e.ruled, e.ruleset = networks, want
-	e.asks.Store(slices.ContainsFunc(networks, asksWho))
+	e.asks.Store(slices.ContainsFunc(networks, e.asksWho))
 	return nil
 }
 
@@ -126,7 +128,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 func (e *Engine) hear(ctx context.Context, networks []netdrv.Network) error {
 	members := e.Members()
 	now := netdrv.Declared(members, e.Store.Ports())
-	if who := netdrv.Unheard(now, networks); len(who) > 0 {
+	if who := netdrv.Unheard(now, networks, e.Store.Ports()); len(who) > 0 {
 		heard, err := e.Kernel.Heard(ctx)
 		if err != nil {
 			return err
@@ -168,13 +170,40 @@ func (e *Engine) shareAmong(members []netdrv.Member) {
 
 // filtered are the ports of networks that ask something of theirs.
 func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
+	host := e.Host()
+	around := netdrv.Surroundings{Networks: networks, Ports: e.Store.Ports(), Leased: e.Leases.Addresses, Host: host.Addresses()}
 	var out []firewall.Port
 	for i := range networks {
-		if n := &networks[i]; asksOfPorts(*n) {
-			out = append(out, portsOf(n.WithPorts(e.Store.PortsOf(n.Name)), e.Members(), e.Leases.Addresses(n.Name))...)
+		if n := &networks[i]; e.asksOfPorts(n) {
+			ports := e.Store.PortsOf(n.Name)
+			now := portsOf(n.WithPorts(ports), e.Members(), e.Leases.Addresses(n.Name))
+			out = append(out, ruled(now, n, ports, &around)...)
 		}
 	}
 	return out
+}
+
+// ruled gives ports of a network their filters: what a port says itself, on top of what
+// the network says.
+func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, around *netdrv.Surroundings) []firewall.Port {
+	own := map[string]netdrv.Filter{}
+	for _, p := range declared {
+		own[p.Link] = p.Filter
+	}
+	if !n.Mode.OwnsBridge() { // what else is in a bridge of the host's is the host's
+		now = slices.DeleteFunc(now, func(p firewall.Port) bool { _, ours := own[p.Link]; return !ours })
+	}
+	shared := firewall.RulebookOf(n.Filter, n, "", 0, around)
+	for i := range now {
+		p := &now[i]
+		f := own[p.Link]
+		p.Rules = shared
+		if f.Asks() || f.In != 0 || f.Out != 0 {
+			p.Rules = firewall.RulebookOf(f.Over(n.Filter), n, p.Link, len(f.Rules), around)
+		}
+		p.Preset, p.Isolated = f.Over(n.Filter).Preset, f.Isolated || n.Filter.Isolated
+	}
+	return now
 }
 
 // portsOf translates the members of a network for the firewall. leased are the
@@ -195,7 +224,7 @@ func portsOf(n *netdrv.Network, members []netdrv.Member, leased map[netdrv.MAC][
 	for _, m := range members {
 		if m.Network == n.Name {
 			out = append(out, firewall.Port{
-				Link: m.Link, Network: n.Name, MAC: m.MAC, Addresses: leased[m.MAC], Preset: n.Filter.Preset,
+				Link: m.Link, Network: n.Name, MAC: m.MAC, Addresses: leased[m.MAC],
 			})
 		}
 	}

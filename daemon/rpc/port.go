@@ -154,6 +154,7 @@ func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Netw
 	}
 	p = netdrv.CompletePort(p, n, others, taken, random[[3]byte]())
 	fs := append(netdrv.ValidatePort(&p, n), netdrv.PortConflicts(&p, n, others, host)...)
+	fs = append(fs, netdrv.UnknownRemotes(&p.Filter, n, networks, append(others, p))...)
 	if hasBridge(networks, p.Link) && p.Link != n.Bridge.Name {
 		fs.Add("link", "%s is a bridge; choose another name", p.Link)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // changeable are the fields of a port that are not part of how its link was made.
-var changeable = []string{"guest", "addresses", "bandwidth"}
+var changeable = []string{"guest", "addresses", "filter", "bandwidth"}
 
 // UpdatePort is in the contract.
 func (s *Server) UpdatePort(ctx context.Context, req *vnetv1.UpdatePortRequest) (*vnetv1.UpdatePortResponse, error) {
@@ -76,6 +76,7 @@ func (s *Server) changedPort(ctx context.Context, old netdrv.Port, req *vnetv1.U
 	}
 	others := slices.DeleteFunc(s.Store.Ports(), func(o netdrv.Port) bool { return o.Link == old.Link })
 	fs = append(append(fs, netdrv.ValidatePort(&p, &entry.Network)...), netdrv.PortConflicts(&p, &entry.Network, others, host)...)
+	fs = append(fs, netdrv.UnknownRemotes(&p.Filter, &entry.Network, s.others(""), append(others, p))...)
 	if fs != nil {
 		return old, findingsError(codes.FailedPrecondition, "port "+old.Link+" of network "+old.Network, fs)
 	}

@@ -31,6 +31,7 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	}
 	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, freed(host, old))...)
 	fs = append(fs, netdrv.PortsAgainst(s.Store.PortsOf(n.Name), &n)...)
+	fs = append(fs, netdrv.UnknownRemotes(&n.Filter, &n, append(others, n), s.Store.Ports())...)
 	fs = append(fs, s.checkGround(ctx, &n)...)
 	busy, err := s.Engine.CheckForwards(&n)
 	if err != nil {

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"net/netip"
+
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -8,15 +10,102 @@ import (
 func (r *reader) filter(path string, p *vnetv1.Filter) netdrv.Filter {
 	preset, ok := netdrv.ParsePreset(p.GetPreset())
 	if !ok {
-		r.findings.Add(path+".preset", "%q is not a preset: use clean-traffic or none", p.GetPreset())
+		r.findings.Add(path+".preset", "%q is not a preset: use clean-traffic, internet-only or none", p.GetPreset())
 	}
-	return netdrv.Filter{Preset: preset, Isolated: p.GetIsolated()}
+	return netdrv.Filter{
+		Preset:   preset,
+		Isolated: p.GetIsolated(),
+		Rules:    each(path+".rules", p.GetRules(), r.filterRule),
+		In:       r.action(path+".in", p.GetIn()),
+		Out:      r.action(path+".out", p.GetOut()),
+		Sets:     each(path+".sets", p.GetSets(), r.filterSet),
+	}
+}
+
+func (r *reader) filterRule(path string, p *vnetv1.FilterRule) netdrv.FilterRule {
+	protocol, err := netdrv.ParseRuleProtocol(p.GetProtocol())
+	if err != nil {
+		r.findings.Add(path+".protocol", "%v", err)
+	}
+	direction, ok := netdrv.ParseDirection(p.GetDirection())
+	if !ok && p.GetDirection() != "" {
+		r.findings.Add(path+".direction", "%q is neither out nor in", p.GetDirection())
+	}
+	return netdrv.FilterRule{
+		Direction: direction,
+		Action:    r.action(path+".action", p.GetAction()),
+		Protocol:  protocol,
+		Ports:     each(path+".ports", p.GetPorts(), r.portRange),
+		Remote:    p.GetRemote(),
+		Log:       p.GetLog(),
+	}
+}
+
+func (r *reader) action(path, s string) netdrv.Action {
+	a, ok := netdrv.ParseAction(s)
+	if !ok && s != "" {
+		r.findings.Add(path, "%q is not accept, drop or reject", s)
+	}
+	return a
+}
+
+func (r *reader) portRange(path, s string) netdrv.PortRange {
+	p, err := netdrv.ParsePortRange(s)
+	if err != nil {
+		r.findings.Add(path, "%v", err)
+	}
+	return p
+}
+
+func (r *reader) filterSet(path string, p *vnetv1.FilterSet) netdrv.FilterSet {
+	return netdrv.FilterSet{Name: p.GetName(), Prefixes: each(path+".prefixes", p.GetPrefixes(), r.remotePrefix)}
+}
+
+func (r *reader) remotePrefix(path, s string) netip.Prefix {
+	p, ok := netdrv.ParseRemotePrefix(s)
+	if !ok {
+		r.findings.Add(path, "%q is neither an address nor a prefix, such as 192.0.2.0/24", s)
+	}
+	return p
 }
 
 func toFilter(f netdrv.Filter) *vnetv1.Filter {
-	p := &vnetv1.Filter{Isolated: f.Isolated}
+	p := &vnetv1.Filter{
+		Isolated: f.Isolated, Rules: all(f.Rules, toFilterRule), In: actionWord(f.In), Out: actionWord(f.Out),
+		Sets: all(f.Sets, toFilterSet),
+	}
 	if f.Preset != netdrv.Unfiltered {
 		p.Preset = f.Preset.String()
 	}
 	return some(p)
+}
+
+func toFilterRule(r netdrv.FilterRule) *vnetv1.FilterRule {
+	p := &vnetv1.FilterRule{
+		Action: actionWord(r.Action), Protocol: netdrv.RuleProtocol(r.Protocol), Remote: r.Remote, Log: r.Log,
+		Ports: all(r.Ports, netdrv.PortRange.String),
+	}
+	if r.Direction != 0 {
+		p.Direction = r.Direction.String()
+	}
+	return p
+}
+
+func actionWord(a netdrv.Action) string {
+	if a == 0 {
+		return ""
+	}
+	return a.String()
+}
+
+func toFilterSet(s netdrv.FilterSet) *vnetv1.FilterSet {
+	return &vnetv1.FilterSet{Name: s.Name, Prefixes: all(s.Prefixes, prefixWord)}
+}
+
+// prefixWord writes a single address without its length.
+func prefixWord(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }

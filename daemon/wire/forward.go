@@ -36,13 +36,6 @@ func (r *reader) callers(path, s string) netip.Prefix {
 	return p
 }
 
-func prefixWord(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
-}
-
 // listen reads a service that is one protocol.
 func (r *reader) listen(path, s string) netdrv.Service {
 	services, err := netdrv.ParseService(s)

@@ -89,7 +89,7 @@ func full() netdrv.Network {
 		Routes: []netdrv.StaticRoute{
 			{Destination: netip.MustParsePrefix("10.99.0.0/16"), Via: netip.MustParseAddr("192.168.10.5"), Metric: 7},
 		},
-		Filter: netdrv.Filter{Preset: netdrv.CleanTraffic, Isolated: true},
+		Filter: fullFilter(),
 		HostAccess: netdrv.HostAccess{
 			Limited: true, Services: []netdrv.Service{{Protocol: netdrv.UDP, Ports: netdrv.PortRange{Start: 5000, End: 5010}}},
 		},
@@ -104,6 +104,19 @@ func full() netdrv.Network {
 		},
 		Autostart: true,
 		Transient: true,
+	}
+}
+
+func fullFilter() netdrv.Filter {
+	return netdrv.Filter{
+		Preset: netdrv.CleanTraffic, Isolated: true, In: netdrv.Drop, Out: netdrv.Reject,
+		Rules: []netdrv.FilterRule{{
+			Direction: netdrv.In, Action: netdrv.Accept, Protocol: netdrv.TCP, Remote: "@office", Log: true,
+			Ports: []netdrv.PortRange{{Start: 22, End: 22}, {Start: 8000, End: 8080}},
+		}},
+		Sets: []netdrv.FilterSet{{Name: "office", Prefixes: []netip.Prefix{
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128"),
+		}}},
 	}
 }
 

@@ -23,6 +23,7 @@ func FromPort(p *vnetv1.Port) (netdrv.Port, netdrv.Findings) {
 		Bandwidth: r.bandwidth("bandwidth", p.GetBandwidth()),
 		Transient: p.GetTransient(),
 		Holder:    netdrv.Process{PID: int(p.GetPid()), Started: p.GetPidStarted()},
+		Filter:    r.filter("filter", p.GetFilter()),
 	}, r.findings
 }
 
@@ -38,6 +39,7 @@ func ToPort(p *netdrv.Port) *vnetv1.Port {
 		Transient:  p.Transient,
 		Pid:        uint32(p.Holder.PID),
 		PidStarted: p.Holder.Started,
+		Filter:     toFilter(p.Filter),
 	}
 	if !p.MAC.IsZero() {
 		out.Mac = p.MAC.String()

@@ -109,6 +109,15 @@ func Clean(n netdrv.Network, p netdrv.Preset) netdrv.Network {
 	return n
 }
 
+func withSet(n netdrv.Network, name string, prefixes ...string) netdrv.Network {
+	s := netdrv.FilterSet{Name: name}
+	for _, p := range prefixes {
+		s.Prefixes = append(s.Prefixes, netip.MustParsePrefix(p))
+	}
+	n.Filter.Sets = append(n.Filter.Sets, s)
+	return n
+}
+
 // Networks are, by name, those whose rules are agreed on.
 func Networks() map[string][]netdrv.Network {
 	def := Network("default", netdrv.NAT, "virbr0", "192.168.122.1/24")
@@ -162,17 +171,18 @@ func Networks() map[string][]netdrv.Network {
 			Clean(withMAC(def), netdrv.CleanTraffic),
 			wild,
 		},
-		"mix": {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
+		"rules": {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
+		"mix":   {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
 }
 
-// A Guest is a firewall.Port.
+// A Guest is a firewall.Port to be.
 type Guest struct {
 	Link      string
 	Network   string
 	MAC       netdrv.MAC
 	Addresses []netip.Addr
-	Preset    netdrv.Preset
+	Filter    netdrv.Filter // with its network's, of which there is none
 }
 
 // Guests are, by the names of Networks, those that are on them.
@@ -186,11 +196,43 @@ func Guests() map[string][]Guest {
 			guest("vnet10", "default", 1, netdrv.CleanTraffic, "192.168.122.5"),
 			guest("vnet11", "wild", 4, netdrv.Unfiltered),
 		},
+		"rules": {
+			ruled(guest("vnet0", "lab", 1, netdrv.CleanTraffic, "10.20.0.5"), netdrv.Filter{
+				In: netdrv.Drop,
+				Rules: []netdrv.FilterRule{
+					{Direction: netdrv.In, Action: netdrv.Accept, Protocol: netdrv.TCP, Ports: ports(22, 22)},
+					{Direction: netdrv.In, Action: netdrv.Accept, Protocol: netdrv.UDP, Ports: ports(53, 53, 5000, 5010), Remote: "@office"},
+					{Direction: netdrv.Out, Action: netdrv.Reject, Protocol: netdrv.TCP, Ports: ports(25, 25), Remote: "10.0.0.0/8", Log: true},
+					{Direction: netdrv.Out, Action: netdrv.Accept, Protocol: netdrv.TCP, Ports: ports(443, 443), Log: true},
+					{Direction: netdrv.Out, Action: netdrv.Drop, Protocol: 200},
+				},
+			}),
+			ruled(guest("vnet1", "lab", 2, netdrv.InternetOnly, "10.20.0.6"), netdrv.Filter{}),
+			guest("vnet2", "lab", 3, netdrv.Unfiltered),
+			ruled(guest("vnet10", "default", 1, netdrv.Unfiltered, "192.168.122.5"), netdrv.Filter{
+				Out:   netdrv.Drop,
+				Rules: []netdrv.FilterRule{{Direction: netdrv.Out, Action: netdrv.Accept, Protocol: netdrv.ICMP, Remote: "host"}},
+			}),
+		},
 	}
 }
 
+func ruled(g Guest, f netdrv.Filter) Guest {
+	f.Preset = g.Filter.Preset
+	g.Filter = f
+	return g
+}
+
+func ports(ends ...uint16) []netdrv.PortRange {
+	var out []netdrv.PortRange
+	for i := 0; i+1 < len(ends); i += 2 {
+		out = append(out, netdrv.PortRange{Start: ends[i], End: ends[i+1]})
+	}
+	return out
+}
+
 func guest(link, network string, n byte, p netdrv.Preset, addresses ...string) Guest {
-	g := Guest{Link: link, Network: network, Preset: p}
+	g := Guest{Link: link, Network: network, Filter: netdrv.Filter{Preset: p}}
 	if n != 0 {
 		g.MAC = netdrv.MAC{2, 0, 0, 0, 0, n}
 	}

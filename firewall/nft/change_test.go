@@ -85,8 +85,8 @@ func TestEditsArriveWhereAReplacementWould(t *testing.T) {
 // text: the text says what the rules do.
 func TestMessagesAreWhatNftWouldSend(t *testing.T) {
 	for name, networks := range goldens {
-		if name == "clean" {
-			continue // nft 1.0.6 lists "@th,64,128 @taken6", and does not read it
+		if name == "clean" || name == "rules" {
+			continue // nft 1.0.6 lists "@th,64,128 @taken6", and "icmp id" in keys, and does not read them
 		}
 		t.Run(name, func(t *testing.T) {
 			ns := newNamespace(t)

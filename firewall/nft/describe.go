@@ -61,6 +61,8 @@ var modules = map[string]string{
 	"reject": "nft_reject_inet",
 	"ct":     "nft_ct",
 	"fib":    "nft_fib_inet",
+	"limit":  "nft_limit",
+	"log":    "nf_log_syslog",
 }
 
 // hint guesses what a kernel lacks that does not know an object.

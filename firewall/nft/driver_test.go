@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,9 +20,16 @@ var goldens = example.Networks()
 
 // guests are the ports of an example's networks.
 func guests(name string) []firewall.Port {
+	networks := example.Networks()[name]
+	around := netdrv.Surroundings{Networks: networks}
 	var out []firewall.Port
 	for _, g := range example.Guests()[name] {
-		out = append(out, firewall.Port(g))
+		n := networks[slices.IndexFunc(networks, func(n netdrv.Network) bool { return n.Name == g.Network })]
+		f := g.Filter
+		out = append(out, firewall.Port{
+			Link: g.Link, Network: g.Network, MAC: g.MAC, Addresses: g.Addresses, Preset: f.Preset,
+			Rules: firewall.RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
+		})
 	}
 	return out
 }

@@ -138,6 +138,8 @@ var keyTypes = map[firewall.Type]nftables.SetDatatype{
 	firewall.InetService: nftables.TypeInetService,
 	firewall.ICMPv6Type:  nftables.TypeICMP6Type,
 	firewall.EtherAddr:   nftables.TypeEtherAddr,
+	firewall.ICMPType:    nftables.TypeICMPType,
+	firewall.MarkValue:   nftables.TypeMark,
 }
 
 func (e *encoder) set(s firewall.Set) *nftables.Set {
@@ -156,6 +158,12 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 		// The kernel must know the fields of a key to find intervals in each.
 		Concatenation: s.Interval && len(s.Key) > 1,
 		KeyByteOrder:  binaryutil.BigEndian,
+	}
+	if s.Key[0] == firewall.MarkValue {
+		out.KeyByteOrder = binaryutil.NativeEndian
+	}
+	if d := s.Dynamic; d.Size > 0 {
+		out.Dynamic, out.HasTimeout, out.Timeout, out.Size = true, true, d.Timeout, uint32(d.Size)
 	}
 	if s.Key[0] == firewall.IfName && len(s.Key) == 1 {
 		out.KeyByteOrder = binaryutil.NativeEndian // or nft lists every name as ""
@@ -205,13 +213,24 @@ func encodeElements(s firewall.Set) []nftables.SetElement {
 		out = append(out, ne)
 		if s.Interval && len(s.Key) == 1 {
 			// A single field's interval has an element of its own for its end,
-			// the first address that is outside, and none if there is no such.
-			if a, _ := netip.AddrFromSlice(last); a.Next().IsValid() {
-				out = append(out, nftables.SetElement{Key: a.Next().AsSlice(), IntervalEnd: true})
+			// the first value that is outside, and none if there is no such.
+			if next, ok := successor(last); ok {
+				out = append(out, nftables.SetElement{Key: next, IntervalEnd: true})
 			}
 		}
 	}
 	return out
+}
+
+// successor adds one to a big-endian number, which must not be the last.
+func successor(b []byte) (next []byte, ok bool) {
+	next = bytes.Clone(b)
+	for i := len(next) - 1; i >= 0; i-- {
+		if next[i]++; next[i] != 0 {
+			return next, true
+		}
+	}
+	return nil, false
 }
 
 // keyBounds returns the first and last key that an element stands for. In a key of
@@ -239,6 +258,9 @@ func bounds(t firewall.Type, v firewall.Value) (first, last []byte) {
 		return prefixBounds(v.Prefix)
 	case firewall.EtherAddr:
 		return v.MAC[:], v.MAC[:]
+	case firewall.MarkValue:
+		b := binary.NativeEndian.AppendUint32(nil, uint32(v.Numbers.Start))
+		return b, b
 	case firewall.InetService:
 		return binary.BigEndian.AppendUint16(nil, v.Numbers.Start), binary.BigEndian.AppendUint16(nil, v.Numbers.End)
 	}
@@ -266,15 +288,17 @@ type hook struct {
 const bridgeFilter nftables.ChainPriority = -200
 
 var hooks = map[firewall.Base]hook{
-	firewall.ForwardFilter:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
-	firewall.InputFilter:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
-	firewall.PostroutingNAT:   {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
-	firewall.PreroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
-	firewall.OutputNAT:        {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
-	firewall.HairpinNAT:       {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
-	firewall.BridgePrerouting: {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeForward:    {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeInput:      {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.ForwardFilter:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
+	firewall.InputFilter:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
+	firewall.PostroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+	firewall.PreroutingNAT:     {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
+	firewall.OutputNAT:         {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
+	firewall.HairpinNAT:        {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
+	firewall.BridgePrerouting:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeRules:       {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
+	firewall.BridgePostrouting: {nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeForward:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
+	firewall.BridgeInput:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
 }
 
 func (e *encoder) addChain(c firewall.Chain) {

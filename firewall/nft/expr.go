@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -51,6 +52,19 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 		return toHost(), nil
 	case firewall.Redirected:
 		return ctBits(expr.CtKeySTATUS, statusDstNAT), nil
+	case firewall.AddTo:
+		return addTo(in, x), nil
+	case firewall.Rate:
+		return []expr.Any{limit(x, false)}, nil
+	case firewall.Log:
+		return []expr.Any{&expr.Log{Key: 1<<unix.NFTA_LOG_PREFIX | 1<<unix.NFTA_LOG_LEVEL, Level: expr.LogLevelWarning, Data: []byte(x)}}, nil
+	case firewall.SetMark:
+		return []expr.Any{
+			&expr.Immediate{Register: 1, Data: binary.NativeEndian.AppendUint32(nil, uint32(x))},
+			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1},
+		}, nil
+	case firewall.Fragment:
+		return fragment(x), nil
 	case firewall.Reject:
 		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
@@ -93,6 +107,14 @@ var fields = map[firewall.Field]field{
 	firewall.ARPSHA:     {base: network, offset: 8, len: 6, family: unix.NFPROTO_ARP},
 	firewall.ARPSPA:     {base: network, offset: 14, len: 4, family: unix.NFPROTO_ARP},
 	firewall.NDTarget:   {base: transport, offset: 8, len: 16},
+	firewall.SPort:      {base: transport, len: 2},
+	firewall.TCPSPort:   {base: transport, len: 2, protocol: unix.IPPROTO_TCP},
+	firewall.TCPDPort:   {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_TCP},
+	firewall.SCTPSPort:  {base: transport, len: 2, protocol: unix.IPPROTO_SCTP},
+	firewall.SCTPDPort:  {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_SCTP},
+	firewall.EchoID:     {base: transport, offset: 4, len: 2},
+	firewall.EchoID6:    {base: transport, offset: 4, len: 2},
+	firewall.Mark:       {meta: expr.MetaKeyMARK, len: 4},
 }
 
 // carried says by which Ethernet type frames carry packets of a family.
@@ -126,12 +148,11 @@ func (f field) load(register uint32) expr.Any {
 // load puts the fields side by side into the registers from 1 on, each at the
 // next multiple of four bytes, as the key of a concatenation lies in a set.
 func load(in firewall.Family, fs []firewall.Field) []expr.Any {
-	var out []expr.Any
+	var need field
 	for _, f := range fs {
-		if out = fields[f].needed(in); out != nil {
-			break
-		}
+		need.family, need.protocol = cmp.Or(need.family, fields[f].family), cmp.Or(need.protocol, fields[f].protocol)
 	}
+	out := need.needed(in)
 	slot := uint32(0)
 	for _, f := range fs {
 		out = append(out, fields[f].load(register(slot)))
@@ -211,6 +232,31 @@ func clampMSS() []expr.Any {
 		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: length, Size: length},
 		&expr.Exthdr{SourceRegister: 1, Op: expr.ExthdrOpTcpopt, Type: kind, Offset: offset, Len: length},
 	}
+}
+
+// addTo is a meter if it has a rate, and keeps elements alive if it has none.
+func addTo(in firewall.Family, x firewall.AddTo) []expr.Any {
+	const update = 1 // NFT_DYNSET_OP_UPDATE
+	d := &expr.Dynset{SrcRegKey: 1, SetName: x.Set, Operation: update, Timeout: x.Timeout}
+	if x.Over != (firewall.Rate{}) {
+		d.Exprs = []expr.Any{limit(x.Over, true)}
+	}
+	return append(load(in, x.Fields), d)
+}
+
+func limit(r firewall.Rate, over bool) *expr.Limit {
+	return &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.PerSecond), Burst: r.Burst, Unit: expr.LimitTimeSecond, Over: over}
+}
+
+// fragment looks at the offset, which leaves out the flags.
+func fragment(x firewall.Fragment) []expr.Any {
+	notFirst := &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 2)}
+	if x.IPv6 {
+		return append(etherType(unix.ETH_P_IPV6),
+			&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6}, mask([]byte{0xff, 0xf8}), notFirst)
+	}
+	return append(etherType(unix.ETH_P_IP),
+		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2}, mask([]byte{0x1f, 0xff}), notFirst)
 }
 
 func ctState(s firewall.CTState) []expr.Any { return ctBits(expr.CtKeySTATE, uint32(s)) }

@@ -60,6 +60,9 @@ func content(as []attr, types ...uint16) string {
 func setContent(as []attr) string {
 	s := content(as, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN,
 		unix.NFTA_SET_DATA_TYPE, unix.NFTA_SET_TIMEOUT, unix.NFTA_SET_USERDATA)
+	if number(as, unix.NFTA_SET_FLAGS)&unix.NFT_SET_EVAL != 0 {
+		s += content(attrs(get(as, unix.NFTA_SET_DESC)), unix.NFTA_SET_DESC_SIZE)
+	}
 	for _, f := range attrs(get(attrs(get(as, unix.NFTA_SET_DESC)), attrSetDescConcat)) {
 		s += fmt.Sprintf("field=%x;", number(attrs(f.data), attrSetFieldLen))
 	}
@@ -187,6 +190,9 @@ func printExpr(e []attr) string {
 		switch {
 		case name == "lookup" && a.typ == unix.NFTA_LOOKUP_SET_ID:
 			// Says which set within a transaction, and nothing after it.
+		case name == "dynset" && a.typ == unix.NFTA_DYNSET_SET_ID:
+		case name == "dynset" && a.typ == unix.NFTA_DYNSET_EXPR:
+			b.WriteString(printExpr(attrs(a.data)))
 		case name == "nat" && a.typ == unix.NFTA_NAT_FLAGS:
 			// That there are addresses the kernel says as a flag too.
 			if flags := number(as, a.typ) &^ unix.NF_NAT_RANGE_MAP_IPS; flags != 0 {

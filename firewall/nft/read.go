@@ -113,7 +113,10 @@ func (s *socket) lookInto(ctx context.Context, t firewall.Table, im image) error
 	var sets []string
 	err := s.dump(ctx, t, unix.NFT_MSG_GETSET, "", func(r message) {
 		im.add(r)
-		sets = append(sets, text(r.attributes(), unix.NFTA_SET_NAME))
+		as := r.attributes()
+		if number(as, unix.NFTA_SET_FLAGS)&unix.NFT_SET_EVAL == 0 { // else it holds what packets make
+			sets = append(sets, text(as, unix.NFTA_SET_NAME))
+		}
 	})
 	if err != nil {
 		return err

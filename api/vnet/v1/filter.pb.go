@@ -29,9 +29,21 @@ type Filter struct {
 	// clean-traffic: a guest speaks as itself only, by its MAC, and by addresses
 	// that are its own: those of its leases and reservations, and in IPv6 those of
 	// advertised prefixes that are nobody else's. It is no DHCP server and no router.
+	// internet-only: clean-traffic, and behind the rules: DHCP, DNS and ping to the
+	// host, nothing else of the host's, no private address, no other guest.
 	Preset string `protobuf:"bytes,1,opt,name=preset,proto3" json:"preset,omitempty"`
 	// Guests of the network reach the host and what is beyond it, and not each other.
-	Isolated      bool `protobuf:"varint,2,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	Isolated bool `protobuf:"varint,2,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	// What guests may and may not, in order: the first rule that fits decides. Those
+	// of a port come before its network's.
+	Rules []*FilterRule `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
+	// What becomes of connections to guests that no rule fits: accept, the default,
+	// drop or reject. Of a port, if absent, what its network says.
+	In string `protobuf:"bytes,4,opt,name=in,proto3" json:"in,omitempty"`
+	// The same for connections that guests begin.
+	Out string `protobuf:"bytes,5,opt,name=out,proto3" json:"out,omitempty"`
+	// Lists of prefixes, which rules call "@name". Of networks only.
+	Sets          []*FilterSet `protobuf:"bytes,6,rep,name=sets,proto3" json:"sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -80,14 +92,206 @@ func (x *Filter) GetIsolated() bool {
 	return false
 }
 
+func (x *Filter) GetRules() []*FilterRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Filter) GetIn() string {
+	if x != nil {
+		return x.In
+	}
+	return ""
+}
+
+func (x *Filter) GetOut() string {
+	if x != nil {
+		return x.Out
+	}
+	return ""
+}
+
+func (x *Filter) GetSets() []*FilterSet {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
+// FilterRule is about connections; answers to what passes pass, too. What is left
+// out fits anything.
+type FilterRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who begins: out is the guest, in is somebody else. Needed.
+	Direction string `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"`
+	// accept, drop, or reject, which drops and lets the guest know. Needed.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// tcp, udp, sctp, icmp, icmpv6, or a number of IANA's.
+	Protocol string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Ports of who is called, as "22" or "8000-8080"; for tcp, udp and sctp.
+	Ports []string `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
+	// Who is at the other end: an address, a prefix, "@set", host for the host's
+	// addresses on the network, a network's name, or the name of a guest or port of this
+	// network, of another as NETWORK/NAME.
+	Remote string `protobuf:"bytes,5,opt,name=remote,proto3" json:"remote,omitempty"`
+	// Note in the kernel's log what fits, a few times a second at most.
+	Log           bool `protobuf:"varint,6,opt,name=log,proto3" json:"log,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterRule) Reset() {
+	*x = FilterRule{}
+	mi := &file_vnet_v1_filter_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterRule) ProtoMessage() {}
+
+func (x *FilterRule) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_filter_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterRule.ProtoReflect.Descriptor instead.
+func (*FilterRule) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_filter_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FilterRule) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *FilterRule) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *FilterRule) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *FilterRule) GetPorts() []string {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *FilterRule) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *FilterRule) GetLog() bool {
+	if x != nil {
+		return x.Log
+	}
+	return false
+}
+
+// FilterSet is a list of prefixes with a name.
+type FilterSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Letters, digits, '-' and '_', 1 to 63.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Addresses and prefixes, of either family.
+	Prefixes      []string `protobuf:"bytes,2,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterSet) Reset() {
+	*x = FilterSet{}
+	mi := &file_vnet_v1_filter_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterSet) ProtoMessage() {}
+
+func (x *FilterSet) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_filter_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterSet.ProtoReflect.Descriptor instead.
+func (*FilterSet) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_filter_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FilterSet) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FilterSet) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
 var File_vnet_v1_filter_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_filter_proto_rawDesc = "" +
 	"\n" +
-	"\x14vnet/v1/filter.proto\x12\avnet.v1\"<\n" +
+	"\x14vnet/v1/filter.proto\x12\avnet.v1\"\xb1\x01\n" +
 	"\x06Filter\x12\x16\n" +
 	"\x06preset\x18\x01 \x01(\tR\x06preset\x12\x1a\n" +
-	"\bisolated\x18\x02 \x01(\bR\bisolatedB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
+	"\bisolated\x18\x02 \x01(\bR\bisolated\x12)\n" +
+	"\x05rules\x18\x03 \x03(\v2\x13.vnet.v1.FilterRuleR\x05rules\x12\x0e\n" +
+	"\x02in\x18\x04 \x01(\tR\x02in\x12\x10\n" +
+	"\x03out\x18\x05 \x01(\tR\x03out\x12&\n" +
+	"\x04sets\x18\x06 \x03(\v2\x12.vnet.v1.FilterSetR\x04sets\"\x9e\x01\n" +
+	"\n" +
+	"FilterRule\x12\x1c\n" +
+	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x1a\n" +
+	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12\x14\n" +
+	"\x05ports\x18\x04 \x03(\tR\x05ports\x12\x16\n" +
+	"\x06remote\x18\x05 \x01(\tR\x06remote\x12\x10\n" +
+	"\x03log\x18\x06 \x01(\bR\x03log\";\n" +
+	"\tFilterSet\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprefixes\x18\x02 \x03(\tR\bprefixesB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 
 var (
 	file_vnet_v1_filter_proto_rawDescOnce sync.Once
@@ -101,16 +305,20 @@ func file_vnet_v1_filter_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_filter_proto_rawDescData
 }
 
-var file_vnet_v1_filter_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_vnet_v1_filter_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_vnet_v1_filter_proto_goTypes = []any{
-	(*Filter)(nil), // 0: vnet.v1.Filter
+	(*Filter)(nil),     // 0: vnet.v1.Filter
+	(*FilterRule)(nil), // 1: vnet.v1.FilterRule
+	(*FilterSet)(nil),  // 2: vnet.v1.FilterSet
 }
 var file_vnet_v1_filter_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: vnet.v1.Filter.rules:type_name -> vnet.v1.FilterRule
+	2, // 1: vnet.v1.Filter.sets:type_name -> vnet.v1.FilterSet
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_filter_proto_init() }
@@ -124,7 +332,7 @@ func file_vnet_v1_filter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_filter_proto_rawDesc), len(file_vnet_v1_filter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -64,6 +64,9 @@ type Port struct {
 	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Output only: see pid.
 	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
+	// What this guest may send and be sent, beyond what its network's filter says: its
+	// rules come first, and preset, in and out count before the network's if there.
+	Filter *Filter `protobuf:"bytes,20,opt,name=filter,proto3" json:"filter,omitempty"`
 	// What its traffic is kept to; what it does not limit, the network's
 	// bandwidth.perPort does.
 	Bandwidth *Bandwidth `protobuf:"bytes,30,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
@@ -215,6 +218,13 @@ func (x *Port) GetPidStarted() uint64 {
 		return x.PidStarted
 	}
 	return 0
+}
+
+func (x *Port) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
 }
 
 func (x *Port) GetBandwidth() *Bandwidth {
@@ -428,7 +438,7 @@ type UpdatePortRequest struct {
 	// The port, by its link.
 	Port *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
 	// The fields of port that are meant, as files call them; the others stay. All that
-	// can be changed if empty: guest, addresses and bandwidth.
+	// can be changed if empty: guest, addresses, filter and bandwidth.
 	Fields        []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -620,7 +630,7 @@ var File_vnet_v1_port_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_port_proto_rawDesc = "" +
 	"\n" +
-	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x15vnet/v1/traffic.proto\"\x8e\x04\n" +
+	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x14vnet/v1/filter.proto\x1a\x15vnet/v1/traffic.proto\"\xb7\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x12\n" +
@@ -639,7 +649,8 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x02up\x18\x0e \x01(\bR\x02up\x12\x10\n" +
 	"\x03pid\x18\x0f \x01(\rR\x03pid\x12\x1f\n" +
 	"\vpid_started\x18\x10 \x01(\x04R\n" +
-	"pidStarted\x120\n" +
+	"pidStarted\x12'\n" +
+	"\x06filter\x18\x14 \x01(\v2\x0f.vnet.v1.FilterR\x06filter\x120\n" +
 	"\tbandwidth\x18\x1e \x01(\v2\x12.vnet.v1.BandwidthR\tbandwidth\x12*\n" +
 	"\x06limits\x18\x1f \x01(\v2\x12.vnet.v1.BandwidthR\x06limits\x12-\n" +
 	"\bcounters\x18( \x01(\v2\x11.vnet.v1.CountersR\bcounters\",\n" +
@@ -692,31 +703,33 @@ var file_vnet_v1_port_proto_goTypes = []any{
 	(*UpdatePortResponse)(nil), // 6: vnet.v1.UpdatePortResponse
 	(*DeletePortRequest)(nil),  // 7: vnet.v1.DeletePortRequest
 	(*DeletePortResponse)(nil), // 8: vnet.v1.DeletePortResponse
-	(*Bandwidth)(nil),          // 9: vnet.v1.Bandwidth
-	(*Counters)(nil),           // 10: vnet.v1.Counters
+	(*Filter)(nil),             // 9: vnet.v1.Filter
+	(*Bandwidth)(nil),          // 10: vnet.v1.Bandwidth
+	(*Counters)(nil),           // 11: vnet.v1.Counters
 }
 var file_vnet_v1_port_proto_depIdxs = []int32{
-	9,  // 0: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
-	9,  // 1: vnet.v1.Port.limits:type_name -> vnet.v1.Bandwidth
-	10, // 2: vnet.v1.Port.counters:type_name -> vnet.v1.Counters
-	0,  // 3: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
-	0,  // 4: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
-	0,  // 5: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
-	0,  // 6: vnet.v1.UpdatePortRequest.port:type_name -> vnet.v1.Port
-	0,  // 7: vnet.v1.UpdatePortResponse.port:type_name -> vnet.v1.Port
-	1,  // 8: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
-	3,  // 9: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
-	5,  // 10: vnet.v1.PortService.UpdatePort:input_type -> vnet.v1.UpdatePortRequest
-	7,  // 11: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
-	2,  // 12: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
-	4,  // 13: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
-	6,  // 14: vnet.v1.PortService.UpdatePort:output_type -> vnet.v1.UpdatePortResponse
-	8,  // 15: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	9,  // 0: vnet.v1.Port.filter:type_name -> vnet.v1.Filter
+	10, // 1: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
+	10, // 2: vnet.v1.Port.limits:type_name -> vnet.v1.Bandwidth
+	11, // 3: vnet.v1.Port.counters:type_name -> vnet.v1.Counters
+	0,  // 4: vnet.v1.ListPortsResponse.ports:type_name -> vnet.v1.Port
+	0,  // 5: vnet.v1.CreatePortRequest.port:type_name -> vnet.v1.Port
+	0,  // 6: vnet.v1.CreatePortResponse.port:type_name -> vnet.v1.Port
+	0,  // 7: vnet.v1.UpdatePortRequest.port:type_name -> vnet.v1.Port
+	0,  // 8: vnet.v1.UpdatePortResponse.port:type_name -> vnet.v1.Port
+	1,  // 9: vnet.v1.PortService.ListPorts:input_type -> vnet.v1.ListPortsRequest
+	3,  // 10: vnet.v1.PortService.CreatePort:input_type -> vnet.v1.CreatePortRequest
+	5,  // 11: vnet.v1.PortService.UpdatePort:input_type -> vnet.v1.UpdatePortRequest
+	7,  // 12: vnet.v1.PortService.DeletePort:input_type -> vnet.v1.DeletePortRequest
+	2,  // 13: vnet.v1.PortService.ListPorts:output_type -> vnet.v1.ListPortsResponse
+	4,  // 14: vnet.v1.PortService.CreatePort:output_type -> vnet.v1.CreatePortResponse
+	6,  // 15: vnet.v1.PortService.UpdatePort:output_type -> vnet.v1.UpdatePortResponse
+	8,  // 16: vnet.v1.PortService.DeletePort:output_type -> vnet.v1.DeletePortResponse
+	13, // [13:17] is the sub-list for method output_type
+	9,  // [9:13] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_port_proto_init() }
@@ -724,6 +737,7 @@ func file_vnet_v1_port_proto_init() {
 	if File_vnet_v1_port_proto != nil {
 		return
 	}
+	file_vnet_v1_filter_proto_init()
 	file_vnet_v1_traffic_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
