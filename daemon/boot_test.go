@@ -11,11 +11,12 @@ import (
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
-// bootable is a network that boots its guests, in a mode, from a directory.
+// bootable is a network that boots its guests, in a mode, from a directory, in
+// IPv6 only by UEFI.
 func bootable(mode, root string) string {
 	return fmt.Sprintf(`
 name: lab
-mode: %s
+mode: %[1]s
 bridge: {name: lab0}
 subnets:
   - address: 192.168.10.1/24
@@ -24,13 +25,17 @@ subnets:
       reservations:
         - {mac: "52:54:00:00:00:09", address: 192.168.10.9, boot: {file: own.ipxe}}
       boot:
-        root: %s
+        root: %[2]s
         files:
           - {arch: bios, file: undionly.kpxe}
           - {arch: efi-x86-64, file: ipxe.efi}
           - {arch: http-x86-64, file: ipxe.efi}
           - {client: ipxe, file: boot.ipxe}
           - {file: pxelinux.0}
+  - address: fd00:10::1/64
+    dhcp:
+      ranges: [{start: "fd00:10::100", end: "fd00:10::200"}]
+      boot: {root: %[2]s, files: [{arch: efi-x86-64, file: ipxe.efi}, {arch: http-x86-64, file: ipxe.efi}]}
 dns: {domain: lab.test}
 `, mode, root)
 }
@@ -82,6 +87,33 @@ func TestPXEBoot(t *testing.T) {
 			}
 			if log := d.Log(); !strings.Contains(log, "boot file sent by "+strings.ToUpper(c.scheme)) {
 				t.Errorf("the log has no word of it:\n%s", log)
+			}
+		})
+	}
+}
+
+// UEFI's own clients, by HTTP and by TFTP, in IPv4 and in IPv6, load iPXE and run
+// it. Told another file by us, iPXE says where it has been and resets the machine.
+func TestUEFIBoot(t *testing.T) {
+	const firmware, ipxe = "/usr/share/ovmf/OVMF.fd", "/usr/lib/ipxe/ipxe.efi"
+	nettest.NeedFile(t, firmware, "ovmf")
+	nettest.NeedFile(t, ipxe, "ipxe")
+	program, err := os.ReadFile(ipxe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, by := range []string{"IPv4HTTP", "IPv6HTTP", "IPv4PXE", "IPv6PXE"} {
+		t.Run(by, func(t *testing.T) {
+			w, d, root := bootWorld(t, "nat")
+			write(t, root, "ipxe.efi", string(program))
+			write(t, root, "boot.ipxe", "#!ipxe\necho booted by ${filename}\nreboot\n")
+			m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), Firmware: firmware, By: by, Limit: 2 * time.Minute}
+			if console := m.Watch(t); !strings.Contains(console, "booted by boot.ipxe") {
+				t.Errorf("console\n%s", console)
+			}
+			_, protocol, _ := strings.Cut(strings.Replace(by, "PXE", "TFTP", 1), by[:4])
+			if log := d.Log(); !strings.Contains(log, "boot file sent by "+protocol) {
+				t.Errorf("the firmware did not take iPXE by %s:\n%s", protocol, log)
 			}
 		})
 	}

@@ -35,6 +35,8 @@ test)
 	need prometheus promtool
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
+	need ovmf /usr/share/ovmf/OVMF.fd
+	need ipxe /usr/lib/ipxe/ipxe.efi
 	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
 	need atftp atftp
 	need tftp-hpa tftp

@@ -26,6 +26,8 @@ type Machine struct {
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
 	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
+	Firmware string     // boot from the network, by this UEFI image (OVMF) instead of BIOS and ROM
+	By       string     // what Firmware tries: IPv4HTTP, IPv6HTTP, IPv4PXE or IPv6PXE
 	Limit    time.Duration
 }
 
@@ -73,8 +75,19 @@ func Boot(t testing.TB, host *Namespace, tap, bridge string, commands ...string)
 // succeed is for the caller to judge.
 func (m Machine) Run(t testing.TB) Session {
 	t.Helper()
-	Need(t, "qemu-system-x86_64")
 	m.needKernel(t)
+	s, err := parseSession(m.Watch(t), m.Commands)
+	if err != nil {
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	return s
+}
+
+// Watch boots the machine, whatever it boots, and returns what it has printed on
+// its console when it has ended. The test fails if it does not.
+func (m Machine) Watch(t testing.TB) string {
+	t.Helper()
+	Need(t, "qemu-system-x86_64")
 	m.defaults()
 	cmd, err := m.command(t)
 	if err != nil {
@@ -87,11 +100,7 @@ func (m Machine) Run(t testing.TB) Session {
 		p.Kill()
 		t.Fatalf("nettest: machine: %v", err)
 	}
-	s, err := parseSession(p.Output(), m.Commands)
-	if err != nil {
-		t.Fatalf("nettest: machine: %v", err)
-	}
-	return s
+	return p.Output()
 }
 
 func (m *Machine) needKernel(t testing.TB) {
@@ -180,7 +189,10 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 // bootArgs say what boots, and from where.
 func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	card := "virtio-net-pci,netdev=n0,mac=" + m.MAC
-	if m.NetBoot {
+	switch {
+	case m.Firmware != "":
+		return append(m.firmwareArgs(), "-m", "512", "-device", card+",romfile=,bootindex=0"), nil
+	case m.NetBoot:
 		return []string{"-m", "512", "-boot", "n", "-device", card}, nil
 	}
 	dir := TempDir(t)
@@ -193,6 +205,22 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 		"-m", "256", "-kernel", kernel, "-initrd", filepath.Join(dir, "initramfs"), "-append", KernelArgs,
 		"-device", card + ",romfile=",
 	}, err
+}
+
+// firmwareArgs leave the firmware one way to boot, for it gives up each of the
+// others after a minute only. It draws random numbers before it talks TLS or
+// IPv6, and asks a card for them.
+func (m *Machine) firmwareArgs() []string {
+	args := []string{"-bios", m.Firmware, "-device", "virtio-rng-pci"}
+	for _, way := range []string{"IPv4", "IPv6"} {
+		if !strings.HasPrefix(m.By, way) {
+			args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+way+"Support,string=no")
+		}
+		if m.By != way+"PXE" {
+			args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+way+"PXESupport,string=no")
+		}
+	}
+	return args
 }
 
 // parseSession reads a console. It is an error if the guest did not get to its
