@@ -26,8 +26,8 @@ type Machine struct {
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
 	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
-	Firmware string     // boot from the network, by this UEFI image (OVMF) instead of BIOS and ROM
-	By       string     // what Firmware tries: IPv4HTTP, IPv6HTTP, IPv4PXE or IPv6PXE
+	Firmware string     // boot from the network by a UEFI image (OVMF) instead: by PXE, then by HTTP
+	Family   string     // of what Firmware talks: IPv4 or IPv6
 	Limit    time.Duration
 }
 
@@ -76,16 +76,24 @@ func Boot(t testing.TB, host *Namespace, tap, bridge string, commands ...string)
 func (m Machine) Run(t testing.TB) Session {
 	t.Helper()
 	m.needKernel(t)
-	s, err := parseSession(m.Watch(t), m.Commands)
+	m.defaults()
+	p := m.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), m.Limit)
+	defer cancel()
+	if err := p.Wait(ctx); err != nil {
+		p.Kill()
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	s, err := parseSession(p.Output(), m.Commands)
 	if err != nil {
 		t.Fatalf("nettest: machine: %v", err)
 	}
 	return s
 }
 
-// Watch boots the machine, whatever it boots, and returns what it has printed on
-// its console when it has ended. The test fails if it does not.
-func (m Machine) Watch(t testing.TB) string {
+// Start boots the machine, whatever it boots. Its console is the output of the
+// process.
+func (m Machine) Start(t testing.TB) *Process {
 	t.Helper()
 	Need(t, "qemu-system-x86_64")
 	m.defaults()
@@ -93,14 +101,7 @@ func (m Machine) Watch(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("nettest: machine: %v", err)
 	}
-	p := m.Host.Launch(t, cmd)
-	ctx, cancel := context.WithTimeout(t.Context(), m.Limit)
-	defer cancel()
-	if err := p.Wait(ctx); err != nil {
-		p.Kill()
-		t.Fatalf("nettest: machine: %v", err)
-	}
-	return p.Output()
+	return m.Host.Launch(t, cmd)
 }
 
 func (m *Machine) needKernel(t testing.TB) {
@@ -207,20 +208,16 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	}, err
 }
 
-// firmwareArgs leave the firmware one way to boot, for it gives up each of the
-// others after a minute only. It draws random numbers before it talks TLS or
-// IPv6, and asks a card for them.
+// firmwareArgs leave the firmware one family to boot by, for it gives up the
+// other after a minute only. It draws random numbers before it talks TLS or IPv6,
+// and asks a card for them.
 func (m *Machine) firmwareArgs() []string {
-	args := []string{"-bios", m.Firmware, "-device", "virtio-rng-pci"}
-	for _, way := range []string{"IPv4", "IPv6"} {
-		if !strings.HasPrefix(m.By, way) {
-			args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+way+"Support,string=no")
-		}
-		if m.By != way+"PXE" {
-			args = append(args, "-fw_cfg", "name=opt/org.tianocore/"+way+"PXESupport,string=no")
-		}
+	other := map[string]string{"IPv4": "IPv6", "IPv6": "IPv4"}[m.Family]
+	return []string{
+		"-bios", m.Firmware, "-device", "virtio-rng-pci",
+		"-fw_cfg", "name=opt/org.tianocore/" + other + "Support,string=no",
+		"-fw_cfg", "name=opt/org.tianocore/" + other + "PXESupport,string=no",
 	}
-	return args
 }
 
 // parseSession reads a console. It is an error if the guest did not get to its
