@@ -148,7 +148,7 @@ func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 	return netip.Addr{}
 }
 
-// findHoarded takes a promise away from a port that has more than the client's:
+// findHoarded takes a promise away from somebody who has more than the client:
 // what others were offered, and have not taken, must not keep an honest guest
 // with many addresses from another one.
 func (p *Pool) findHoarded(c *client, now time.Time) netip.Addr {

@@ -81,9 +81,9 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool      // it was sent to our address; Parse cannot know, as the next
-	From    lease.MAC // who sent the frame; zero if unknown
-	Port    fair.Port // from where; fair.Unasked if nobody can tell
+	Unicast bool       // it was sent to our address; Parse cannot know, as the next
+	From    lease.MAC  // who sent the frame; zero if unknown
+	Guest   fair.Guest // from where; its Port is fair.Unasked if nobody can tell
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54

@@ -49,8 +49,8 @@ func (p *Pool) SetService(s *Service, now time.Time) {
 	old := p.shares
 	p.shares = make([]fair.Shares, len(s.subnets))
 	for i := range old {
-		for a, port := range old[i].All() {
-			p.hold(a, port)
+		for a, g := range old[i].All() {
+			p.hold(a, g)
 		}
 	}
 	p.leases.Each(func(l *lease.Lease) bool {
@@ -158,7 +158,7 @@ func (p *Pool) promise(c *client, a netip.Addr, now time.Time) *offer {
 	o.until = now.Add(offerTime)
 	p.offers.add(o)
 	p.settle(a)
-	p.hold(a, c.port)
+	p.hold(a, c.at)
 	return o
 }
 
