@@ -29,6 +29,7 @@ test)
 	need iputils-ping ping
 	need curl curl
 	need kea-admin perfdhcp
+	need dnsperf dnsperf
 	need iperf3 iperf3
 	need tmux tmux
 	need graphviz dot
