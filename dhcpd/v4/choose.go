@@ -134,7 +134,7 @@ func (p *Pool) anybodys(a netip.Addr) bool {
 // real client takes up its offer within milliseconds.
 func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
-	for range maxTries * len(p.svc.subnets) {
+	for range maxPromises {
 		if o == nil {
 			break
 		}
@@ -153,7 +153,7 @@ func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 // with many addresses from another one.
 func (p *Pool) findHoarded(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
-	for range maxTries {
+	for range maxPromises {
 		if o == nil {
 			break
 		}

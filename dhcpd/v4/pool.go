@@ -12,7 +12,8 @@ const (
 	offerTime   = time.Minute      // an OFFER is a promise for so long
 	declineTime = 10 * time.Minute // a declined address rests
 	maxOffers   = 1 << 16
-	maxTries    = 32 // of candidates that turn out to be taken
+	maxTries    = 32   // of candidates that turn out to be taken
+	maxPromises = 4096 // that are looked at: those of other subnets are among them
 	rebuildTime = 10 * time.Second
 )
 
