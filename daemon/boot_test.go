@@ -1,9 +1,11 @@
 package daemon_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,11 +13,12 @@ import (
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
-// bootable is a network that boots its guests, in a mode, from a directory.
+// bootable is a network that boots its guests, in a mode, from a directory, in
+// IPv6 only by UEFI.
 func bootable(mode, root string) string {
 	return fmt.Sprintf(`
 name: lab
-mode: %s
+mode: %[1]s
 bridge: {name: lab0}
 subnets:
   - address: 192.168.10.1/24
@@ -24,13 +27,17 @@ subnets:
       reservations:
         - {mac: "52:54:00:00:00:09", address: 192.168.10.9, boot: {file: own.ipxe}}
       boot:
-        root: %s
+        root: %[2]s
         files:
           - {arch: bios, file: undionly.kpxe}
-          - {arch: efi-x86-64, file: ipxe.efi}
+          - {arch: efi-x86-64, file: bootx64.efi}
           - {arch: http-x86-64, file: ipxe.efi}
           - {client: ipxe, file: boot.ipxe}
           - {file: pxelinux.0}
+  - address: fd00:10::1/64
+    dhcp:
+      ranges: [{start: "fd00:10::100", end: "fd00:10::200"}]
+      boot: {root: %[2]s, files: [{arch: efi-x86-64, file: bootx64.efi}, {arch: http-x86-64, file: ipxe.efi}]}
 dns: {domain: lab.test}
 `, mode, root)
 }
@@ -82,6 +89,40 @@ func TestPXEBoot(t *testing.T) {
 			}
 			if log := d.Log(); !strings.Contains(log, "boot file sent by "+strings.ToUpper(c.scheme)) {
 				t.Errorf("the log has no word of it:\n%s", log)
+			}
+		})
+	}
+}
+
+// UEFI's own clients: the one by TFTP loads what turns out to be no program, and
+// the firmware goes on to the one by HTTP, which loads iPXE. That, told another
+// file by us, says so.
+func TestUEFIBoot(t *testing.T) {
+	const firmware, ipxe = "/usr/share/ovmf/OVMF.fd", "/usr/lib/ipxe/ipxe.efi"
+	nettest.NeedFile(t, firmware, "ovmf")
+	nettest.NeedFile(t, ipxe, "ipxe")
+	program, err := os.ReadFile(ipxe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for family, client := range map[string]string{"IPv4": `192\.168\.10\.`, "IPv6": `\[fd00:10::`} {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			w, d, root := bootWorld(t, "nat")
+			write(t, root, "bootx64.efi", "no program")
+			write(t, root, "ipxe.efi", string(program))
+			write(t, root, "boot.ipxe", "#!ipxe\necho booted by ${filename}\n")
+			m := nettest.Machine{Host: w.Host, Tap: w.Host.Tap(t, "vnet7", "lab0"), Firmware: firmware, Family: family}
+			p := m.Start(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			if err := p.WaitFor(ctx, "booted by boot.ipxe"); err != nil || !strings.Contains(p.Output(), "NBP filename is bootx64.efi") {
+				t.Errorf("%v; the console:\n%s", err, p.Output())
+			}
+			for _, sent := range []string{`TFTP".* client="?` + client + `.* file=bootx64.efi`, `HTTP".* client="?` + client + `.* file=/ipxe.efi`} {
+				if log := d.Log(); !regexp.MustCompile(`boot file sent by ` + sent).MatchString(log) {
+					t.Errorf("the log has no %s:\n%s", sent, log)
+				}
 			}
 		})
 	}

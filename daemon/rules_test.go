@@ -300,11 +300,11 @@ filter:
 // An edit is about connections that exist, too, and about no others.
 func TestRulesCutConnections(t *testing.T) {
 	h := newNeighbourhood(t, "filter: {in: drop, rules: [{direction: in, action: accept, protocol: tcp, ports: [7000-7001]}]}\n")
-	kept := connect(t, h.w.Host, h.db.v4+":7000")
-	cut := connect(t, h.w.Host, h.db.v4+":7001")
-	outside := connect(t, h.db.Namespace, "203.0.113.1:7")
+	kept := dialTCP(t, h.w.Host, h.db.v4+":7000")
+	cut := dialTCP(t, h.w.Host, h.db.v4+":7001")
+	outside := dialTCP(t, h.db.Namespace, "203.0.113.1:7")
 	echoOn(t, h.w.Host)
-	neighbour := connect(t, h.far.Namespace, "192.168.20.1:7000")
+	neighbour := dialTCP(t, h.far.Namespace, "192.168.20.1:7000")
 	for _, c := range []*tcp{kept, cut, outside, neighbour} {
 		c.works("at first")
 	}
@@ -328,7 +328,7 @@ filter:
 	}
 }
 
-func connect(t *testing.T, from *nettest.Namespace, to string) *tcp {
+func dialTCP(t *testing.T, from *nettest.Namespace, to string) *tcp {
 	t.Helper()
 	c, err := from.Dial("tcp", to)
 	if err != nil {
@@ -419,7 +419,7 @@ filter:
     - {direction: in, action: accept, protocol: tcp, ports: [7000], log: true}
     - {direction: in, action: drop, protocol: udp, ports: [7001], log: true}
 `)
-	c := connect(t, h.web.Namespace, h.db.v4+":7000")
+	c := dialTCP(t, h.web.Namespace, h.db.v4+":7000")
 	for range 20 {
 		c.works("all the time")
 	}

@@ -205,23 +205,3 @@ func TestReplyWaitsForTheDisk(t *testing.T) {
 	close(disk)
 	sees(t, g, "ip -6 addr show dev eth0", "inet6 fd00:10::1")
 }
-
-// A load of clients, by somebody else's generator, each lease on the disk
-// before its REPLY.
-func TestPerfdhcp6(t *testing.T) {
-	nettest.Need(t, "perfdhcp", "ip")
-	l := newLink(t)
-	cfg := managed()
-	cfg.V6.Subnets[0].Ranges = []v6.Range{{Start: ip("fd00:10::"), End: ip("fd00:10::ffff:ffff:ffff:ffff")}}
-	l.set(t, cfg)
-	g := l.guest(t, "load")
-	sees(t, g, "ip -6 addr show dev eth0 scope link -tentative", "inet6 fe80::")
-	out, err := g.Command(t.Context(), "perfdhcp", "-6", "-l", "eth0", "-r", "500", "-R", "2000", "-p", "3", "all").CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Log(err) // perfdhcp calls it an error when one exchange was cut off by the end
-	}
-	if n := len(l.leases.Leases("lab")); n < 500 {
-		t.Errorf("%d leases", n)
-	}
-}

@@ -16,30 +16,31 @@ const (
 	servedAtOnce  = 4 // frames that are served before others are read
 )
 
-// ingress reads the frames of a packet socket, and gives them out one port at a
+// ingress reads the frames of a packet socket, and gives them out one guest at a
 // time in turn. Reading is much cheaper than serving: so the kernel's queue,
 // which is one for all, stays short, and who waits behind a flood waits here, in
 // a line of its own.
 type ingress struct {
-	in     *inbox
-	log    *slog.Logger
-	ports  portCache
-	lines  fair.Lines
-	credit fair.Credit
-	spent  func() // has a frame that cannot pay noted
+	in      *inbox
+	log     *slog.Logger
+	ports   portCache
+	circuit func(frame []byte) fair.Circuit
+	lines   fair.Lines
+	credit  fair.Credit
+	spent   func() // has a frame that cannot pay noted
 }
 
-func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, log *slog.Logger, spent func()) (*ingress, error) {
+func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, circuit func(frame []byte) fair.Circuit, log *slog.Logger, spent func()) (*ingress, error) {
 	in, err := newInbox(sock)
 	if err != nil {
 		return nil, err
 	}
-	return &ingress{in: in, log: log, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
+	return &ingress{in: in, log: log, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
 }
 
 // serve has every frame handled until the socket is closed. handle says whether a
 // lease was given or extended.
-func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(port fair.Port, frame []byte) bool) {
+func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(g fair.Guest, frame []byte) bool) {
 	for {
 		if err := in.read(); err != nil {
 			if rest(ctx, closed, in.log, err) {
@@ -48,12 +49,12 @@ func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle fun
 			return
 		}
 		for range servedAtOnce {
-			port, frame, ok := in.lines.Next()
+			g, frame, ok := in.lines.Next()
 			if !ok {
 				break
 			}
-			if handle(port, frame) {
-				in.credit.Earn(port)
+			if handle(g, frame) {
+				in.credit.Earn(g)
 			}
 		}
 	}
@@ -77,13 +78,13 @@ func (in *ingress) read() error {
 	return nil
 }
 
-// take puts a frame into the line of its port, which pays for it.
+// take puts a frame into the line of its guest, who pays for it.
 func (in *ingress) take(frame []byte, now time.Time) {
 	if len(frame) < ethLen {
 		return
 	}
-	port := in.ports.port(lease.MAC(frame[6:12]), now)
-	if !in.credit.Spend(port, now) || !in.lines.Add(port, frame) {
+	g := fair.Guest{Port: in.ports.port(lease.MAC(frame[6:12]), now), Circuit: in.circuit(frame)}
+	if !in.credit.Spend(g, now) || !in.lines.Add(g, frame) {
 		in.spent()
 	}
 }

@@ -53,7 +53,7 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log, l.unheard); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, circuit4, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.out, err = newOutbox(l.conn); err != nil {
@@ -131,7 +131,7 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 
 // handle answers one frame, and says whether a lease was given or extended. A bug
 // met by one frame costs that frame.
-func (l *link) handle(port fair.Port, frame []byte) (gave bool) {
+func (l *link) handle(g fair.Guest, frame []byte) (gave bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCP", "panic", v, "frame", frame, "stack", string(debug.Stack()))
@@ -147,11 +147,20 @@ func (l *link) handle(port fair.Port, frame []byte) (gave bool) {
 		l.log.Debug("DHCP request ignored", "err", err)
 		return false
 	}
-	req.Unicast, req.From, req.Port = slices.Contains(l.servers, f.dst), f.mac, port
+	req.Unicast, req.From, req.Guest = slices.Contains(l.servers, f.dst), f.mac, g
 	if req.Ends() {
-		req.Port = l.in.ports.ask(f.mac)
+		req.Guest.Port = l.in.ports.ask(f.mac)
 	}
 	return l.answer(&req, time.Now())
+}
+
+// circuit4 says from where behind a relay a frame comes.
+func circuit4(frame []byte) fair.Circuit {
+	f, ok := parseFrame(frame)
+	if !ok {
+		return 0
+	}
+	return v4.Circuit(f.payload)
 }
 
 // answer decides and does what was decided, and says whether that is a lease.

@@ -55,7 +55,7 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, l.log, l.unheard); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, circuit6, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
@@ -218,7 +218,7 @@ func (l *link6) send(frame []byte) {
 
 // handle answers one frame, and says whether a lease was given or extended. A bug
 // met by one frame costs that frame.
-func (l *link6) handle(port fair.Port, b []byte) (gave bool) {
+func (l *link6) handle(g fair.Guest, b []byte) (gave bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCPv6", "panic", v, "frame", b, "stack", string(debug.Stack()))
@@ -231,9 +231,18 @@ func (l *link6) handle(port fair.Port, b []byte) (gave bool) {
 	case f.icmp != nil:
 		l.solicited(&f, now)
 	default:
-		return l.request(&f, port, now)
+		return l.request(&f, g, now)
 	}
 	return false
+}
+
+// circuit6 says from where behind a relay a frame comes.
+func circuit6(b []byte) fair.Circuit {
+	f, ok := parseFrame6(b)
+	if !ok {
+		return 0
+	}
+	return v6.Circuit(f.dhcp)
 }
 
 // solicited answers a router solicitation.
@@ -252,16 +261,16 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 
 // request answers a DHCPv6 message, and says whether a lease was given or
 // extended.
-func (l *link6) request(f *frame6, port fair.Port, now time.Time) (gave bool) {
+func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (gave bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
 		l.tally.add(event6(0, 0, malformed))
 		l.log.Debug("DHCPv6 request ignored", "err", err)
 		return false
 	}
-	req.Port = port
+	req.Guest = g
 	if req.Ends() {
-		req.Port = l.in.ports.ask(f.mac)
+		req.Guest.Port = l.in.ports.ask(f.mac)
 	}
 	if !req.Relayed() {
 		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -46,18 +45,10 @@ func (l *link) probeLocked(req *v4.Request, d *v4.Decision) bool {
 		return false
 	}
 	addr := d.Address
-	p := &probe{req: cloneRequest(req), d: *d}
+	p := &probe{req: req.Clone(), d: *d}
 	p.timer = time.AfterFunc(probeTime, func() { l.free(addr, p) })
 	l.probes[addr] = p
 	return true
-}
-
-// cloneRequest takes what a request points to out of the socket's buffer.
-func cloneRequest(r *v4.Request) v4.Request {
-	c := *r
-	c.ClientID, c.Hostname, c.Parameters = slices.Clone(r.ClientID), slices.Clone(r.Hostname), slices.Clone(r.Parameters)
-	c.RelayInfo = slices.Clone(r.RelayInfo)
-	return c
 }
 
 // free sends the offer of an address that nobody has claimed in time.

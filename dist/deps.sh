@@ -29,12 +29,15 @@ test)
 	need iputils-ping ping
 	need curl curl
 	need kea-admin perfdhcp
+	need dnsperf dnsperf
 	need iperf3 iperf3
 	need tmux tmux
 	need graphviz dot
 	need prometheus promtool
 	need util-linux unshare
 	need qemu-system-x86 qemu-system-x86_64
+	need ovmf /usr/share/ovmf/OVMF.fd
+	need ipxe /usr/lib/ipxe/ipxe.efi
 	need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
 	need atftp atftp
 	need tftp-hpa tftp

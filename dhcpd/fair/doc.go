@@ -1,8 +1,10 @@
 // Package fair divides a server among the guests that ask it, so that one of
 // them can neither use it up nor keep the others waiting. A guest is the port of
-// the bridge that it is behind: MACs can be invented, ports cannot.
+// the bridge that it is behind: MACs can be invented, ports cannot. Behind a
+// relay's port it is what the relay says of where it comes from.
 //
-//	Lines    whose message is next: one of each guest in turn, and the rest waits
+//	Lines    whose message is next: one of each port in turn, and within a port
+//	         one of each circuit; the rest waits
 //	Credit   who asks for nothing: a guest that takes up nothing of what it is
 //	         offered is heard 200 times a second, and no more
 //	Shares   who has how much of a pool: the more of it a guest holds, the more
@@ -11,6 +13,17 @@
 // Everything is bounded by constants, whatever guests do. Nothing here has a
 // lock: one goroutine at a time.
 package fair
+
+// A Guest is who asks. Who pretends to be a relay can invent circuits, so what a
+// port may do is limited whatever circuits it names.
+type Guest struct {
+	Port    Port
+	Circuit Circuit
+}
+
+// Circuit is where behind a relay a message comes from, as a hash of what the
+// relay says. 0 is a message that no relay has sent on.
+type Circuit uint64
 
 // Port is a guest's port on a bridge, by its index on the host.
 type Port int

@@ -205,7 +205,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	p.recall(p.offers.byMAC[req.MAC], now)
 	p.recall(p.offers.byAddr[a], now)
 	p.unsettled = append(p.unsettled, a)
-	p.hold(a, c.port)
+	p.hold(a, c.at)
 	if ok && had.Address != a {
 		p.unsettled = append(p.unsettled, had.Address)
 	}
@@ -261,7 +261,7 @@ func (p *Pool) disown(req *Request, c *client, a netip.Addr, now time.Time) Reas
 	if !a.IsValid() || a.IsUnspecified() {
 		return Incomplete
 	}
-	if port, known := p.holder(a); req.forged() || known && c.port > 0 && port != c.port {
+	if g, known := p.holder(a); req.forged() || known && c.at.Port > 0 && g.Port != c.at.Port {
 		return Forged
 	}
 	if o := p.offers.byMAC[req.MAC]; o != nil && o.addr == a {

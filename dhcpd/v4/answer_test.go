@@ -232,7 +232,7 @@ func TestOtherMessages(t *testing.T) {
 		{"INFORM from elsewhere", message(dhcpv4.MessageTypeInform, 9, "", "10.0.0.1"), Decision{Why: WrongNetwork}},
 		{"INFORM without an address", message(dhcpv4.MessageTypeInform, 9, "", ""), Decision{Why: Incomplete}},
 		{"a server's message", message(dhcpv4.MessageTypeOffer, 9, "", ""), Decision{Why: Unknown}},
-		{"a relayed message", &Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(9), GIAddr: ip("192.168.10.9")}, Decision{Why: NoSubnet}},
+		{"a message relayed from elsewhere", &Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(9), GIAddr: ip("192.0.2.9")}, Decision{Why: NoSubnet}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -71,6 +71,7 @@ func (s *Subnet) bootstrap(w *writer, req *Request, d *Decision) (said codeSet) 
 	}
 	if len(name) <= longestFile && (req.asksFor(optBootFile) || client.HTTP || !inHeader) {
 		w.option(optBootFile, []byte(name))
+		w.pad()
 	}
 	if req.asksFor(optServerName) {
 		w.option(optServerName, []byte(s.boot.Server.String()))

@@ -60,6 +60,26 @@ func TestBootReply(t *testing.T) {
 	}
 }
 
+// UEFI writes a NUL behind the name in option 67, which must not be the code of
+// another option, or the end.
+func TestNoOptionBehindBootFile(t *testing.T) {
+	plain := labConfig()
+	plain.Options.Text(67, "http://192.168.10.5/shim.efi")
+	for name, cfg := range map[string]Config{"boot": bootConfig(), "an option": plain} {
+		w := newWorld(t, cfg)
+		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("HTTPClient")...), generic(93, 0, 16), generic(55, 67, 1, 6)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := w.answer(&req)
+		b := d.Subnet.AppendReply(nil, &req, &d)
+		_, behind, ok := strings.Cut(string(b[offOptions:]), "/shim.efi")
+		if !ok || behind[0] != optPad {
+			t.Errorf("%s: % x", name, b[offOptions:])
+		}
+	}
+}
+
 // A network that boots nobody has a header as ever, and a NAK has in any case.
 func TestNoBootReply(t *testing.T) {
 	for name, cfg := range map[string]Config{"no boot": labConfig(), "NAK": bootConfig()} {

@@ -134,7 +134,7 @@ func (p *Pool) anybodys(a netip.Addr) bool {
 // real client takes up its offer within milliseconds.
 func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
-	for range maxTries * len(p.svc.subnets) {
+	for range maxPromises {
 		if o == nil {
 			break
 		}
@@ -148,12 +148,12 @@ func (p *Pool) findPromised(c *client, now time.Time) netip.Addr {
 	return netip.Addr{}
 }
 
-// findHoarded takes a promise away from a port that has more than the client's:
+// findHoarded takes a promise away from somebody who has more than the client:
 // what others were offered, and have not taken, must not keep an honest guest
 // with many addresses from another one.
 func (p *Pool) findHoarded(c *client, now time.Time) netip.Addr {
 	o := p.offers.front
-	for range maxTries {
+	for range maxPromises {
 		if o == nil {
 			break
 		}

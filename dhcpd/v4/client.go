@@ -14,16 +14,13 @@ type client struct {
 	id   string // option 61; "" if no reservation wants to know it, as the next two
 	duid string
 	name string // what it calls itself, or was called before
-	port fair.Port
+	at   fair.Guest
 	on   []*Subnet
 }
 
 // client finds out who sent a message.
 func (p *Pool) client(req *Request) client {
-	c := client{mac: req.MAC, port: req.Port, on: p.svc.reach(req)}
-	if req.Relayed() {
-		c.port = fair.Unasked // a relay is not one guest
-	}
+	c := client{mac: req.MAC, at: req.Guest, on: p.svc.reach(req)}
 	if p.svc.onlyMACs {
 		return c
 	}

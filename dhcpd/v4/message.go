@@ -1,6 +1,7 @@
 package v4
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -80,9 +81,9 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool      // it was sent to our address; Parse cannot know, as the next
-	From    lease.MAC // who sent the frame; zero if unknown
-	Port    fair.Port // from where; fair.Unasked if nobody can tell
+	Unicast bool       // it was sent to our address; Parse cannot know, as the next
+	From    lease.MAC  // who sent the frame; zero if unknown
+	Guest   fair.Guest // from where; its Port is fair.Unasked if nobody can tell
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54
@@ -101,6 +102,17 @@ type Request struct {
 	RelayInfo      []byte     // option 82; nil if missing
 	Link           netip.Addr // its sub-option 5: the subnet to answer from (RFC 3527)
 	ServerOverride netip.Addr // its sub-option 11: who the relay says that we are (RFC 5107)
+}
+
+// Clone returns a request that outlives the payload.
+func (r *Request) Clone() Request {
+	c := *r
+	for _, b := range []*[]byte{
+		&c.ClientID, &c.Hostname, &c.Parameters, &c.VendorClass, &c.UserClass, &c.ClientArch, &c.MachineID, &c.RelayInfo,
+	} {
+		*b = bytes.Clone(*b)
+	}
+	return c
 }
 
 // Relayed says whether a relay agent sent the message on.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -426,6 +427,26 @@ func (w *world) check(req *Request, d *Decision) {
 	for _, l := range w.leases.All() {
 		if got, ok := w.leases.Network("lab").ByMAC(l.MAC); !ok || got.Address != l.Address {
 			w.t.Fatalf("%s has %s and %s", l.MAC, l.Address, got.Address)
+		}
+	}
+}
+
+// What waits for the wire does not point into the buffer of the socket.
+func TestCloneIsWhole(t *testing.T) {
+	var r Request
+	v := reflect.ValueOf(&r).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Slice {
+			v.Field(i).SetBytes([]byte("there"))
+		}
+	}
+	c := r.Clone()
+	if !reflect.DeepEqual(c, r) {
+		t.Errorf("%+v is no clone of %+v", c, r)
+	}
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Pointer() == reflect.ValueOf(c).Field(i).Pointer() {
+			t.Errorf("%s is shared", v.Type().Field(i).Name)
 		}
 	}
 }

@@ -68,7 +68,11 @@ func render(o option.Option, all option.List) []byte {
 	if o.Code == optRoutes {
 		value = withDefault(value, all)
 	}
-	return appendLong(make([]byte, 0, len(value)+2*pieces(len(value))), byte(o.Code), value)
+	b := appendLong(make([]byte, 0, len(value)+2*pieces(len(value))+1), byte(o.Code), value)
+	if o.Code == optBootFile {
+		return append(b, optPad) // see writer.pad
+	}
+	return b
 }
 
 func appendLong(b []byte, code byte, value []byte) []byte {

@@ -12,7 +12,8 @@ const (
 	offerTime   = time.Minute      // an OFFER is a promise for so long
 	declineTime = 10 * time.Minute // a declined address rests
 	maxOffers   = 1 << 16
-	maxTries    = 32 // of candidates that turn out to be taken
+	maxTries    = 32   // of candidates that turn out to be taken
+	maxPromises = 4096 // that are looked at: those of other subnets are among them
 	rebuildTime = 10 * time.Second
 )
 
@@ -49,8 +50,8 @@ func (p *Pool) SetService(s *Service, now time.Time) {
 	old := p.shares
 	p.shares = make([]fair.Shares, len(s.subnets))
 	for i := range old {
-		for a, port := range old[i].All() {
-			p.hold(a, port)
+		for a, g := range old[i].All() {
+			p.hold(a, g)
 		}
 	}
 	p.leases.Each(func(l *lease.Lease) bool {
@@ -158,7 +159,7 @@ func (p *Pool) promise(c *client, a netip.Addr, now time.Time) *offer {
 	o.until = now.Add(offerTime)
 	p.offers.add(o)
 	p.settle(a)
-	p.hold(a, c.port)
+	p.hold(a, c.at)
 	return o
 }
 

@@ -34,7 +34,8 @@ func TestRelayed(t *testing.T) {
 		{"not a reservation of the link", with(behind(discover()), func(r *Request) { r.MAC = mac(10) }), "10.30.0.10x", Offered},
 		{"link selection", with(behind(discover()), func(r *Request) { r.GIAddr, r.Link = ip("192.0.2.1"), ip("10.30.0.0") }), "10.30.0.10x", Offered},
 		{"link selection of nothing", with(behind(discover()), func(r *Request) { r.Link = ip("192.0.2.0") }), "", NoSubnet},
-		{"our own link, by a relay", with(discover(), func(r *Request) { r.GIAddr = ip("192.168.10.9") }), "", NoSubnet},
+		{"our own link, by a relay", with(discover(), func(r *Request) { r.GIAddr = ip("192.168.10.9") }), "192.168.10.10x", Offered},
+		{"a subnet that is not ours", with(discover(), func(r *Request) { r.GIAddr = ip("192.0.2.9") }), "", NoSubnet},
 		{"an address of the link", behind(initReboot(1, "192.168.10.101")), "", WrongNetwork},
 		{"another server's name, by the relay's word", with(behind(selecting(1, "10.30.0.100")), func(r *Request) {
 			r.ServerID, r.ServerOverride = ip("10.30.0.1"), ip("10.30.0.1")

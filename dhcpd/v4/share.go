@@ -7,19 +7,19 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/fair"
 )
 
-// hold notes that a port holds an address of a range.
-func (p *Pool) hold(a netip.Addr, port fair.Port) {
+// hold notes that a guest holds an address of a range.
+func (p *Pool) hold(a netip.Addr, g fair.Guest) {
 	if sub := p.svc.subnet(a); sub != nil && sub.gives(a) {
-		p.shares[sub.number].Hold(a, port)
+		p.shares[sub.number].Hold(a, g)
 	}
 }
 
-// holder returns the port that holds an address, if that is known.
-func (p *Pool) holder(a netip.Addr) (fair.Port, bool) {
+// holder returns the guest that holds an address, if that is known.
+func (p *Pool) holder(a netip.Addr) (fair.Guest, bool) {
 	if sub := p.svc.subnet(a); sub != nil {
 		return p.shares[sub.number].Holder(a)
 	}
-	return 0, false
+	return fair.Guest{}, false
 }
 
 // letGo notes that nobody holds an address, unless somebody does.
@@ -34,17 +34,17 @@ func (p *Pool) inUse(a netip.Addr, now time.Time) bool {
 	return p.offers.byAddr[a] != nil || leased && l.Live(now)
 }
 
-// within are the client's subnets in which its port may have one address more.
+// within are the client's subnets in which it may have one address more.
 // Nearly always that is all of them.
 func (p *Pool) within(c *client, now time.Time) []*Subnet {
 	inUse := func(a netip.Addr) bool { return p.inUse(a, now) }
 	for i, sub := range c.on {
-		if p.shares[sub.number].May(c.port, uint64(sub.spans.size), now, inUse) {
+		if p.shares[sub.number].May(c.at, uint64(sub.spans.size), now, inUse) {
 			continue
 		}
 		fair := append([]*Subnet(nil), c.on[:i]...)
 		for _, sub := range c.on[i+1:] {
-			if p.shares[sub.number].May(c.port, uint64(sub.spans.size), now, inUse) {
+			if p.shares[sub.number].May(c.at, uint64(sub.spans.size), now, inUse) {
 				fair = append(fair, sub)
 			}
 		}
@@ -53,10 +53,9 @@ func (p *Pool) within(c *client, now time.Time) []*Subnet {
 	return c.on
 }
 
-// greedy says whether a client asks for an address that is more than its port's
-// share.
+// greedy says whether a client asks for an address that is more than its share.
 func (p *Pool) greedy(a netip.Addr, c *client, now time.Time) bool {
-	if port, ok := p.holder(a); ok && port == c.port {
+	if g, ok := p.holder(a); ok && g == c.at {
 		return false
 	}
 	sub := c.subnet(a)
@@ -68,13 +67,9 @@ func (p *Pool) greedy(a netip.Addr, c *client, now time.Time) bool {
 	return true
 }
 
-// hoarded says whether an address is held by a port that holds more of its subnet
-// than the client's.
+// hoarded says whether an address is held by somebody who holds more of its subnet
+// than the client does.
 func (p *Pool) hoarded(a netip.Addr, c *client) bool {
-	port, known := p.holder(a)
-	if !known || port == c.port {
-		return false
-	}
-	s := &p.shares[p.svc.subnet(a).number]
-	return s.Held(port) > s.Held(c.port)
+	g, known := p.holder(a)
+	return known && g != c.at && p.shares[p.svc.subnet(a).number].More(g, c.at)
 }

@@ -87,6 +87,16 @@ func (w *writer) option(code byte, value []byte) {
 	}
 }
 
+// pad keeps an octet free behind option 67: UEFI writes a NUL behind the name,
+// over the code of the next option, and loses all that follows with it (edk2's
+// HttpBootDxe and UefiPxeBcDxe). Without the mask it declines its lease. A NUL in
+// the option itself is not to be sent (RFC 2132 §2).
+func (w *writer) pad() {
+	if len(w.b) < w.limit {
+		w.b = append(w.b, optPad)
+	}
+}
+
 // pieces is in how many an option of a length comes.
 func pieces(size int) int { return max(1, (size+math.MaxUint8-1)/math.MaxUint8) }
 

@@ -356,7 +356,7 @@ func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
 // disownIA returns the leases of one association that end.
 func (p *Pool) disownIA(ia *IA, c *client, kind lease.Kind, now time.Time) (ended []lease.Lease) {
 	for _, a := range ia.Addrs() {
-		if port, known := p.shares.Holder(a); known && c.port > 0 && c.port != port {
+		if g, known := p.shares.Holder(a); known && c.at.Port > 0 && c.at.Port != g.Port {
 			continue // sent by another in the client's name
 		}
 		o := p.offers.byClient[c.Client]

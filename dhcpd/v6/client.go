@@ -13,15 +13,12 @@ import (
 type client struct {
 	lease.Client
 	name string // what it calls itself, or was called before
-	port fair.Port
+	at   fair.Guest
 	on   []*subnet
 }
 
 func (p *Pool) client(req *Request, ia *IA) *client {
-	c := &client{Client: req.client(ia), port: req.Port, on: p.svc.reach(req)}
-	if req.Relayed() {
-		c.port = fair.Unasked // a relay is not one guest
-	}
+	c := &client{Client: req.client(ia), at: req.Guest, on: p.svc.reach(req)}
 	if req.Hostname != nil {
 		c.name = v4.Hostname(req.Hostname)
 	} else if l, ok := p.leases.ByClient(c.Client); ok {

@@ -277,14 +277,14 @@ func (s *Service) RelayServers() []netip.Addr {
 }
 
 // reach returns the subnets that a message may be answered from: those of the
-// link, or the one that its relays name.
+// link, or the one that its relays name, which may be one of the link's.
 func (s *Service) reach(req *Request) []*subnet {
 	link := req.link()
 	if !link.IsValid() {
 		return s.onLink
 	}
 	for i := range s.subnets {
-		if sub := &s.subnets[i]; sub.relayed && sub.prefix.Contains(link) {
+		if sub := &s.subnets[i]; sub.prefix.Contains(link) {
 			return []*subnet{sub}
 		}
 	}

@@ -32,6 +32,7 @@ const (
 	optSearch     = 24 // RFC 3646
 	optIAPD       = 25
 	optRefresh    = 32
+	optRemoteID   = 37 // RFC 4649
 	optFQDN       = 39 // RFC 4704
 	optBootURL    = 59 // RFC 5970, as the next two
 	optBootParams = 60
@@ -62,7 +63,7 @@ type Request struct {
 	From     netip.Addr // the packet's source
 	FrameMAC lease.MAC  // the frame's source; zero if unknown
 	Unicast  bool       // it was sent to an address of ours
-	Port     fair.Port  // where the frame is from; fair.Unasked if nobody can tell
+	Guest    fair.Guest // where it is from; its Port is fair.Unasked if nobody can tell
 	Relays   []Relay    // that sent it on, the one next to us first
 
 	Type      dhcpv6.MessageType

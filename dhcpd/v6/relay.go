@@ -2,12 +2,14 @@ package v6
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -21,6 +23,7 @@ type Relay struct {
 	hops        byte
 	link, peer  netip.Addr
 	interfaceID []byte // option 18; nil if missing
+	remoteID    []byte // option 37 (RFC 4649); nil if missing
 }
 
 // Relayed says whether a relay agent sent the message on.
@@ -60,6 +63,8 @@ func readRelay(b []byte) (relay Relay, mac lease.MAC, message []byte, err error)
 			message = value
 		case optInterface:
 			relay.interfaceID = value
+		case optRemoteID:
+			relay.remoteID = value
 		case optLinkLayer:
 			if len(value) == 8 && binary.BigEndian.Uint16(value) == uint16(iana.HWTypeEthernet) {
 				mac = lease.MAC(value[2:])
@@ -70,6 +75,34 @@ func readRelay(b []byte) (relay Relay, mac lease.MAC, message []byte, err error)
 		return relay, mac, nil, ErrOption
 	}
 	return relay, mac, message, nil
+}
+
+var circuitSeed = maphash.MakeSeed()
+
+// Circuit tells apart, for fairness, who is behind a relay: by what the relay next
+// to us says of where the message came from, or, if it says nothing, by whom it
+// has it from. What is said further inside may be a guest's invention. It is 0 for
+// a payload that no relay has sent on, and for one that is no message.
+func Circuit(payload []byte) fair.Circuit {
+	if len(payload) == 0 || dhcpv6.MessageType(payload[0]) != dhcpv6.MessageTypeRelayForward {
+		return 0
+	}
+	relay, _, _, err := readRelay(payload)
+	if err != nil {
+		return 0
+	}
+	var h maphash.Hash
+	h.SetSeed(circuitSeed)
+	link, peer := relay.link.As16(), relay.peer.As16()
+	_, _ = h.Write(link[:])
+	for _, id := range [][]byte{relay.interfaceID, relay.remoteID} {
+		_, _ = h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(id))))
+		_, _ = h.Write(id)
+	}
+	if relay.interfaceID == nil && relay.remoteID == nil {
+		_, _ = h.Write(peer[:])
+	}
+	return fair.Circuit(h.Sum64() | 1)
 }
 
 // link returns an address of the client's link: that of the relay which is

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// hold notes that a client's port holds an address of a range.
+// hold notes that a client holds an address of a range, for its share.
 func (p *Pool) hold(a netip.Addr, c *client) {
 	if sub := c.subnet(a); sub != nil && sub.contains(a) {
-		p.shares.Hold(a, c.port)
+		p.shares.Hold(a, c.at)
 	}
 }
 
@@ -17,8 +17,8 @@ func (p *Pool) inUse(a netip.Addr, now time.Time) bool {
 	return p.offers.byAddr[a] != nil || leased && l.Live(now)
 }
 
-// may says whether the client's port may have one address more, out of those
+// may says whether the client may have one address more, out of those
 // that the network can remember.
 func (p *Pool) may(c *client, now time.Time) bool {
-	return p.shares.May(c.port, min(p.svc.size, maxLeases), now, func(a netip.Addr) bool { return p.inUse(a, now) })
+	return p.shares.May(c.at, min(p.svc.size, maxLeases), now, func(a netip.Addr) bool { return p.inUse(a, now) })
 }

@@ -26,6 +26,8 @@ type Machine struct {
 	MAC      string     // default 52:54:00:00:00:01
 	Commands []string   // lines of shell, with busybox's programs
 	NetBoot  bool       // boot from the network, by the card's PXE ROM: see Image
+	Firmware string     // boot from the network by a UEFI image (OVMF) instead: by PXE, then by HTTP
+	Family   string     // of what Firmware talks: IPv4 or IPv6
 	Limit    time.Duration
 }
 
@@ -73,14 +75,9 @@ func Boot(t testing.TB, host *Namespace, tap, bridge string, commands ...string)
 // succeed is for the caller to judge.
 func (m Machine) Run(t testing.TB) Session {
 	t.Helper()
-	Need(t, "qemu-system-x86_64")
 	m.needKernel(t)
 	m.defaults()
-	cmd, err := m.command(t)
-	if err != nil {
-		t.Fatalf("nettest: machine: %v", err)
-	}
-	p := m.Host.Launch(t, cmd)
+	p := m.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), m.Limit)
 	defer cancel()
 	if err := p.Wait(ctx); err != nil {
@@ -92,6 +89,19 @@ func (m Machine) Run(t testing.TB) Session {
 		t.Fatalf("nettest: machine: %v", err)
 	}
 	return s
+}
+
+// Start boots the machine, whatever it boots. Its console is the output of the
+// process.
+func (m Machine) Start(t testing.TB) *Process {
+	t.Helper()
+	Need(t, "qemu-system-x86_64")
+	m.defaults()
+	cmd, err := m.command(t)
+	if err != nil {
+		t.Fatalf("nettest: machine: %v", err)
+	}
+	return m.Host.Launch(t, cmd)
 }
 
 func (m *Machine) needKernel(t testing.TB) {
@@ -180,7 +190,10 @@ func (m *Machine) command(t testing.TB) (*Cmd, error) {
 // bootArgs say what boots, and from where.
 func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 	card := "virtio-net-pci,netdev=n0,mac=" + m.MAC
-	if m.NetBoot {
+	switch {
+	case m.Firmware != "":
+		return append(m.firmwareArgs(), "-m", "512", "-device", card+",romfile=,bootindex=0"), nil
+	case m.NetBoot:
 		return []string{"-m", "512", "-boot", "n", "-device", card}, nil
 	}
 	dir := TempDir(t)
@@ -193,6 +206,18 @@ func (m *Machine) bootArgs(t testing.TB) ([]string, error) {
 		"-m", "256", "-kernel", kernel, "-initrd", filepath.Join(dir, "initramfs"), "-append", KernelArgs,
 		"-device", card + ",romfile=",
 	}, err
+}
+
+// firmwareArgs leave the firmware one family to boot by, for it gives up the
+// other after a minute only. It draws random numbers before it talks TLS or IPv6,
+// and asks a card for them.
+func (m *Machine) firmwareArgs() []string {
+	other := map[string]string{"IPv4": "IPv6", "IPv6": "IPv4"}[m.Family]
+	return []string{
+		"-bios", m.Firmware, "-device", "virtio-rng-pci",
+		"-fw_cfg", "name=opt/org.tianocore/" + other + "Support,string=no",
+		"-fw_cfg", "name=opt/org.tianocore/" + other + "PXESupport,string=no",
+	}
 }
 
 // parseSession reads a console. It is an error if the guest did not get to its
