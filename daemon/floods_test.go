@@ -197,6 +197,9 @@ var floods = []flood{
 	{name: "queries for new names that nobody answers", hurts: byUDP, frame: func(f *floodWorld) []byte {
 		return f.asked(f.hostileMAC(), 250, query(fmt.Sprintf("r%d.example.net.", rand.Uint64()), dns.TypeA))
 	}},
+	{name: "queries from every address of the network", hurts: byUDP, frame: func(f *floodWorld) []byte {
+		return f.asked(f.hostileMAC(), byte(2+rand.IntN(252)), query("host.lab.test.", dns.TypeA))
+	}},
 	{name: "queries that lie about lengths", hurts: byUDP, frame: func(f *floodWorld) []byte {
 		return f.asked(f.hostileMAC(), 250, spoiled(query("host.lab.test.", dns.TypeA), 0))
 	}},

@@ -172,7 +172,8 @@ func idle(fd uintptr) bool {
 	return errno == unix.EAGAIN
 }
 
-// sendmmsg reports whether it is done: all were sent, or cannot be.
+// sendmmsg reports that it is done: all were sent, or cannot be. It never waits for
+// room: replies to neighbours that are none would keep all others waiting, for seconds.
 func (b *batch) sendmmsg(fd uintptr) bool {
 	for b.sent < b.queued {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
@@ -181,7 +182,7 @@ func (b *batch) sendmmsg(fd uintptr) bool {
 		case 0:
 			b.sent += int(n)
 		case unix.EAGAIN:
-			return false
+			return true
 		case unix.EINTR:
 		default: // this one's client is gone; the others' are not
 			b.sent++

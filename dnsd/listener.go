@@ -14,7 +14,10 @@ import (
 
 const (
 	receiveBuffer = 4 << 20 // bytes: a burst of all guests waits here
-	maxSockets    = 4       // UDP sockets on one address, at most one a processor
+	// sendBuffer, which the kernel doubles, is more than what waits for neighbours that
+	// are none: unres_qlen_bytes of netdrv for each of gc_thresh3 (1024).
+	sendBuffer = 8 << 20
+	maxSockets = 4 // UDP sockets on one address, at most one a processor
 )
 
 // A listener is one address with its sockets.
@@ -157,6 +160,7 @@ func (s socket) set(fd int, network string) error {
 		if setInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 			_ = setInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 		}
+		_ = setInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	}
 	return s.from.attach(fd, level == unix.IPPROTO_IP) // before bind: no packet slips through
 }

@@ -172,6 +172,11 @@ func metric(m int, family netip.Addr) int {
 	return m
 }
 
+// unresolvedBytes is room for a few packets, as the kernel counts them; its own is for
+// 212992 bytes. What all of a thousand neighbours (gc_thresh3) have waiting is less
+// than dnsd may send.
+const unresolvedBytes = "8192"
+
 // bridgeSysctls keeps the host from taking an address from its own guests
 // (accept_ra, and with it SLAAC), and keeps IPv6 off a bridge that has no IPv6
 // subnet. addr_gen_mode 1 is "none": the kernel's own link-local address would
@@ -180,19 +185,26 @@ func metric(m int, family netip.Addr) int {
 // promote_secondaries lets a gateway be replaced by another of its subnet.
 // arp_ignore 1 is where the host is to be seen by no other address than the
 // network's: Linux answers ARP for all its addresses on any link.
+//
+// unres_qlen_bytes is what may wait for a neighbour that does not answer. A guest that
+// asks in the name of neighbours that are none has replies wait for all of them, and
+// what waits is taken off what the server may send to others.
 func bridgeSysctls(n *Network) []Sysctl {
 	set := func(family, key, value string) Sysctl {
 		return Sysctl{n.Name, n.Bridge.Name, "net/" + family + "/conf/" + n.Bridge.Name + "/" + key, value}
+	}
+	unresolved := func(family string) Sysctl {
+		return Sysctl{n.Name, n.Bridge.Name, "net/" + family + "/neigh/" + n.Bridge.Name + "/unres_qlen_bytes", unresolvedBytes}
 	}
 	hide := "0"
 	if n.HostAccess.Limited || n.VeryIsolated() {
 		hide = "1"
 	}
-	out := []Sysctl{set("ipv4", "promote_secondaries", "1"), set("ipv4", "arp_ignore", hide)}
+	out := []Sysctl{set("ipv4", "promote_secondaries", "1"), set("ipv4", "arp_ignore", hide), unresolved("ipv4")}
 	if !n.HasIPv6() {
 		return append(out, set("ipv6", "disable_ipv6", "1"))
 	}
-	return append(out, set("ipv6", "addr_gen_mode", "1"), set("ipv6", "accept_ra", "0"), set("ipv6", "disable_ipv6", "0"))
+	return append(out, unresolved("ipv6"), set("ipv6", "addr_gen_mode", "1"), set("ipv6", "accept_ra", "0"), set("ipv6", "disable_ipv6", "0"))
 }
 
 // hostSysctls switches forwarding on for the families in use. It is never

@@ -245,6 +245,14 @@ func (o *observer) ourLink(l netlink.Link, spec []byte) {
 	for _, s := range linkSettings {
 		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Network: network, Link: a.Name, Key: s.key(a.Name), Value: s.value(spec)})
 	}
+	for _, s := range neighbourSettings {
+		key := s[0] + a.Name + s[1]
+		value, err := o.sys.get(key)
+		if err != nil {
+			o.err = fmt.Errorf("read %s: %w", key, err)
+		}
+		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Network: network, Link: a.Name, Key: key, Value: value})
+	}
 }
 
 func (o *observer) hostLink(l netlink.Link) {

@@ -35,6 +35,13 @@ func (s setting) key(link string) string {
 	return fmt.Sprintf("net/%s/conf/%s/%s", family, link, s.file)
 }
 
+// neighbourSettings are of each bridge, too, before and after its name; the kernel tells
+// them with all links' or not at all (RTM_GETNEIGHTBL), so they are read as files.
+var neighbourSettings = [][2]string{
+	{"net/ipv4/neigh/", "/unres_qlen_bytes"},
+	{"net/ipv6/neigh/", "/unres_qlen_bytes"},
+}
+
 // value finds a setting in IFLA_AF_SPEC, as /proc/sys prints it; "" is what a link
 // without that family has.
 func (s setting) value(spec []byte) string {

@@ -16,11 +16,11 @@ func TestSettingsAreThoseOfProc(t *testing.T) {
 	h := newHost(t)
 	h.converge(dual)
 	all, _ := h.settings()
-	if len(all) != 5 {
-		t.Fatalf("looked at %v, want five settings", slices.Sorted(maps.Keys(all)))
+	if len(all) != 7 {
+		t.Fatalf("looked at %v, want seven settings", slices.Sorted(maps.Keys(all)))
 	}
 	for key, was := range all {
-		other := map[string]string{"0": "1"}[was] // and 0 for all others
+		other := map[string]string{"0": "1", "8192": "4096"}[was] // and 0 for all others
 		if other == "" {
 			other = "0"
 		}
