@@ -11,8 +11,10 @@ import (
 //
 //	published4/6   (address, protocol, port) of the host -> a guest's address and port
 //	everywhere4/6  (protocol, port), for all addresses of the host
-//	callers_at4/6  (source, address, protocol, port), for those who may call, if not all may
-//	callers4/6     (source, protocol, port), the same for all addresses of the host
+//	some_at4/6     published4/6 of those whom not all may call
+//	some4/6        everywhere4/6 of those
+//	callers_at4/6  (source, address, protocol, port): who may call what is in some_at4/6
+//	callers4/6     (source, protocol, port): who may call what is in some4/6
 //	self4/6        (guest, protocol, port) -> the proxy on the host's address there
 //	self_at4/6     (guest, address, protocol, port), for ports published on one address
 //	hairpin4/6     (prefix, B): on B, answers to such sources would not come back here
@@ -26,9 +28,10 @@ func publishSets(ns classified) []Set {
 		port := []Type{InetProto, InetService}
 		p.set("published"+v.suffix, v.addr, append([]Type{v.addr}, port...))
 		p.set("everywhere"+v.suffix, v.addr, port)
-		p.set("callers"+v.suffix, v.addr, append([]Type{v.addr}, port...))
-		p.set("callers_at"+v.suffix, v.addr, append([]Type{v.addr, v.addr}, port...))
-		p.sets["callers"+v.suffix].Interval, p.sets["callers_at"+v.suffix].Interval = true, true
+		p.set("some"+v.suffix, v.addr, port)
+		p.set("some_at"+v.suffix, v.addr, append([]Type{v.addr}, port...))
+		p.sets["callers"+v.suffix] = &Set{Name: "callers" + v.suffix, Key: append([]Type{v.addr}, port...), Interval: true}
+		p.sets["callers_at"+v.suffix] = &Set{Name: "callers_at" + v.suffix, Key: append([]Type{v.addr, v.addr}, port...), Interval: true}
 		p.set("self"+v.suffix, v.addr, append([]Type{v.addr}, port...))
 		p.set("self_at"+v.suffix, v.addr, append([]Type{v.addr, v.addr}, port...))
 		p.sets["hairpin"+v.suffix] = &Set{Name: "hairpin" + v.suffix, Key: []Type{v.addr, IfName}, Verdicts: true, Interval: true, Counter: true}
@@ -36,7 +39,7 @@ func publishSets(ns classified) []Set {
 	for _, n := range ns.routed {
 		p.network(n)
 	}
-	for _, name := range []string{"published", "everywhere", "callers", "callers_at", "self", "self_at", "hairpin"} {
+	for _, name := range []string{"published", "everywhere", "some", "some_at", "callers", "callers_at", "self", "self_at", "hairpin"} {
 		out = append(out, *p.sets[name+"4"], *p.sets[name+"6"])
 	}
 	return out
@@ -80,33 +83,22 @@ func (p publisher) forward(n *netdrv.Network, f *netdrv.Forward) {
 	gateway, proxied := SelfProxy(n, f)
 	for i := range f.Listen.Ports.Count() {
 		at, to := f.Listen.Ports.Start+uint16(i), netip.AddrPortFrom(guest, f.Ports.Start+uint16(i))
-		door, self, from := "everywhere", "self", []Value{protocol, number(at)}
+		door, some, callers, self, from := "everywhere", "some", "callers", "self", []Value{protocol, number(at)}
 		if f.Address.IsValid() {
-			door, self, from = "published", "self_at", append([]Value{address(f.Address)}, from...)
+			door, some, callers, self, from = "published", "some_at", "callers_at", "self_at", append([]Value{address(f.Address)}, from...)
 		}
-		for _, k := range p.callers(f, &door, from) {
-			p.add(door, guest.Is4(), Element{Key: key(k...), To: to, Comment: n.Name})
+		if len(f.From) > 0 {
+			door = some
+		}
+		p.add(door, guest.Is4(), Element{Key: key(from...), To: to, Comment: n.Name})
+		for _, c := range f.Callers(guest.Is4()) {
+			p.add(callers, guest.Is4(), Element{Key: key(append([]Value{{Prefix: c}}, from...)...), Comment: n.Name})
 		}
 		if proxied && f.Admits(guest) {
 			from = append([]Value{address(guest)}, from...)
 			p.add(self, guest.Is4(), Element{Key: key(from...), To: netip.AddrPortFrom(gateway, at), Comment: n.Name})
 		}
 	}
-}
-
-// callers are the keys of a door, which is another one if not all may call.
-func (p publisher) callers(f *netdrv.Forward, door *string, k []Value) (keys [][]Value) {
-	if len(f.From) == 0 {
-		return [][]Value{k}
-	}
-	*door = "callers"
-	if f.Address.IsValid() {
-		*door = "callers_at"
-	}
-	for _, c := range f.Callers(f.Target().Is4()) {
-		keys = append(keys, append([]Value{{Prefix: c}}, k...))
-	}
-	return keys
 }
 
 // SelfProxy returns the host's address on the network at which a proxy has to
@@ -162,12 +154,12 @@ func publishChains() []Chain {
 		{Name: "publish", Rules: []Rule{
 			rule("", DNAT{Fields: from(IPDAddr), Map: "published4"}),
 			rule("", DNAT{Fields: from(IP6DAddr), Map: "published6", IPv6: true}),
-			rule("", DNAT{Fields: from(IPSAddr, IPDAddr), Map: "callers_at4"}),
-			rule("", DNAT{Fields: from(IP6SAddr, IP6DAddr), Map: "callers_at6", IPv6: true}),
+			rule("", InSet{Fields: from(IPSAddr, IPDAddr), Set: "callers_at4"}, DNAT{Fields: from(IPDAddr), Map: "some_at4"}),
+			rule("", InSet{Fields: from(IP6SAddr, IP6DAddr), Set: "callers_at6"}, DNAT{Fields: from(IP6DAddr), Map: "some_at6", IPv6: true}),
 			rule("", ToHost{}, DNAT{Fields: port, Map: "everywhere4"}),
 			rule("", ToHost{}, DNAT{Fields: port, Map: "everywhere6", IPv6: true}),
-			rule("", ToHost{}, DNAT{Fields: from(IPSAddr), Map: "callers4"}),
-			rule("", ToHost{}, DNAT{Fields: from(IP6SAddr), Map: "callers6", IPv6: true}),
+			rule("", ToHost{}, InSet{Fields: from(IPSAddr), Set: "callers4"}, DNAT{Fields: port, Map: "some4"}),
+			rule("", ToHost{}, InSet{Fields: from(IP6SAddr), Set: "callers6"}, DNAT{Fields: port, Map: "some6", IPv6: true}),
 		}},
 		{Name: "hairpin", Base: HairpinNAT, Rules: []Rule{
 			rule("", ByMap{Fields: []Field{IPSAddr, OIFName}, Map: "hairpin4"}),

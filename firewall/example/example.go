@@ -89,6 +89,14 @@ func Publishing(n netdrv.Network, words ...[3]string) netdrv.Network {
 	return n
 }
 
+// calledBy returns n with published ports for some callers only.
+func calledBy(n netdrv.Network, callers ...string) netdrv.Network {
+	for _, c := range callers {
+		n.Forwards[0].From = append(n.Forwards[0].From, netip.MustParsePrefix(c))
+	}
+	return n
+}
+
 // withMAC returns n with a bridge that has a link-local address.
 func withMAC(n netdrv.Network) netdrv.Network {
 	n.Bridge.MAC = netdrv.MAC{0x52, 0x54, 0, 0xaa, 0xbb, 1}
@@ -159,8 +167,8 @@ func Networks() map[string][]netdrv.Network {
 		"published": {
 			Publishing(lab, [3]string{"tcp/8080", "10.20.0.10:80"}, [3]string{"udp/5000-5001", "[fd00:20::10]:6000-6001"},
 				[3]string{"tcp/443", "10.20.0.10:443", "203.0.113.2"}, [3]string{"tcp/8443", "10.20.0.10:443", "127.0.0.1"}),
-			Publishing(Pinned(def, "eno1"), [3]string{"sctp/3868", "192.168.122.10:3868"}),
-			Publishing(WithServices(dmz), [3]string{"tcp/22", "[fd00:30::10]:22", "2001:db8::5"}),
+			calledBy(Publishing(Pinned(def, "eno1"), [3]string{"sctp/3868", "192.168.122.10:3868"}), "198.51.100.0/24", "203.0.113.9/32"),
+			calledBy(Publishing(WithServices(dmz), [3]string{"tcp/22", "[fd00:30::10]:22", "2001:db8::5"}), "2001:db8:9::/48"),
 		},
 		"bridge-direct": {
 			Network("office", netdrv.ExistingBridge, "br0"),

@@ -324,19 +324,17 @@ func (e *encoder) addRules(c firewall.Chain) {
 }
 
 func (e *encoder) rule(chain string, r firewall.Rule) ([]byte, error) {
+	exprs, err := encodeRule(e.family, r)
+	if err != nil {
+		return nil, err
+	}
 	var list []byte
-	for _, x := range r.Exprs {
-		exprs, err := encodeExpr(e.family, x)
+	for _, x := range exprs {
+		b, err := marshal(byte(e.table.Family), x)
 		if err != nil {
 			return nil, err
 		}
-		for _, x := range exprs {
-			b, err := marshal(byte(e.table.Family), x)
-			if err != nil {
-				return nil, err
-			}
-			list = appendAttr(list, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
-		}
+		list = appendAttr(list, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
 	}
 	b := appendText(e.header(), unix.NFTA_RULE_TABLE, e.table.Name)
 	b = appendText(b, unix.NFTA_RULE_CHAIN, chain)

@@ -14,6 +14,36 @@ import (
 // tcpFlagsOffset is where a TCP header has its flags.
 const tcpFlagsOffset = 13
 
+// encodeRule returns what the kernel evaluates for a rule. Like nft, it asks once
+// whether a packet is of a family.
+func encodeRule(in firewall.Family, r firewall.Rule) (out []expr.Any, err error) {
+	known := byte(unix.NFPROTO_UNSPEC)
+	for _, x := range r.Exprs {
+		exprs, err := encodeExpr(in, x)
+		if err != nil {
+			return nil, err
+		}
+		asked := familyAsked(exprs)
+		if asked != unix.NFPROTO_UNSPEC && asked == known {
+			exprs = exprs[len(nfproto(asked)):]
+		}
+		known, out = cmp.Or(known, asked), append(out, exprs...)
+	}
+	return out, nil
+}
+
+// familyAsked is what nfproto has put in front.
+func familyAsked(exprs []expr.Any) byte {
+	if len(exprs) < 2 {
+		return unix.NFPROTO_UNSPEC
+	}
+	m, ok := exprs[0].(*expr.Meta)
+	if !ok || m.Key != expr.MetaKeyNFPROTO {
+		return unix.NFPROTO_UNSPEC
+	}
+	return exprs[1].(*expr.Cmp).Data[0]
+}
+
 // encodeExpr returns what the kernel evaluates for one expression of a rule in a
 // table of the family.
 func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {

@@ -92,8 +92,8 @@ func TestDaemonsLife(t *testing.T) {
 	w := New(t)
 	d := w.Daemon(t, DaemonConfig{BinDir: playBill(t), Args: []string{"--log-level", "debug"}})
 	want := fmt.Sprintf("args [--config %s --state-dir %s --runtime-dir %s --log-level debug] uid 0", d.ConfigFile, d.StateDir, d.RuntimeDir)
-	if !strings.Contains(d.Log(), want) {
-		t.Errorf("want %q in\n%s", want, d.Log())
+	if err := d.Await(t.Context(), want); err != nil { // its log may come after its readiness
+		t.Error(err)
 	}
 	d.Signal(syscall.SIGHUP)
 	if err := d.Await(t.Context(), "RELOADING=1"); err != nil {
