@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,7 @@ func TestItHeals(t *testing.T) {
 			if err := events.WaitFor(t.Context(), "synced"); err != nil {
 				t.Fatal(err)
 			}
+			nettest.Eventually(t, "the guest's link is known", func() error { return known(t, d, g.Port) })
 			w.Host.Run(t, strings.ReplaceAll(c.breaks, "$PORT", g.Port))
 			if c.event != "" {
 				repaired(t, events, c.event)
@@ -96,7 +98,9 @@ func TestItHeals(t *testing.T) {
 				_, err := w.Host.Try(t.Context(), strings.ReplaceAll(c.mended, "$PORT", g.Port))
 				return err
 			})
-			g.Run(t, "ping -c 2 -i 0.2 -W 5 203.0.113.1")
+			// The host asks again who the guest is after a second, if it asked while
+			// the bridge had no carrier.
+			g.Run(t, "ping -c 10 -i 0.2 203.0.113.1")
 			conn.works("after")
 			if err := download.Wait(t.Context()); err != nil {
 				t.Errorf("the download broke: %v\n%s", err, download.Output())
@@ -115,6 +119,14 @@ type port struct {
 	Link, Network, Kind, Uplink, Mac string
 	Index                            int
 	Attached, Managed                bool
+}
+
+func known(t *testing.T, d *nettest.Daemon, link string) error {
+	t.Helper()
+	if all := ports(t, d, "lab"); !slices.ContainsFunc(all, func(p port) bool { return p.Link == link && p.Attached }) {
+		return fmt.Errorf("%s is not among %+v", link, all)
+	}
+	return nil
 }
 
 func ports(t *testing.T, d *nettest.Daemon, network string) []port {

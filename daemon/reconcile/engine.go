@@ -39,9 +39,6 @@ import (
 // lookEvery is the belt to the notifications' braces.
 const lookEvery = time.Minute
 
-// settle is how long a burst of notifications may last before it is looked at.
-const settle = 100 * time.Millisecond
-
 // neverSeen is no count of the kernel's HostChanges.
 const neverSeen = math.MaxUint64
 
@@ -153,7 +150,7 @@ type Engine struct {
 	unmet    atomic.Bool // a guest of the tap door has not said its MAC
 	pending  work
 	look     *time.Timer // the full look that a notification asked for
-	spacing  time.Duration
+	pace     pace
 	status   map[string]Status
 	bridges  map[string]string      // link of each network as of the last round
 	members  []netdrv.Member        // guests' links as of the last round
@@ -180,7 +177,7 @@ type work struct {
 // New returns an engine that has not looked yet.
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
-		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1), spacing: settle,
+		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1),
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
 		links:    map[string]netdrv.Link{},
@@ -248,7 +245,7 @@ func (e *Engine) Notice() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.look == nil {
-		e.look = time.AfterFunc(e.spacing, func() { e.enqueue(nil, nil) })
+		e.look = time.AfterFunc(e.pace.wait(time.Now()), func() { e.enqueue(nil, nil) })
 	}
 }
 

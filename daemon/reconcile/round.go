@@ -64,8 +64,7 @@ func (e *Engine) round(ctx context.Context, w work) {
 			return
 		}
 		t.Full++
-		// A full look may take a thirtieth of the time, and no more.
-		e.spacing = min(max(settle, 30*took), time.Second)
+		e.pace.spend(took, time.Now())
 	})
 	e.log.Debug("round done", "full", r.full, "networks", len(r.scope), "took", took, "failed", len(r.failed))
 }
