@@ -46,6 +46,9 @@ BENCH ?= .
 bench: bench-deps ## speed beside the peers, in one run; BENCH=dhcp, dns, network, scale or forwarding for one (root)
 	VNETD_TEST_REQUIRE=1 $(GO) test -tags bench -count=1 -timeout 60m -run '(?i)^Test$(BENCH)' ./daemon/bench -v | grep -v '^=== \|^ *--- \|^PASS'
 
+floods: deps ## how long others wait while one guest floods, as a table (root)
+	VNETD_TEST_REQUIRE=1 VNETD_TEST_ROUNDS=10 $(GO) test -count=1 -run '^TestFloods$$' ./daemon -v | sed -n 's/^ *floods_test.go:[0-9]*: //p'
+
 boot-test: build ## the units in real machines: systemd of Debian 12 and 13, in nspawn (root)
 	dist/boot-test.sh
 

