@@ -15,7 +15,7 @@ COMMANDS  = vnetd vnetctl vnet-bridge-helper
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps boot-test fuzz update clean
+.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps boot-test fuzz update floods clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -133,7 +133,11 @@ func (k *Kernel) setMaster(l netlink.Link, bridge string) error {
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", bridge, err)
 	}
-	return k.nl.LinkSetMaster(l, master)
+	if err := k.nl.LinkSetMaster(l, master); err != nil {
+		return err
+	}
+	k.askAnew(l.Attrs().Index, master.Attrs().Index)
+	return nil
 }
 
 func (k *Kernel) linkDel(name string) error {
@@ -180,7 +184,13 @@ func (k *Kernel) memberAdd(m netdrv.Member) error {
 	if err != nil {
 		return err
 	}
-	return k.withOurs(m.Bridge, func(bridge netlink.Link) error { return k.nl.LinkSetMaster(link, bridge) })
+	return k.withOurs(m.Bridge, func(bridge netlink.Link) error {
+		if err := k.nl.LinkSetMaster(link, bridge); err != nil {
+			return err
+		}
+		k.askAnew(m.Index, bridge.Attrs().Index)
+		return nil
+	})
 }
 
 // memberSet sets what a bridge of ours does with a guest's link.
