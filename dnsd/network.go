@@ -24,7 +24,7 @@ type network struct {
 func newNetwork(name string, log *slog.Logger) *network {
 	return &network{
 		log:       log.With("network", name),
-		conns:     conns{clients: map[netip.Addr]int{}, open: map[*conn]bool{}},
+		conns:     conns{clients: map[netip.Addr]int{}, open: map[*conn]uint64{}},
 		idle:      idleTime,
 		counts:    &counts{},
 		listeners: map[netip.AddrPort]*listener{},
