@@ -14,6 +14,10 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
+// heardEvery spaces the reading of what bridges learn: a guest that invents MACs has
+// the kernel tell of each, and what finds no room meanwhile is one overflow.
+const heardEvery = 10 * time.Millisecond
+
 // Heard lists the MACs that bridges have learned, whosever they are.
 func (k *Kernel) Heard(ctx context.Context) ([]netdrv.Heard, error) {
 	all, err := dump(ctx, func() ([]netlink.Neigh, error) { return k.nl.NeighList(0, unix.AF_BRIDGE) })
@@ -60,10 +64,15 @@ func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string))
 		case err != nil:
 			return fmt.Errorf("read rtnetlink subscription: %w", err)
 		}
+		learned := false
 		for _, m := range msgs {
 			if bridge, ok := k.news(m); ok {
+				learned = learned || bridge == ""
 				wake(bridge)
 			}
+		}
+		if learned {
+			time.Sleep(heardEvery)
 		}
 	}
 }

@@ -92,9 +92,12 @@ func TestDaemonsLife(t *testing.T) {
 	w := New(t)
 	d := w.Daemon(t, DaemonConfig{BinDir: playBill(t), Args: []string{"--log-level", "debug"}})
 	want := fmt.Sprintf("args [--config %s --state-dir %s --runtime-dir %s --log-level debug] uid 0", d.ConfigFile, d.StateDir, d.RuntimeDir)
-	if err := d.Await(t.Context(), want); err != nil { // its log may come after its readiness
-		t.Error(err)
-	}
+	Eventually(t, "its arguments are in its log", func() error { // which may come after its readiness
+		if log := d.Log(); !strings.Contains(log, want) {
+			return fmt.Errorf("want %q in\n%s", want, log)
+		}
+		return nil
+	})
 	d.Signal(syscall.SIGHUP)
 	if err := d.Await(t.Context(), "RELOADING=1"); err != nil {
 		t.Error(err)
