@@ -348,3 +348,29 @@ func TestHostChanges(t *testing.T) {
 		}
 	}
 }
+
+// Links come and go between one question and the next: that is no error.
+func TestLinksThatGoWhileTheyAreLookedAt(t *testing.T) {
+	h := newHost(t)
+	h.Run(t, "for i in $(seq 60); do echo link add gone0 group 1986946420 type bridge; echo link del gone0; done >/run/batch")
+	flicker := h.Start(t, "ip", "-batch", "/run/batch")
+	ended := make(chan error, 1)
+	go func() { ended <- flicker.Wait(t.Context()) }()
+	for looks := 0; ; looks++ {
+		select {
+		case err := <-ended:
+			if err != nil || looks < 20 {
+				t.Fatalf("%d looks: %v", looks, err)
+			}
+			return
+		default:
+		}
+		h.in(func() error {
+			if _, _, err := h.k.Observe(context.Background()); err != nil {
+				return err
+			}
+			_, err := h.k.ObserveLinks(context.Background(), []string{"gone0"}, nil)
+			return err
+		})
+	}
+}

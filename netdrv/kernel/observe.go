@@ -122,10 +122,14 @@ func missing(err error) bool {
 	return errors.As(err, &not) || errors.Is(err, unix.ENODEV)
 }
 
-// addresses takes the addresses and the routes of one link of ours.
+// addresses takes the addresses and the routes of one link of ours. One that is gone
+// by now has none.
 func (o *observer) addresses(ctx context.Context, k *Kernel, l netlink.Link) error {
 	a := l.Attrs()
 	addrs, err := k.addrs(ctx, a.Index)
+	if missing(err) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", a.Name, err)
 	}
@@ -133,6 +137,9 @@ func (o *observer) addresses(ctx context.Context, k *Kernel, l netlink.Link) err
 		o.addr(a)
 	}
 	routes, err := k.routes(ctx, a.Index)
+	if missing(err) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("list routes of %s: %w", a.Name, err)
 	}
