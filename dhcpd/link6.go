@@ -31,6 +31,7 @@ type link6 struct {
 	local   netip.Addr // the interface's link-local address, our source
 	conn    *packet.Conn
 	in      *ingress // of conn
+	out     *outbox  // of conn: replies to DHCPv6
 	full    *fullPools
 	tally   *tally
 	groups  *memberships
@@ -56,6 +57,9 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 		return nil, err
 	}
 	if l.in, err = newIngress(l.conn, ifi, s.ports, circuit6, l.log, l.unheard); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	if l.out, err = newOutbox(l.conn); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
@@ -141,6 +145,7 @@ func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
 // start begins to serve, until the link is closed.
 func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
+	wg.Go(func() { l.out.run(l.closed) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Hour, func() { l.advertise(time.Now()) })
@@ -206,11 +211,10 @@ func (l *link6) advertise(now time.Time) {
 	l.wakeLocked(now)
 }
 
+// sendRA has sent the message when it returns, for the last one is sent before the
+// socket is closed.
 func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
-	l.send(neighborFrame(message, l.mac, mac, l.local, to))
-}
-
-func (l *link6) send(frame []byte) {
+	frame := neighborFrame(message, l.mac, mac, l.local, to)
 	if _, err := l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
 		l.log.Debug("IPv6 frame not sent", "err", err)
 	}
@@ -321,7 +325,7 @@ func (l *link6) fillReply(b []byte, f *frame6, req *v6.Request) {
 // client that merely extends what it has is not cut off by a full disk.
 func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 	if len(leases) == 0 {
-		l.send(frame)
+		l.out.put(frame)
 		return
 	}
 	var left atomic.Int32
@@ -336,7 +340,7 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 				l.log.Error("lease not given", "addr", bound.Address, "mac", bound.MAC, "err", err)
 			}
 			if left.Add(-1) == 0 && !failed.Load() {
-				l.send(frame)
+				l.out.put(frame)
 			}
 		})
 	}
