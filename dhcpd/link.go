@@ -34,13 +34,14 @@ type link struct {
 	conn    *packet.Conn // IPv4 frames to port 67
 	in      *ingress     // of conn
 	out     *outbox      // of conn
-	arp     *packet.Conn // ARP replies
 	sinks   []net.PacketConn
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest; Pool has no lock of its own
 	pool   *v4.Pool
 	probes map[netip.Addr]*probe
+	arp    *packet.Conn       // ARP replies; nil until the first probe
+	hear   func(*packet.Conn) // has what arp says heard, until the link is closed
 }
 
 func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
@@ -57,9 +58,6 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.out, err = newOutbox(l.conn); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
-	}
-	if l.arp, err = packet.Listen(ifi, packet.Raw, etherARP, &packet.Config{Filter: arpReplyFilter}); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	for _, a := range l.servers {
@@ -89,20 +87,22 @@ func (l *link) configure(svc *v4.Service) {
 
 // start begins to serve, until the link is closed.
 func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
+	l.hear = func(arp *packet.Conn) { wg.Go(func() { l.listenARP(ctx, arp) }) }
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
 	wg.Go(func() { l.out.run(l.closed) })
-	wg.Go(func() { l.listenARP(ctx) })
 }
 
 func (l *link) close() {
 	close(l.closed)
 	_ = l.conn.Close()
-	_ = l.arp.Close()
 	for _, s := range l.sinks {
 		_ = s.Close()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.arp != nil {
+		_ = l.arp.Close()
+	}
 	for _, p := range l.probes {
 		p.timer.Stop()
 	}

@@ -3,6 +3,7 @@ package dhcpd
 import (
 	"context"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"time"
 
@@ -40,6 +41,10 @@ func (l *link) probeLocked(req *v4.Request, d *v4.Decision) bool {
 	if len(l.probes) >= maxProbes {
 		return false
 	}
+	if err := l.openARPLocked(); err != nil {
+		l.log.Debug("addresses are offered without a look at who has them", "err", err)
+		return false
+	}
 	frame := arpProbe(lease.MAC(l.ifi.HardwareAddr), d.Address)
 	if _, err := l.arp.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
 		return false
@@ -49,6 +54,24 @@ func (l *link) probeLocked(req *v4.Request, d *v4.Decision) bool {
 	p.timer = time.AfterFunc(probeTime, func() { l.free(addr, p) })
 	l.probes[addr] = p
 	return true
+}
+
+// openARPLocked opens the socket when it is first needed: most of a host's networks get
+// no new guest for days.
+func (l *link) openARPLocked() (err error) {
+	if l.arp != nil {
+		return nil
+	}
+	select {
+	case <-l.closed:
+		return net.ErrClosed
+	default:
+	}
+	if l.arp, err = packet.Listen(l.ifi, packet.Raw, etherARP, &packet.Config{Filter: arpReplyFilter}); err != nil {
+		return err
+	}
+	l.hear(l.arp)
+	return nil
 }
 
 // free sends the offer of an address that nobody has claimed in time.
@@ -65,10 +88,10 @@ func (l *link) free(addr netip.Addr, p *probe) {
 }
 
 // listenARP hears who claims an address that is about to be offered.
-func (l *link) listenARP(ctx context.Context) {
+func (l *link) listenARP(ctx context.Context, arp *packet.Conn) {
 	buf := make([]byte, 128)
 	for {
-		n, _, err := l.arp.ReadFrom(buf)
+		n, _, err := arp.ReadFrom(buf)
 		if err != nil {
 			if rest(ctx, l.closed, l.log, err) {
 				continue

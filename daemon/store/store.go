@@ -319,7 +319,7 @@ func (s *Store) markLive(name string, live bool) error {
 	if !live {
 		return removeFile(path, false)
 	}
-	return writeFile(path, nil, false)
+	return os.WriteFile(path, nil, 0o600) // that it is there is all it says
 }
 
 // Delete forgets a network. One that is not there is no error.
