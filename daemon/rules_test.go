@@ -627,3 +627,38 @@ func TestPortRulesChangeLive(t *testing.T) {
 	says(t, "port set", d.Ctl(t, "port", "set", "app0", "filter="), "changed")
 	try(t, "without a filter again", []attempt{at(7000, true), at(7001, true)})
 }
+
+// A guest that begins connections without end fills nothing that others need, and is
+// heard again when it is calm.
+func TestRulesBoundAFlood(t *testing.T) {
+	h := newNeighbourhood(t, "filter: {in: drop}\n")
+	u, err := h.web.ListenPacket("udp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	for port := range 6000 {
+		if _, err := u.WriteTo([]byte("new"), &net.UDPAddr{IP: net.IPv4(203, 0, 113, 1), Port: 20000 + port}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dialTCP(t, h.db.Namespace, "203.0.113.1:7").works("another guest's, beside a flood")
+	dropped, remembered := 0, 0
+	for line := range strings.Lines(h.w.Host.Run(t, "nft list table bridge vnetd")) {
+		if n := 0; strings.Contains(line, "too many new connections") && strings.Contains(line, "counter packets") {
+			_, _ = fmt.Sscanf(line[strings.Index(line, "counter packets"):], "counter packets %d", &n)
+			dropped += n
+		}
+		remembered += strings.Count(line, "203.0.113.1")
+	}
+	// A thousand at first, and a hundred a second.
+	if dropped < 3000 || remembered < 900 || remembered > 3000 {
+		t.Errorf("of 6000 new connections %d were dropped, and %d are remembered", dropped, remembered)
+	}
+	nettest.Eventually(t, "the guest is heard again", func() error {
+		if !talks(t, h.web.Namespace, "tcp", "203.0.113.1", 7) {
+			return errors.New("no connection")
+		}
+		return nil
+	})
+}
