@@ -39,10 +39,11 @@ func (c *chain) has(at int) bool {
 }
 
 // above reports whether the name at a place is in the chain or a parent of one
-// that is.
+// that is. A name whose pointers lead round has no more labels than any.
 func (c *chain) above(at int) bool {
 	for _, name := range c.names[:c.n] {
-		for off := int(name); ; {
+		off := int(name)
+		for range MaxName / 2 {
 			if sameName(c.pkt, at, off) {
 				return true
 			}
