@@ -34,7 +34,7 @@ func TestPace(t *testing.T) {
 		if looks > c.looks {
 			t.Errorf("%s: %d looks in %s, want at most %d", c.name, looks, c.during, c.looks)
 		}
-		// A tenth of the time for the longest that a look is put off, when each costs so much.
+		// No look is put off for more than a second, so one that costs much takes a larger share.
 		if limit := c.during/share + atOnce + c.took; spent > limit && c.took*share < longest {
 			t.Errorf("%s: %s spent in %s, want at most %s", c.name, spent, c.during, limit)
 		}
