@@ -215,9 +215,16 @@ func (p *parser) belongs(section, owner int, typ uint16, data int) bool {
 	case !p.chain.has(owner):
 		return false
 	case typ == TypeCNAME && p.qtype != TypeCNAME:
-		return p.chain.add(data)
+		return p.isName(data) && p.chain.add(data)
 	}
 	return true
+}
+
+// isName reports whether the data of the record that was just read is one name,
+// and not the beginning of what lies behind it.
+func (p *parser) isName(data int) bool {
+	name := parser{pkt: p.pkt[:p.off], off: data}
+	return name.skipName() && name.off == p.off
 }
 
 // note keeps what matters of a record: its TTL, and the authority's SOA.
