@@ -38,8 +38,8 @@ func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, circuit func
 	return &ingress{in: in, log: log, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
 }
 
-// serve has every frame handled until the socket is closed. handle says whether a
-// lease was given or extended.
+// serve has every frame handled until the socket is closed. handle says whether
+// it takes up an offer.
 func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(g fair.Guest, frame []byte) bool) {
 	for {
 		if err := in.read(); err != nil {

@@ -129,9 +129,9 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 	}
 }
 
-// handle answers one frame, and says whether a lease was given or extended. A bug
-// met by one frame costs that frame.
-func (l *link) handle(g fair.Guest, frame []byte) (gave bool) {
+// handle answers one frame, and says whether it takes up an offer. A bug met by
+// one frame costs that frame.
+func (l *link) handle(g fair.Guest, frame []byte) (takesUp bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCP", "panic", v, "frame", frame, "stack", string(debug.Stack()))
@@ -163,8 +163,8 @@ func circuit4(frame []byte) fair.Circuit {
 	return v4.Circuit(f.payload)
 }
 
-// answer decides and does what was decided, and says whether that is a lease.
-func (l *link) answer(req *v4.Request, now time.Time) (gave bool) {
+// answer decides and does what was decided, and says whether the client takes up an offer.
+func (l *link) answer(req *v4.Request, now time.Time) (takesUp bool) {
 	l.mu.Lock()
 	d := l.pool.Answer(req, now)
 	delayed := d.Check && l.probeLocked(req, &d)
@@ -190,7 +190,7 @@ func (l *link) answer(req *v4.Request, now time.Time) (gave bool) {
 	d.Lease.Network = l.network
 	addr, mac := d.Address, req.MAC
 	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
-	return true
+	return d.TakesUp
 }
 
 // bound sends the ACK of a lease that is on stable storage. A client that

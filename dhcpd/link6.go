@@ -220,9 +220,9 @@ func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
 	}
 }
 
-// handle answers one frame, and says whether a lease was given or extended. A bug
-// met by one frame costs that frame.
-func (l *link6) handle(g fair.Guest, b []byte) (gave bool) {
+// handle answers one frame, and says whether it takes up an offer. A bug met by
+// one frame costs that frame.
+func (l *link6) handle(g fair.Guest, b []byte) (takesUp bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.log.Error("panic in DHCPv6", "panic", v, "frame", b, "stack", string(debug.Stack()))
@@ -263,9 +263,8 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 	l.wakeLocked(now)
 }
 
-// request answers a DHCPv6 message, and says whether a lease was given or
-// extended.
-func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (gave bool) {
+// request answers a DHCPv6 message, and says whether it takes up an offer.
+func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
 		l.tally.add(event6(0, 0, malformed))
@@ -304,7 +303,7 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (gave bool) {
 	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), &req, &d)
 	l.fillReply(b, f, &req)
 	l.sendWhenStored(b, d.Bind)
-	return len(d.Bind) > 0
+	return d.TakesUp
 }
 
 // fillReply writes the headers of the answer to a frame. A relay is answered from

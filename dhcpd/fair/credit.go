@@ -9,9 +9,10 @@ const (
 	maxPorts    = 4096 // that are remembered, and so many circuits of each
 )
 
-// Credit is what guests may still ask. Each message costs one; one that gives or
-// extends a lease gives two back, its own and that of the question before it. So
-// it limits floods, and no client that does as it says. A message that a relay
+// Credit is what guests may still ask. Each message costs one; one that takes up
+// an offer gives two back, its own and that of the question before it. So it limits
+// floods, and no client that asks first: extensions are rare, and whoever wants
+// addresses without having been offered them can wait. A message that a relay
 // sent on costs its circuit, and what the relay's port has for all circuits.
 type Credit struct {
 	byPort map[Port]*portCredit

@@ -202,7 +202,9 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	if d.Seconds != infiniteSeconds {
 		d.Lease.Expires = now.Add(time.Duration(d.Seconds) * time.Second)
 	}
-	p.recall(p.offers.byMAC[req.MAC], now)
+	o := p.offers.byMAC[req.MAC]
+	d.TakesUp = o != nil && o.addr == a
+	p.recall(o, now)
 	p.recall(p.offers.byAddr[a], now)
 	p.unsettled = append(p.unsettled, a)
 	p.hold(a, c.at)

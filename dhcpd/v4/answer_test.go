@@ -541,3 +541,30 @@ func BenchmarkAnswer(b *testing.B) {
 		}
 	})
 }
+
+// Only who was asked and answers takes up an offer; all else costs credit.
+func TestTakesUp(t *testing.T) {
+	w := newWorld(t, labConfig())
+	addr := w.discover(3).Address.String()
+	for _, tt := range []struct {
+		name string
+		req  *Request
+		want bool
+	}{
+		{"offered to another", selecting(4, addr), false},
+		{"an offer that was taken away", selecting(3, addr), false},
+		{"what nobody offered", initReboot(5, "192.168.10.150"), false},
+		{"an extension", renewing(5, "192.168.10.150"), false},
+	} {
+		if d := w.answer(tt.req); d.TakesUp != tt.want {
+			t.Errorf("%s: %v (%s)", tt.name, d.TakesUp, d.Why)
+		}
+	}
+	addr = w.discover(6).Address.String()
+	if d := w.answer(selecting(6, addr)); !d.TakesUp {
+		t.Errorf("an offer: %s", d.Why)
+	}
+	if d := w.answer(selecting(6, addr)); d.TakesUp || !d.Bind {
+		t.Errorf("the same twice: %s", d.Why)
+	}
+}

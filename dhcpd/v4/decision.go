@@ -32,6 +32,9 @@ type Decision struct {
 	Bind  bool
 	Lease lease.Lease
 
+	// TakesUp: Address had been offered to the client before it was bound.
+	TakesUp bool
+
 	// Check: nobody knows yet whether somebody uses Address without having
 	// asked us. See Pool.Vouch and Pool.Rest.
 	Check bool

@@ -178,12 +178,14 @@ func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 	for i := range req.IAs() {
 		ia := &req.ias[i]
 		r, c := p.begin(ia), p.client(req, ia)
+		offered := p.offered(c)
 		if ia.Code == optIANA {
 			d.Why = p.lack(req, now)
 			find(&r, ia, c, now)
 		}
 		if r.Address.IsValid() {
 			d.Bind = append(d.Bind, p.lease(req, &r, c, now))
+			d.TakesUp = d.TakesUp || offered == r.Address
 		} else if r.Status != nil && *r.Status == iana.StatusNotOnLink {
 			d.Why = OffLink
 		} else if r.Status != nil && *r.Status == iana.StatusNoBinding {
@@ -191,10 +193,21 @@ func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 		}
 		d.IAs = append(d.IAs, r)
 	}
+	for i := range d.Bind {
+		p.recall(p.offers.byAddr[d.Bind[i].Address]) // no promise any more, but a lease
+	}
 	if len(d.Bind) > 0 {
 		d.Why, d.Hostname = p.kind(d.Bind, now), d.Bind[0].Hostname
 	}
 	return p.orStateless(d)
+}
+
+// offered returns what was promised to a client; the zero Addr if nothing was.
+func (p *Pool) offered(c *client) netip.Addr {
+	if o := p.offers.byClient[c.Client]; o != nil {
+		return o.addr
+	}
+	return netip.Addr{}
 }
 
 // kind says whether leases are all extensions of what the clients have.

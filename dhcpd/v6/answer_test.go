@@ -476,3 +476,31 @@ func TestSpans(t *testing.T) {
 		t.Errorf("%v, %v", across, err)
 	}
 }
+
+// Only who was asked and answers takes up an offer; all else costs credit.
+func TestTakesUp(t *testing.T) {
+	rapid := req(solicit, 3, ia(1))
+	rapid.Rapid = true
+	for name, tt := range map[string]struct {
+		said []*Request
+		want bool
+	}{
+		"an offer":               {[]*Request{req(solicit, 3, ia(1, "fd00:10::107")), req(request, 3, ia(1, "fd00:10::107"))}, true},
+		"the same twice":         {[]*Request{req(solicit, 3, ia(1)), req(request, 3, ia(1)), req(request, 3, ia(1))}, false},
+		"another than offered":   {[]*Request{req(solicit, 3, ia(1, "fd00:10::107")), req(request, 3, ia(2, "fd00:10::108"))}, false},
+		"offered to another":     {[]*Request{req(solicit, 4, ia(1, "fd00:10::107")), req(request, 3, ia(1, "fd00:10::107"))}, false},
+		"what nobody offered":    {[]*Request{req(request, 3, ia(1, "fd00:10::107"))}, false},
+		"an extension":           {[]*Request{req(solicit, 3, ia(1)), req(request, 3, ia(1)), req(renew, 3, ia(1))}, false},
+		"a rapid one":            {[]*Request{rapid}, false},
+		"a new offer of the old": {[]*Request{req(request, 3, ia(1)), req(solicit, 3, ia(1)), req(request, 3, ia(1))}, true},
+	} {
+		w := newWorld(t, config())
+		var last Decision
+		for _, r := range tt.said {
+			last, _ = w.ask(r)
+		}
+		if last.TakesUp != tt.want {
+			t.Errorf("%s: %v, want %v", name, last.TakesUp, tt.want)
+		}
+	}
+}

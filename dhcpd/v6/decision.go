@@ -23,6 +23,8 @@ type Decision struct {
 
 	// Bind must be stored, all of it, before the reply leaves.
 	Bind []lease.Lease
+	// TakesUp: one of them at least had been offered to the client before.
+	TakesUp bool
 	// End are leases to be ended in this way; the client may not have them.
 	End     []lease.Lease
 	EndKind lease.Kind
