@@ -97,7 +97,7 @@ func (b *inbox) recvmmsg(fd uintptr) bool {
 	if b.batch == nil {
 		b.batch = batches.Get().(*batch)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.batch.headers)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.batch.headers)), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	b.got, b.err = 0, nil
 	switch errno {
 	case 0:
@@ -184,7 +184,7 @@ func (b *outbox) sendmmsg(fd uintptr) bool {
 	for i := range n {
 		b.headers[i].point(&b.vectors[i], b.sending[i])
 	}
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.headers)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.headers)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
 		b.sending = b.sending[sent:]

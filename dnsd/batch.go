@@ -150,7 +150,7 @@ func (b *batch) recvmmsg(fd uintptr) bool {
 	for i := range b.read {
 		b.read[i].hdr.Namelen = uint32(unsafe.Sizeof(b.in[i].from))
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.read)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.read)), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	b.got, b.err = 0, nil
 	switch errno {
 	case 0:
@@ -168,7 +168,7 @@ func (b *batch) recvmmsg(fd uintptr) bool {
 // idle reports whether nothing waits on the socket. It takes nothing from it.
 func idle(fd uintptr) bool {
 	var b [1]byte
-	_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 	return errno == unix.EAGAIN
 }
 
@@ -176,7 +176,7 @@ func idle(fd uintptr) bool {
 // room: replies to neighbours that are none would keep all others waiting, for seconds.
 func (b *batch) sendmmsg(fd uintptr) bool {
 	for b.sent < b.queued {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd,
 			uintptr(unsafe.Pointer(&b.write[b.sent])), uintptr(b.queued-b.sent), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:

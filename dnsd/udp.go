@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
@@ -16,6 +17,7 @@ type worker struct {
 	sock  *net.UDPConn
 	batch *batch
 	fair  fairness
+	busy  coalescing
 	query wire.Query
 }
 
@@ -40,6 +42,9 @@ func (n *network) serveUDP(sock *net.UDPConn) {
 			}
 		}
 		b.send()
+		if w.busy.after(got, time.Now()) && got < batchSize {
+			letCome()
+		}
 	}
 }
 
