@@ -40,7 +40,8 @@ func (m *mmsghdr) point(v *unix.Iovec, b []byte) {
 
 // An inbox reads several frames with one system call (recvmmsg). mdlayher's
 // packet.Conn has no such call, and allocates an address for each frame: half
-// of what an exchange cost. One goroutine may use it.
+// of what an exchange cost. The call is raw, as it never waits: the runtime need not
+// look after it. One goroutine may use it.
 type inbox struct {
 	conn    syscall.RawConn
 	receive func(fd uintptr) bool // made once, as making it allocates
