@@ -23,8 +23,12 @@ import (
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
-// roundsVar has TestFloods take its figures in so many rounds (make floods).
+// roundsVar has TestFloods take its figures in so many rounds, of as many exchanges
+// each (make floods).
 const roundsVar = "VNETD_TEST_ROUNDS"
+
+// honestClients come in turn.
+const honestClients = 15
 
 // A service is what others want meanwhile: it is done once, for client n, and
 // says how long it took.
@@ -286,10 +290,10 @@ func elsewhere(f []byte) {
 	}
 }
 
-// during serves clients one after the other while the flood goes to a port, and
-// returns how long each took, how many things were sent a second, and what part of
+// during serves clients one after the other, in so many rounds, while the flood goes
+// to a port, and returns how long each took, how many things were sent a second, and what part of
 // a processor the server took.
-func (f *floodWorld) during(x *flood, port, clients int) (took []time.Duration, rate, busy float64) {
+func (f *floodWorld) during(x *flood, port, rounds int) (took []time.Duration, rate, busy float64) {
 	f.t.Helper()
 	attack := x.attack
 	if attack == nil {
@@ -302,8 +306,8 @@ func (f *floodWorld) during(x *flood, port, clients int) (took []time.Duration, 
 		time.Sleep(10 * time.Millisecond)
 	}
 	start, before, cpu := time.Now(), sent.Load(), f.processor()
-	for n := range clients {
-		t, err := x.hurts(f, n)
+	for n := range rounds * honestClients {
+		t, err := x.hurts(f, n%honestClients)
 		if err != nil {
 			f.t.Errorf("%s: %v", x.name, err)
 		}
@@ -331,14 +335,14 @@ func TestFloods(t *testing.T) {
 	for i := range floods {
 		x := &floods[i]
 		_, _ = x.hurts(f, 0)
-		for n := range 15 {
+		for n := range honestClients {
 			_, _ = x.hurts(f, n) // new clients wait for the wire
 		}
 		var usual, now []time.Duration
 		var rate, busy float64
 		for range rounds {
-			there, _, _ := f.during(x, nobodys, 15)
-			here, r, b := f.during(x, x.port, 15)
+			there, _, _ := f.during(x, nobodys, rounds)
+			here, r, b := f.during(x, x.port, rounds)
 			usual, now, rate, busy = append(usual, there...), append(now, here...), max(rate, r), max(busy, b)
 		}
 		rss := residentMiB(t, f.d)
