@@ -99,6 +99,22 @@ func TestTcpdumpOfAdvertisements(t *testing.T) {
 	}
 }
 
+// What another router's tool is told when it asks.
+func TestRdisc6(t *testing.T) {
+	nettest.Need(t, "rdisc6", "ip")
+	l := newLink(t)
+	l.set(t, dhcpd.Config{RA: &ra.Config{
+		Prefixes: []ra.Prefix{slaac("fd00:10::/64")}, MTU: 1400, Other: true, Preference: 1,
+		DNS: []netip.Addr{ip("fd00:10::1")}, Search: []string{"lab.test"}, Routes: []netip.Prefix{prefix("fd99::/48")},
+	}})
+	g := l.guest(t, "web")
+	sees(t, g, "ip -6 addr show dev eth0", "inet6 fe80:", "!tentative")
+	sees(t, g, "rdisc6 -1 -n eth0 | tr -s ' '",
+		"Stateful address conf. : No", "Stateful other conf. : Yes", "Router preference : high", "Router lifetime : 9000",
+		"Prefix : fd00:10::/64", "On-link : Yes", "Autonomous address conf.: Yes", "Valid time : 86400", "Pref. time : 14400",
+		"Recursive DNS server : fd00:10::1", "DNS search list : lab.test", "Route : fd99::/48", "MTU : 1400 bytes", "from fe80::1")
+}
+
 // A bridge that snoops, with a querier, passes groups up to the host only if
 // the host has joined them.
 func TestSnoopingBridge(t *testing.T) {

@@ -20,6 +20,7 @@ test)
 	need systemd /lib/systemd/systemd-networkd
 	need dbus-daemon dbus-daemon
 	need tcpdump tcpdump
+	need ndisc6 rdisc6
 	need bind9-dnsutils dig
 	need bind9 named
 	need bind9-utils dnssec-signzone
