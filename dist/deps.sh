@@ -3,7 +3,29 @@
 # ("bench") need, if a command or file of theirs is missing.
 set -eu
 
+# A test needs the program of systemd-resolved. The package is unpacked and not
+# installed, for it takes over the host's resolv.conf.
+resolved=/var/cache/vnetd-test/systemd-resolved
+unpack_resolved() {
+	if [ -x /lib/systemd/systemd-resolved ]; then
+		install -D /lib/systemd/systemd-resolved "$resolved"
+		return
+	fi
+	echo "deps: unpacking systemd-resolved to $resolved"
+	dir=$(mktemp -d)
+	(
+		set -e
+		cd "$dir"
+		# apt's own user may not write here, which is no reason for a warning.
+		apt-get download -qq -o APT::Sandbox::User=root systemd-resolved
+		dpkg-deb -x systemd-resolved_*.deb .
+		install -D "$(find . -name systemd-resolved -type f -perm -u+x | head -n 1)" "$resolved"
+	)
+	rm -rf "$dir"
+}
+
 want=
+after=:
 need() { # need PACKAGE COMMAND
 	command -v "$2" >/dev/null 2>&1 || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] || [ -e "$2" ] || want="$want $1"
 }
@@ -47,6 +69,7 @@ test)
 	need xz-utils xz
 	need kmod modinfo
 	need dpkg dpkg-deb
+	[ -x "$resolved" ] || after=unpack_resolved
 	;;
 bench)
 	need dnsperf dnsperf
@@ -55,17 +78,17 @@ bench)
 	need unbound unbound
 	;;
 esac
-[ -n "$want" ] || exit 0
+[ -n "$want" ] || [ $after != : ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-	echo "deps: missing:$want; install them, or run this as root" >&2
+	echo "deps: missing:${want:- $resolved}; install them, or run this as root" >&2
 	exit 1
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
 	echo "deps: missing:$want; install what your system calls them" >&2
 	exit 1
 fi
-echo "deps: installing$want"
+[ -z "$want" ] || echo "deps: installing$want"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # Nothing that is installed for a test may start a service on this host.
@@ -76,4 +99,5 @@ if [ ! -e $policy ]; then
 	trap 'rm -f $policy' EXIT
 fi
 # shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $want
+[ -z "$want" ] || apt-get install -y -qq --no-install-recommends $want
+$after || echo "deps: no $resolved: its test will be skipped" >&2
