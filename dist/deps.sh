@@ -13,15 +13,13 @@ unpack_resolved() {
 	fi
 	echo "deps: unpacking systemd-resolved to $resolved"
 	dir=$(mktemp -d)
-	(
-		set -e
-		cd "$dir"
-		# apt's own user may not write here, which is no reason for a warning.
-		apt-get download -qq -o APT::Sandbox::User=root systemd-resolved
-		dpkg-deb -x systemd-resolved_*.deb .
-		install -D "$(find . -name systemd-resolved -type f -perm -u+x | head -n 1)" "$resolved"
-	)
+	# apt's own user may not write there, which is no reason for a warning.
+	(cd "$dir" &&
+		apt-get download -qq -o APT::Sandbox::User=root systemd-resolved &&
+		dpkg-deb -x systemd-resolved_*.deb . &&
+		install -D "$(find . -name systemd-resolved -type f -perm -u+x | head -n 1)" "$resolved")
 	rm -rf "$dir"
+	[ -x "$resolved" ]
 }
 
 want=
