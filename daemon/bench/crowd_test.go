@@ -129,7 +129,6 @@ type job struct {
 	first, clients int           // their numbers
 	window         int           // exchanges at once
 	again          bool          // they come again and again until the time is over; or else once each
-	reboot         bool          // they ask for an address that they know (INIT-REBOOT), see home
 	limit          time.Duration // it ends then at the latest
 	patience       time.Duration // after which a client repeats itself
 }
@@ -173,9 +172,6 @@ func (c *crowd) spend(l *job, r *result) error {
 		*a = attempt{client: l.first + next%l.clients, kind: discover, sent: now}
 		at[a.client] = a
 		next++
-		if l.reboot {
-			a.kind, a.addr = request, home(a.client)
-		}
 		return c.send(a.client, a.kind, a.addr, a.server)
 	}
 	for i := range busy {

@@ -77,13 +77,12 @@ func TestDHCP(t *testing.T) {
 	table.print()
 }
 
-// fill gives the first clients their leases, in the shortest way. They have
-// hostnames, while the peers are spared them: dnsmasq makes its DNS of all
+// fill gives the first clients their leases. They have hostnames, while the peers are spared them: dnsmasq makes its DNS of all
 // leases anew at each change of one, and needs a second for 60 000 names.
 func (s *dhcpServer) fill(t *testing.T, leases int) {
 	s.named = true
 	defer func() { s.named = false }()
-	r := s.run(t, job{clients: leases, window: window, reboot: true, limit: time.Minute})
+	r := s.run(t, job{clients: leases, window: wide, limit: time.Minute})
 	if r.bound != leases {
 		t.Fatalf("%s: %d of %d clients have a lease: %+v", s.name, r.bound, leases, r)
 	}
