@@ -3,6 +3,7 @@ package dnsd
 import (
 	"hash/maphash"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,10 @@ const (
 
 	// window is for how many packets clients are counted.
 	window = 1024
+
+	// deafTime is how long a flooder is not heard. It needs a part of that to show
+	// that it is one, and is answered in between.
+	deafTime = 100 * time.Millisecond
 
 	// leeway packets of a window are anybody's.
 	leeway = 16
@@ -31,6 +36,8 @@ type fairness struct {
 	counts  [256]uint16 // packets by hash of the sender
 	clients int
 	seen    int
+	most    uint16
+	loudest netip.Addr // who sent most
 }
 
 // admit counts a packet, and reports whether its sender is within its share.
@@ -44,7 +51,15 @@ func (f *fairness) admit(from netip.Addr) bool {
 	}
 	*n++
 	f.seen++
+	if *n > f.most {
+		f.most, f.loudest = *n, from
+	}
 	return int(*n) <= f.seen/f.clients+leeway
+}
+
+// flooder returns who sent nearly all of a window in which others sent, too.
+func (f *fairness) flooder() (client netip.Addr, ok bool) {
+	return f.loudest, f.seen == window && f.clients > 1 && f.most > window/4*3
 }
 
 // piled reports whether more than backlog waits on the socket.

@@ -56,31 +56,39 @@ var (
 	linkLocal = netip.MustParsePrefix("fe80::/10")
 )
 
-// filter returns the program for a socket of IPv4 or IPv6; nil takes all.
-func (in ingress) filter(v4 bool) ([]bpf.RawInstruction, error) {
-	if in.link == 0 {
-		return nil, nil
+// filter returns the program for a socket of IPv4 or IPv6; nil takes all. What deaf
+// sends is not taken, if it is valid.
+func (in ingress) filter(v4 bool, deaf netip.Addr) ([]bpf.RawInstruction, error) {
+	var prog []bpf.Instruction
+	if deaf = deaf.Unmap().WithZone(""); deaf.IsValid() && deaf.Is4() == v4 {
+		prog = fromPrefix(netip.PrefixFrom(deaf, deaf.BitLen()), overhear)
 	}
-	prog := []bpf.Instruction{
+	switch {
+	case in.link == 0 && prog == nil:
+		return nil, nil
+	case in.link == 0:
+		return bpf.Assemble(append(prog, hear))
+	}
+	prog = append(prog,
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loopback, SkipTrue: 1},
 		hear,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: in.link, SkipTrue: 1},
 		overhear,
-	}
+	)
 	if len(in.clients) == 0 {
 		return bpf.Assemble(append(prog, hear))
 	}
 	for _, p := range append([]netip.Prefix{linkLocal}, in.clients...) {
 		if p.Addr().Is4() == v4 {
-			prog = append(prog, fromPrefix(p)...)
+			prog = append(prog, fromPrefix(p, hear)...)
 		}
 	}
 	return bpf.Assemble(append(prog, overhear))
 }
 
-// fromPrefix hears what a prefix sends, and goes on for others.
-func fromPrefix(p netip.Prefix) []bpf.Instruction {
+// fromPrefix ends with a word on what a prefix sends, and goes on for others.
+func fromPrefix(p netip.Prefix, word bpf.Instruction) []bpf.Instruction {
 	p = p.Masked()
 	source := uint32(netHeader + 12)
 	if p.Addr().Is6() {
@@ -100,12 +108,12 @@ func fromPrefix(p netip.Prefix) []bpf.Instruction {
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(addr[4*i:]), SkipTrue: uint8(3*(words-1-i) + 1)},
 		)
 	}
-	return append(prog, hear)
+	return append(prog, word)
 }
 
 // attach replaces a socket's filter; an empty one is taken off.
-func (in ingress) attach(fd int, v4 bool) error {
-	prog, err := in.filter(v4)
+func (in ingress) attach(fd int, v4 bool, deaf netip.Addr) error {
+	prog, err := in.filter(v4, deaf)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const (
 type listener struct {
 	at      netip.AddrPort
 	from    ingress
-	udp     []*net.UDPConn
+	udp     []*ear
 	tcp     *net.TCPListener
 	started bool
 }
@@ -53,7 +53,7 @@ func (l *listener) open() error {
 		if err != nil {
 			return err
 		}
-		l.udp = append(l.udp, udp)
+		l.udp = append(l.udp, &ear{UDPConn: udp, v4: l.at.Addr().Is4(), from: l.from})
 		if err := control(udp, func(fd int) error { return setInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
 			return fmt.Errorf("share %s: %w", l.at, err)
 		}
@@ -76,10 +76,9 @@ func (l *listener) take(from ingress) error {
 	if from.equal(l.from) {
 		return nil
 	}
-	attach := func(fd int) error { return from.attach(fd, l.at.Addr().Is4()) }
-	errs := []error{control(l.tcp, attach)}
-	for _, c := range l.udp {
-		errs = append(errs, control(c, attach))
+	errs := []error{control(l.tcp, func(fd int) error { return from.attach(fd, l.at.Addr().Is4(), netip.Addr{}) })}
+	for _, e := range l.udp {
+		errs = append(errs, e.hear(from))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("filter on %s: %w", l.at, err)
@@ -162,7 +161,7 @@ func (s socket) set(fd int, network string) error {
 		}
 		_ = setInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	}
-	return s.from.attach(fd, level == unix.IPPROTO_IP) // before bind: no packet slips through
+	return s.from.attach(fd, level == unix.IPPROTO_IP, netip.Addr{}) // before bind: no packet slips through
 }
 
 func setInt(fd, level, opt, value int) error {

@@ -3,7 +3,6 @@ package dnsd
 import (
 	"hash/maphash"
 	"log/slog"
-	"net"
 	"net/netip"
 	"runtime/debug"
 	"time"
@@ -14,15 +13,16 @@ import (
 // A worker answers on one UDP socket. All it needs for a packet it has already.
 type worker struct {
 	n     *network
-	sock  *net.UDPConn
+	sock  *ear
 	batch *batch
 	fair  fairness
 	busy  coalescing
+	told  time.Time // of a flooder, last
 	query wire.Query
 }
 
 // serveUDP answers until the socket is closed.
-func (n *network) serveUDP(sock *net.UDPConn) {
+func (n *network) serveUDP(sock *ear) {
 	b, err := newBatch(sock)
 	if err != nil {
 		return // closed before it began
@@ -35,7 +35,7 @@ func (n *network) serveUDP(sock *net.UDPConn) {
 		}
 		piled := b.piled()
 		for i := range got {
-			if !piled || w.fair.admit(b.from(i).Addr()) {
+			if w.hears(i, piled) {
 				w.packet(i)
 			} else {
 				w.n.counts.query(Unheard)
@@ -45,6 +45,27 @@ func (n *network) serveUDP(sock *net.UDPConn) {
 		if w.busy.after(got, time.Now()) && got < batchSize {
 			letCome()
 		}
+	}
+}
+
+// hears reports whether packet i is to be answered. While many come it is looked at
+// who sends them.
+func (w *worker) hears(i int, piled bool) bool {
+	if !piled && !w.busy.on {
+		return true
+	}
+	within := w.fair.admit(w.batch.from(i).Addr())
+	if client, ok := w.fair.flooder(); ok && w.sock.ignore(client, deafTime) {
+		w.tell(client)
+	}
+	return within || !piled
+}
+
+// tell says once a minute who floods.
+func (w *worker) tell(client netip.Addr) {
+	if now := time.Now(); now.Sub(w.told) > time.Minute {
+		w.told = now
+		w.n.log.Warn("a client floods the name server: most of what it sends is dropped", "client", client)
 	}
 }
 
