@@ -39,8 +39,8 @@ func (c *coalescing) after(packets int, now time.Time) bool {
 	return c.on
 }
 
-// letCome passes coalesceTime, with other goroutines' work if there is any. A timer of
-// the runtime's would take a millisecond: that is the unit of what it sleeps in.
+// letCome passes coalesceTime, with other goroutines' work if there is any. The
+// runtime's own timers are no use: an idle processor waits in whole milliseconds.
 func letCome() {
 	start := time.Now()
 	runtime.Gosched()

@@ -27,10 +27,10 @@ const (
 )
 
 // fairness sees to it that a client that floods a socket is answered only when
-// nobody else waits. It looks at clients only while packets pile up; then those
-// that sent more than their share are passed over, which takes a fraction of
-// the time of an answer, so that the queue drains and others' packets are not
-// lost.
+// nobody else waits. It looks at clients only while packets come fast or pile up;
+// those that sent more than their share of a pile are passed over, which takes a
+// fraction of the time of an answer, so that the queue drains and others' packets
+// are not lost. A flooder beside others is for the kernel to drop.
 type fairness struct {
 	seed    maphash.Seed
 	counts  [256]uint16 // packets by hash of the sender
@@ -43,7 +43,7 @@ type fairness struct {
 // admit counts a packet, and reports whether its sender is within its share.
 func (f *fairness) admit(from netip.Addr) bool {
 	if f.seen == window {
-		*f = fairness{seed: f.seed}
+		f.forget()
 	}
 	n := &f.counts[maphash.Comparable(f.seed, from)%uint64(len(f.counts))]
 	if *n == 0 {
@@ -55,6 +55,13 @@ func (f *fairness) admit(from netip.Addr) bool {
 		f.most, f.loudest = *n, from
 	}
 	return int(*n) <= f.seen/f.clients+leeway
+}
+
+// forget begins anew: what was counted is not of now.
+func (f *fairness) forget() {
+	if f.seen > 0 {
+		*f = fairness{seed: f.seed}
+	}
 }
 
 // flooder returns who sent nearly all of a window in which others sent, too.

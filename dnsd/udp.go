@@ -48,10 +48,11 @@ func (n *network) serveUDP(sock *ear) {
 	}
 }
 
-// hears reports whether packet i is to be answered. While many come it is looked at
-// who sends them.
+// hears reports whether packet i is to be answered. Who sends packets is looked at
+// while many come.
 func (w *worker) hears(i int, piled bool) bool {
 	if !piled && !w.busy.on {
+		w.fair.forget()
 		return true
 	}
 	within := w.fair.admit(w.batch.from(i).Addr())
