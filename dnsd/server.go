@@ -30,7 +30,8 @@ type Server struct {
 type state uint8
 
 const (
-	waiting state = iota // for Run: sockets are open, nobody reads
+	waiting  state = iota // for Run: sockets are open, nobody reads
+	starting              // the same: Run was called, but nobody can be asked yet
 	running
 	closed
 )
@@ -190,18 +191,29 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		return errors.New("dns server: Run called twice")
 	}
-	s.state = running
-	for _, n := range s.networks {
-		n.start(&s.loops)
-	}
+	s.state = starting
 	s.mu.Unlock()
 
 	// First of all nothing more is read: what is asked now, the next one answers.
 	defer context.AfterFunc(ctx, s.close)()
-	err := s.pool.Run(ctx, s.resolvConf)
+	err := s.pool.Run(ctx, s.resolvConf, s.read)
 	s.close()
 	s.loops.Wait()
 	return err
+}
+
+// read begins to read what clients ask. Not before somebody can be asked for them:
+// what came while the daemon was restarted waits in the sockets.
+func (s *Server) read() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed {
+		return
+	}
+	s.state = running
+	for _, n := range s.networks {
+		n.start(&s.loops)
+	}
 }
 
 func (s *Server) close() {

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -283,6 +284,28 @@ func TestChangeWhileRunningLosesNothing(t *testing.T) {
 	close(stop)
 	if n := <-changed; n == 0 {
 		t.Error("nothing was changed meanwhile")
+	}
+}
+
+// A query that waits in the socket when the daemon starts is asked of somebody: of
+// the host's servers, too, which a file names that has to be read first.
+func TestWhatIsAskedBeforeRunIsAnswered(t *testing.T) {
+	needWorld(t)
+	newUpstream(t, "127.0.0.2:53")
+	path := resolvConf(t, "127.0.0.2")
+	for range 20 {
+		t.Run("", func(t *testing.T) {
+			s := New(path, slog.New(slog.DiscardHandler))
+			if err := s.Set(lab()); err != nil {
+				t.Fatal(err)
+			}
+			c := dial(t, "guest", "udp", "192.168.10.1:53")
+			_, _ = c.Write(pack(t, question("www.example.org.", dns.TypeA)))
+			startServer(t, s)
+			if m := read(t, c); m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
+				t.Error(m)
+			}
+		})
 	}
 }
 

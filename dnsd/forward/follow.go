@@ -26,11 +26,12 @@ const (
 // follow keeps the host's servers as resolv.conf says, until ctx ends. Each
 // round begins anew: watch the directories, read the file, wait. So it does not
 // matter what an event says, and none can fall between look and watch.
-func (p *Pool) follow(ctx context.Context, path string) error {
+func (p *Pool) follow(ctx context.Context, path string, ready func()) error {
 	if path == "" {
 		path = "/etc/resolv.conf"
 	}
-	absent := false
+	absent := p.reread(path, false)
+	ready()
 	for ctx.Err() == nil {
 		w, err := watch(path)
 		if err != nil {

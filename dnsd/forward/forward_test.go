@@ -195,7 +195,7 @@ func TestAskWithoutServersOrRun(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf")); err != nil {
+	if err := p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf"), func() {}); err != nil {
 		t.Error(err)
 	}
 	if v := r.Ask(query(t, "a."), server("192.0.2.9:1"), reply); v != Stopped {
@@ -226,7 +226,7 @@ func TestClockAndClientsDoNotWaitForEachOther(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	over := make(chan error, 1)
-	go func() { over <- p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf")) }()
+	go func() { over <- p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf"), func() {}) }()
 	r, err := p.Resolver([]Rule{{"", server("127.0.0.1:9"), ""}}, Policy{}) // nobody is there
 	if err != nil {
 		t.Fatal(err)

@@ -167,13 +167,14 @@ func identity(rules []Rule, policy Policy) string {
 }
 
 // Run follows resolvConf ("" is /etc/resolv.conf) and lets resolvers ask, until
-// ctx ends. It returns when all that it started has ended.
-func (p *Pool) Run(ctx context.Context, resolvConf string) error {
+// ctx ends. It calls ready as soon as they can, with the file read: what they are
+// asked earlier is Stopped. It returns when all that it started has ended.
+func (p *Pool) Run(ctx context.Context, resolvConf string, ready func()) error {
 	p.mu.Lock()
 	p.base = ctx
 	p.mu.Unlock()
 	p.spawn(func() { p.clock(ctx) })
-	err := p.follow(ctx, resolvConf)
+	err := p.follow(ctx, resolvConf, ready)
 	p.mu.Lock()
 	p.base = nil
 	p.mu.Unlock()
