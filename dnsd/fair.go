@@ -15,12 +15,14 @@ const (
 	// gets there.
 	backlog = 256 << 10
 
-	// window is for how many packets clients are counted.
-	window = 1024
+	// window is for how many packets clients are counted, and windowTime the longest
+	// that these may take to come.
+	window     = 512
+	windowTime = 32 * time.Millisecond
 
-	// deafTime is how long a flooder is not heard. It needs a part of that to show
-	// that it is one, and is answered in between.
-	deafTime = 100 * time.Millisecond
+	// manyClients is so many in one window that they may be one guest, which asks in
+	// the names of others.
+	manyClients = 16
 
 	// leeway packets of a window are anybody's.
 	leeway = 16
@@ -34,6 +36,7 @@ const (
 type fairness struct {
 	seed    maphash.Seed
 	counts  [256]uint16 // packets by hash of the sender
+	since   time.Time   // the first of them came
 	clients int
 	seen    int
 	most    uint16
@@ -44,6 +47,9 @@ type fairness struct {
 func (f *fairness) admit(from netip.Addr) bool {
 	if f.seen == window {
 		f.forget()
+	}
+	if f.seen == 0 {
+		f.since = time.Now()
 	}
 	n := &f.counts[maphash.Comparable(f.seed, from)%uint64(len(f.counts))]
 	if *n == 0 {
@@ -57,17 +63,24 @@ func (f *fairness) admit(from netip.Addr) bool {
 	return int(*n) <= f.seen/f.clients+leeway
 }
 
-// forget begins anew: what was counted is not of now.
-func (f *fairness) forget() {
-	if f.seen > 0 {
-		*f = fairness{seed: f.seed}
+// rests reports whether nothing is counted: the packets that were do not tell of now.
+func (f *fairness) rests() bool {
+	if f.seen > 0 && time.Since(f.since) > windowTime {
+		f.forget()
 	}
+	return f.seen == 0
 }
+
+// forget begins anew: what was counted is not of now.
+func (f *fairness) forget() { *f = fairness{seed: f.seed} }
 
 // flooder returns who sent nearly all of a window in which others sent, too.
 func (f *fairness) flooder() (client netip.Addr, ok bool) {
 	return f.loudest, f.seen == window && f.clients > 1 && f.most > window/4*3
 }
+
+// crowd reports whether a window is of many clients.
+func (f *fairness) crowd() bool { return f.seen == window && f.clients >= manyClients }
 
 // piled reports whether more than backlog waits on the socket.
 func (b *batch) piled() bool {

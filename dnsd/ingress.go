@@ -3,6 +3,7 @@ package dnsd
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -45,9 +46,12 @@ func ingressOf(cfg *Config) (ingress, error) {
 	return ingress{link: uint32(l.Attrs().Index), clients: cfg.Clients}, nil
 }
 
-// netHeader is SKF_NET_OFF of linux/filter.h: offsets from here are into the IP
-// header.
-const netHeader = 0xfff0_0000
+// Offsets from netHeader are into the IP header, from linkHeader into Ethernet's:
+// SKF_NET_OFF and SKF_LL_OFF of linux/filter.h.
+const (
+	netHeader  = 0xfff0_0000
+	linkHeader = 0xffe0_0000
+)
 
 var (
 	hear     = bpf.RetConstant{Val: 1 << 18} // bytes to keep: all
@@ -56,20 +60,16 @@ var (
 	linkLocal = netip.MustParsePrefix("fe80::/10")
 )
 
-// filter returns the program for a socket of IPv4 or IPv6; nil takes all. What deaf
-// sends is not taken, if it is valid.
-func (in ingress) filter(v4 bool, deaf netip.Addr) ([]bpf.RawInstruction, error) {
-	var prog []bpf.Instruction
-	if deaf = deaf.Unmap().WithZone(""); deaf.IsValid() && deaf.Is4() == v4 {
-		prog = fromPrefix(netip.PrefixFrom(deaf, deaf.BitLen()), overhear)
-	}
+// filter returns the program for a socket of IPv4 or IPv6, which begins with first;
+// nil takes all.
+func (in ingress) filter(v4 bool, first []bpf.Instruction) ([]bpf.RawInstruction, error) {
 	switch {
-	case in.link == 0 && prog == nil:
+	case in.link == 0 && first == nil:
 		return nil, nil
 	case in.link == 0:
-		return bpf.Assemble(append(prog, hear))
+		return bpf.Assemble(append(slices.Clip(first), hear))
 	}
-	prog = append(prog,
+	prog := append(slices.Clip(first),
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loopback, SkipTrue: 1},
 		hear,
@@ -89,11 +89,41 @@ func (in ingress) filter(v4 bool, deaf netip.Addr) ([]bpf.RawInstruction, error)
 
 // fromPrefix ends with a word on what a prefix sends, and goes on for others.
 func fromPrefix(p netip.Prefix, word bpf.Instruction) []bpf.Instruction {
-	p = p.Masked()
-	source := uint32(netHeader + 12)
+	at := uint32(netHeader + 12)
 	if p.Addr().Is6() {
-		source = netHeader + 8
+		at = netHeader + 8
 	}
+	return ofPrefix(p, at, word)
+}
+
+// fromAddr is fromPrefix for one address.
+func fromAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
+	return fromPrefix(netip.PrefixFrom(a, a.BitLen()), word)
+}
+
+// toAddr ends with a word on what is sent to an address, and goes on for others.
+func toAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
+	at := uint32(netHeader + 16)
+	if a.Is6() {
+		at = netHeader + 24
+	}
+	return ofPrefix(netip.PrefixFrom(a, a.BitLen()), at, word)
+}
+
+// fromMAC ends with a word on what a MAC sends, and goes on for others.
+func fromMAC(mac net.HardwareAddr, word bpf.Instruction) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: linkHeader + 6, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(mac), SkipTrue: 3},
+		bpf.LoadAbsolute{Off: linkHeader + 10, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipTrue: 1},
+		word,
+	}
+}
+
+// ofPrefix ends with a word on a packet whose address at that offset is of a prefix.
+func ofPrefix(p netip.Prefix, at uint32, word bpf.Instruction) []bpf.Instruction {
+	p = p.Masked()
 	addr := p.Addr().AsSlice()
 	words := (p.Bits() + 31) / 32
 	var prog []bpf.Instruction
@@ -103,7 +133,7 @@ func fromPrefix(p netip.Prefix, word bpf.Instruction) []bpf.Instruction {
 			mask <<= 32 - rest
 		}
 		prog = append(prog,
-			bpf.LoadAbsolute{Off: source + uint32(4*i), Size: 4},
+			bpf.LoadAbsolute{Off: at + uint32(4*i), Size: 4},
 			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(addr[4*i:]), SkipTrue: uint8(3*(words-1-i) + 1)},
 		)
@@ -112,8 +142,8 @@ func fromPrefix(p netip.Prefix, word bpf.Instruction) []bpf.Instruction {
 }
 
 // attach replaces a socket's filter; an empty one is taken off.
-func (in ingress) attach(fd int, v4 bool, deaf netip.Addr) error {
-	prog, err := in.filter(v4, deaf)
+func (in ingress) attach(fd int, v4 bool, first []bpf.Instruction) error {
+	prog, err := in.filter(v4, first)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const (
 type listener struct {
 	at      netip.AddrPort
 	from    ingress
-	udp     []*ear
+	udp     *ears
 	tcp     *net.TCPListener
 	started bool
 }
@@ -32,7 +32,7 @@ type listener struct {
 // listen opens the sockets of an address. The address need not be on a link
 // yet (IP_FREEBIND).
 func listen(at netip.AddrPort, from ingress) (*listener, error) {
-	l := &listener{at: at, from: from}
+	l := &listener{at: at, from: from, udp: &ears{at: at, from: from, least: deafTime}}
 	if err := l.open(); err != nil {
 		l.close()
 		return nil, err
@@ -49,11 +49,11 @@ func (l *listener) open() error {
 	for range min(runtime.GOMAXPROCS(0), maxSockets) {
 		// The first one is bound without SO_REUSEPORT and gets it afterwards:
 		// otherwise it would quietly share the port with another daemon of ours.
-		udp, err := socket{from: l.from, share: len(l.udp) > 0}.listenUDP(l.at)
+		udp, err := socket{from: l.from, share: len(l.udp.socks) > 0}.listenUDP(l.at)
 		if err != nil {
 			return err
 		}
-		l.udp = append(l.udp, &ear{UDPConn: udp, v4: l.at.Addr().Is4(), from: l.from})
+		l.udp.socks = append(l.udp.socks, udp)
 		if err := control(udp, func(fd int) error { return setInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
 			return fmt.Errorf("share %s: %w", l.at, err)
 		}
@@ -62,7 +62,7 @@ func (l *listener) open() error {
 }
 
 func (l *listener) close() {
-	for _, c := range l.udp {
+	for _, c := range l.udp.socks {
 		_ = c.Close()
 	}
 	if l.tcp != nil {
@@ -76,11 +76,8 @@ func (l *listener) take(from ingress) error {
 	if from.equal(l.from) {
 		return nil
 	}
-	errs := []error{control(l.tcp, func(fd int) error { return from.attach(fd, l.at.Addr().Is4(), netip.Addr{}) })}
-	for _, e := range l.udp {
-		errs = append(errs, e.hear(from))
-	}
-	if err := errors.Join(errs...); err != nil {
+	err := control(l.tcp, func(fd int) error { return from.attach(fd, l.at.Addr().Is4(), nil) })
+	if err := errors.Join(err, l.udp.hear(from)); err != nil {
 		return fmt.Errorf("filter on %s: %w", l.at, err)
 	}
 	l.from = from
@@ -161,7 +158,7 @@ func (s socket) set(fd int, network string) error {
 		}
 		_ = setInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	}
-	return s.from.attach(fd, level == unix.IPPROTO_IP, netip.Addr{}) // before bind: no packet slips through
+	return s.from.attach(fd, level == unix.IPPROTO_IP, nil) // before bind: no packet slips through
 }
 
 func setInt(fd, level, opt, value int) error {

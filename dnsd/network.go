@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vnetd/vnetd/dnsd/forward"
 )
 
 // A network is what is open for one network: its sockets, and the service that
@@ -16,7 +18,8 @@ type network struct {
 	service atomic.Pointer[service]
 	conns   conns
 	counts  *counts
-	idle    time.Duration // what a TCP client may take for a query
+	idle    time.Duration  // what a TCP client may take for a query
+	floods  forward.Rarely // told of
 
 	listeners map[netip.AddrPort]*listener // guarded by Server.mu
 }
@@ -52,8 +55,8 @@ func (n *network) start(loops *sync.WaitGroup) {
 			continue
 		}
 		l.started = true
-		for _, sock := range l.udp {
-			loops.Go(func() { n.serveUDP(sock) })
+		for _, sock := range l.udp.socks {
+			loops.Go(func() { n.serveUDP(l.udp, sock) })
 		}
 		loops.Go(func() { n.serveTCP(l.tcp, loops) })
 	}

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"hash/maphash"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime/debug"
 	"time"
@@ -13,21 +14,21 @@ import (
 // A worker answers on one UDP socket. All it needs for a packet it has already.
 type worker struct {
 	n     *network
-	sock  *ear
+	ears  *ears
+	sock  *net.UDPConn // one of these
 	batch *batch
 	fair  fairness
 	busy  coalescing
-	told  time.Time // of a flooder, last
 	query wire.Query
 }
 
 // serveUDP answers until the socket is closed.
-func (n *network) serveUDP(sock *ear) {
+func (n *network) serveUDP(e *ears, sock *net.UDPConn) {
 	b, err := newBatch(sock)
 	if err != nil {
 		return // closed before it began
 	}
-	w := &worker{n: n, sock: sock, batch: b, fair: fairness{seed: maphash.MakeSeed()}}
+	w := &worker{n: n, ears: e, sock: sock, batch: b, fair: fairness{seed: maphash.MakeSeed()}}
 	for {
 		got, err := b.next()
 		if err != nil {
@@ -51,23 +52,16 @@ func (n *network) serveUDP(sock *ear) {
 // hears reports whether packet i is to be answered. Who sends packets is looked at
 // while many come.
 func (w *worker) hears(i int, piled bool) bool {
-	if !piled && !w.busy.on {
-		w.fair.forget()
+	if !piled && !w.busy.on && w.fair.rests() {
 		return true
 	}
 	within := w.fair.admit(w.batch.from(i).Addr())
-	if client, ok := w.fair.flooder(); ok && w.sock.ignore(client, deafTime) {
-		w.tell(client)
+	if client, ok := w.fair.flooder(); ok {
+		w.n.deafen(w.ears, client, fromAddr(client, overhear))
+	} else if w.fair.crowd() {
+		w.n.unmask(w.ears)
 	}
 	return within || !piled
-}
-
-// tell says once a minute who floods.
-func (w *worker) tell(client netip.Addr) {
-	if now := time.Now(); now.Sub(w.told) > time.Minute {
-		w.told = now
-		w.n.log.Warn("a client floods the name server: most of what it sends is dropped", "client", client)
-	}
 }
 
 // packet answers packet i of the batch, now or later.

@@ -47,6 +47,7 @@ addr add 203.0.113.1/24 dev up0
 -n neighbour link set lo up
 -n neighbour link set eth0 up
 -n neighbour addr add 192.168.10.51/24 dev eth0
+-n neighbour addr add fd00:10::51/64 dev eth0 nodad
 -n neighbour route add default via 192.168.10.1
 -n guest link set lo up
 -n alien link set lo up

@@ -184,7 +184,7 @@ func (s *socket) miss() {
 	given := s.misses == maxMisses
 	s.mu.Unlock()
 	if given {
-		if s.u.pool.guesses.ok(time.Now()) {
+		if s.u.pool.guesses.OK(time.Now()) {
 			s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
 		}
 		s.fail(errGuesses)

@@ -41,8 +41,8 @@ type Pool struct {
 	owners  atomic.Uint32               // of what is cached, ever
 	ticking atomic.Bool
 	wake    chan struct{} // the clock has to tick
-	rebinds rarely
-	guesses rarely
+	rebinds Rarely
+	guesses Rarely
 	probes  probes
 	locals  locals
 

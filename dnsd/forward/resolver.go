@@ -218,7 +218,7 @@ func (r *Resolver) judge(key []byte, m *wire.Message) *wire.Message {
 	if !r.policy.NoPrivate || !m.Private() || r.Routed(name) {
 		return m
 	}
-	if r.pool.rebinds.ok(time.Now()) {
+	if r.pool.rebinds.OK(time.Now()) {
 		r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", wire.Text(name))
 	}
 	return wire.Refusal(key)

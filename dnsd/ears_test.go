@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"hash/maphash"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -44,21 +45,14 @@ func TestIgnoredForAWhile(t *testing.T) {
 		answered := func(netns string) bool {
 			return len(dig(t, netns, "@"+at, "+time=1", "+tries=1", "web.lab.test", "A").lines) == 1
 		}
-		each := func(f func(*ear)) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for _, e := range s.networks[cfg.Network].listeners[netip.AddrPortFrom(addr(at), 53)].udp {
-				f(e)
-			}
-		}
+		e := s.networks[cfg.Network].listeners[netip.AddrPortFrom(addr(at), 53)].udp
 		if !answered("guest") {
 			t.Fatalf("%s is not answered", guest)
 		}
-		each(func(e *ear) {
-			if !e.ignore(addr(guest), time.Hour) || e.ignore(addr("192.168.10.51"), time.Hour) {
-				t.Error("one at a time is ignored")
-			}
-		})
+		e.least = time.Hour
+		if !e.ignore(fromAddr(addr(guest), overhear)) || e.ignore(fromAddr(addr("192.168.10.51"), overhear)) {
+			t.Error("one at a time is ignored")
+		}
 		other := cfg
 		other.Clients = []netip.Prefix{netip.MustParsePrefix("192.168.10.0/24"), netip.MustParsePrefix("fd00:10::/64")}
 		if err := s.Set(other); err != nil {
@@ -67,11 +61,37 @@ func TestIgnoredForAWhile(t *testing.T) {
 		if answered("guest") {
 			t.Errorf("%s is answered", guest)
 		}
-		if at == "192.168.10.1" && !answered("neighbour") {
+		if !answered("neighbour") {
 			t.Error("another guest is not answered")
 		}
-		each((*ear).hearAgain)
-		each(func(e *ear) { e.ignore(addr(guest), time.Millisecond) })
+		e.hearAgain()
+		e.least, e.over = deafTime, time.Time{}
+		e.ignore(fromAddr(addr(guest), overhear))
 		eventually(t, guest+" is heard again", func() bool { return answered("guest") })
+	}
+}
+
+// Who floods on as soon as it is heard is not heard for longer each time.
+func TestDeafForLongerEachTime(t *testing.T) {
+	needWorld(t)
+	conn, err := socket{}.listenUDP(mustAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	e := &ears{socks: []*net.UDPConn{conn}, at: mustAddrPort("127.0.0.1:53"), least: deafTime}
+	for _, tt := range []struct{ quiet, want time.Duration }{
+		{time.Hour, deafTime},
+		{deafTime / 2, 2 * deafTime},
+		{0, 4 * deafTime},
+		{0, deafest},
+		{0, deafest},
+		{2 * deafTime, deafTime},
+	} {
+		e.over = time.Now().Add(-tt.quiet)
+		if !e.ignore(fromAddr(addr("192.168.10.50"), overhear)) || e.span != tt.want {
+			t.Errorf("after %s: deaf for %s, want %s", tt.quiet, e.span, tt.want)
+		}
+		e.hearAgain()
 	}
 }
