@@ -61,6 +61,7 @@ type floodWorld struct {
 	good, bad       *wire
 	relay           *wire // on the port of the guest that behaves
 	bridge          net.HardwareAddr
+	honestAddr      netip.Addr
 }
 
 // A flood is what a hostile guest does, again and again, to whom it hurts.
@@ -209,6 +210,12 @@ var floods = []flood{
 	}},
 	{name: "queries from every address of the network", hurts: byUDP, frame: func(f *floodWorld) []byte {
 		return f.asked(f.hostileMAC(), byte(2+rand.IntN(252)), query("host.lab.test.", dns.TypeA))
+	}},
+	{name: "queries in the name of who is served", hurts: byUDP, frame: func(f *floodWorld) []byte {
+		return f.asked(f.hostileMAC(), f.honestAddr.As4()[3], query("host.lab.test.", dns.TypeA))
+	}},
+	{name: "queries from invented MACs and every address", hurts: byUDP, frame: func(f *floodWorld) []byte {
+		return f.asked(invented(), byte(2+rand.IntN(252)), query("host.lab.test.", dns.TypeA))
 	}},
 	{name: "queries that lie about lengths", hurts: byUDP, frame: func(f *floodWorld) []byte {
 		return f.asked(f.hostileMAC(), 250, spoiled(query("host.lab.test.", dns.TypeA), 0))
@@ -375,7 +382,9 @@ func newFloodWorld(t *testing.T) *floodWorld {
 	w := nettest.New(t)
 	f := &floodWorld{t: t, d: w.Daemon(t, nettest.DaemonConfig{Config: "logLevel: warn\ndefaultNetwork: false\n"})}
 	f.d.CtlInput(t, contested+"dns: {domain: lab.test}\n", "network", "create", "-f", "-")
-	f.honest, _ = guest(t, w, "honest", "lab0")
+	var lease nettest.Lease
+	f.honest, lease = guest(t, w, "honest", "lab0")
+	f.honestAddr = lease.Address.Addr()
 	f.hostile, _ = guest(t, w, "hostile", "lab0")
 	f.good, f.bad, f.relay = newWire(t, f.honest), newWire(t, f.hostile), newWire(t, f.honest)
 	if err := w.Host.Do(func() error {

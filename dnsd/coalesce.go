@@ -16,7 +16,7 @@ const (
 
 	// coalesceTime is how long is waited for more. The kernel adds as much
 	// (PR_SET_TIMERSLACK of prctl(2)).
-	coalesceTime = 50 * time.Microsecond
+	coalesceTime = 80 * time.Microsecond
 )
 
 // coalescing is what a network card does with its interrupts (ethtool(8)): while

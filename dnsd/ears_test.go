@@ -1,39 +1,11 @@
 package dnsd
 
 import (
-	"hash/maphash"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 )
-
-// A flooder is who sends nearly all while others ask, too.
-func TestFlooder(t *testing.T) {
-	one, two := addr("192.168.10.50"), addr("fd00:10::51")
-	for name, tt := range map[string]struct {
-		second int // of ten packets
-		want   netip.Addr
-	}{
-		"alone": {0, netip.Addr{}}, "one and somebody": {1, one}, "two alike": {5, netip.Addr{}}, "the second": {9, two},
-	} {
-		f := fairness{seed: maphash.MakeSeed()}
-		found := netip.Addr{}
-		for i := range 3 * window {
-			from := one
-			if i%10 < tt.second {
-				from = two
-			}
-			f.admit(from)
-			if client, ok := f.flooder(); ok {
-				found = client
-			}
-		}
-		if found != tt.want {
-			t.Errorf("%s: %v, want %v", name, found, tt.want)
-		}
-	}
-}
 
 // The kernel drops what a flooder sends, hears others meanwhile, and the flooder
 // again after a while. A change of the configuration between forgets nothing.
@@ -41,6 +13,7 @@ func TestIgnoredForAWhile(t *testing.T) {
 	needWorld(t)
 	cfg := lab()
 	s, _ := start(t, resolvConf(t), cfg)
+	mac := macOf(t, "guest")
 	for at, guest := range map[string]string{"192.168.10.1": "192.168.10.50", "fd00:10::1": "fd00:10::50"} {
 		answered := func(netns string) bool {
 			return len(dig(t, netns, "@"+at, "+time=1", "+tries=1", "web.lab.test", "A").lines) == 1
@@ -50,7 +23,7 @@ func TestIgnoredForAWhile(t *testing.T) {
 			t.Fatalf("%s is not answered", guest)
 		}
 		e.least = time.Hour
-		if !e.ignore(fromAddr(addr(guest), overhear)) || e.ignore(fromAddr(addr("192.168.10.51"), overhear)) {
+		if !e.ignore(flooder{mac, addr(guest)}.filter()) || e.ignore(flooder{mac, addr("192.168.10.51")}.filter()) {
 			t.Error("one at a time is ignored")
 		}
 		other := cfg
@@ -66,7 +39,7 @@ func TestIgnoredForAWhile(t *testing.T) {
 		}
 		e.hearAgain()
 		e.least, e.over = deafTime, time.Time{}
-		e.ignore(fromAddr(addr(guest), overhear))
+		e.ignore(flooder{mac, addr(guest)}.filter())
 		eventually(t, guest+" is heard again", func() bool { return answered("guest") })
 	}
 }
@@ -89,7 +62,7 @@ func TestDeafForLongerEachTime(t *testing.T) {
 		{2 * deafTime, deafTime},
 	} {
 		e.over = time.Now().Add(-tt.quiet)
-		if !e.ignore(fromAddr(addr("192.168.10.50"), overhear)) || e.span != tt.want {
+		if !e.ignore(fromPrefix(netip.MustParsePrefix("192.168.10.50/32"), overhear)) || e.span != tt.want {
 			t.Errorf("after %s: deaf for %s, want %s", tt.quiet, e.span, tt.want)
 		}
 		e.hearAgain()

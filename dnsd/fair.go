@@ -20,10 +20,6 @@ const (
 	window     = 512
 	windowTime = 32 * time.Millisecond
 
-	// manyClients is so many in one window that they may be one guest, which asks in
-	// the names of others.
-	manyClients = 16
-
 	// leeway packets of a window are anybody's.
 	leeway = 16
 )
@@ -39,8 +35,6 @@ type fairness struct {
 	since   time.Time   // the first of them came
 	clients int
 	seen    int
-	most    uint16
-	loudest netip.Addr // who sent most
 }
 
 // admit counts a packet, and reports whether its sender is within its share.
@@ -57,9 +51,6 @@ func (f *fairness) admit(from netip.Addr) bool {
 	}
 	*n++
 	f.seen++
-	if *n > f.most {
-		f.most, f.loudest = *n, from
-	}
 	return int(*n) <= f.seen/f.clients+leeway
 }
 
@@ -74,13 +65,8 @@ func (f *fairness) rests() bool {
 // forget begins anew: what was counted is not of now.
 func (f *fairness) forget() { *f = fairness{seed: f.seed} }
 
-// flooder returns who sent nearly all of a window in which others sent, too.
-func (f *fairness) flooder() (client netip.Addr, ok bool) {
-	return f.loudest, f.seen == window && f.clients > 1 && f.most > window/4*3
-}
-
-// crowd reports whether a window is of many clients.
-func (f *fairness) crowd() bool { return f.seen == window && f.clients >= manyClients }
+// full reports whether a window came within its time: whoever sent that is worth a look.
+func (f *fairness) full() bool { return f.seen == window }
 
 // piled reports whether more than backlog waits on the socket.
 func (b *batch) piled() bool {

@@ -96,11 +96,6 @@ func fromPrefix(p netip.Prefix, word bpf.Instruction) []bpf.Instruction {
 	return ofPrefix(p, at, word)
 }
 
-// fromAddr is fromPrefix for one address.
-func fromAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
-	return fromPrefix(netip.PrefixFrom(a, a.BitLen()), word)
-}
-
 // toAddr ends with a word on what is sent to an address, and goes on for others.
 func toAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
 	at := uint32(netHeader + 16)
@@ -110,15 +105,15 @@ func toAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
 	return ofPrefix(netip.PrefixFrom(a, a.BitLen()), at, word)
 }
 
-// fromMAC ends with a word on what a MAC sends, and goes on for others.
-func fromMAC(mac net.HardwareAddr, word bpf.Instruction) []bpf.Instruction {
-	return []bpf.Instruction{
+// fromMAC goes on with then for what a MAC sends, and past it for others.
+func fromMAC(mac net.HardwareAddr, then ...bpf.Instruction) []bpf.Instruction {
+	past := uint8(len(then))
+	return append([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: linkHeader + 6, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(mac), SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(mac), SkipTrue: 2 + past},
 		bpf.LoadAbsolute{Off: linkHeader + 10, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipTrue: 1},
-		word,
-	}
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipTrue: past},
+	}, then...)
 }
 
 // ofPrefix ends with a word on a packet whose address at that offset is of a prefix.

@@ -56,10 +56,8 @@ func (w *worker) hears(i int, piled bool) bool {
 		return true
 	}
 	within := w.fair.admit(w.batch.from(i).Addr())
-	if client, ok := w.fair.flooder(); ok {
-		w.n.deafen(w.ears, client, fromAddr(client, overhear))
-	} else if w.fair.crowd() {
-		w.n.unmask(w.ears)
+	if w.fair.full() {
+		w.n.deafen(w.ears)
 	}
 	return within || !piled
 }
