@@ -18,7 +18,7 @@ const (
 	// window is for how many packets clients are counted, and windowTime the longest
 	// that these may take to come.
 	window     = 512
-	windowTime = 32 * time.Millisecond
+	windowTime = 16 * time.Millisecond
 
 	// leeway packets of a window are anybody's.
 	leeway = 16
