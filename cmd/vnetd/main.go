@@ -68,7 +68,7 @@ func parseFlags(args []string) (flags, error) {
 // counts as in use.
 const gcPercent = 30
 
-var headroom = make([]byte, 32<<20)
+var headroom = make([]byte, 24<<20)
 
 func run(f flags) error {
 	if os.Getenv("GOGC") == "" {
