@@ -17,7 +17,7 @@ type ears struct {
 	socks []*net.UDPConn
 	least time.Duration // that somebody is not heard: deafTime
 
-	looking atomic.Bool // for a crowd's guest
+	looking atomic.Bool // for a flooder
 
 	mu   sync.Mutex
 	from ingress

@@ -65,7 +65,7 @@ func (f *fairness) rests() bool {
 // forget begins anew: what was counted is not of now.
 func (f *fairness) forget() { *f = fairness{seed: f.seed} }
 
-// full reports whether a window came within its time: whoever sent that is worth a look.
+// full reports whether a window has come, fast: whoever sent that is worth a look.
 func (f *fairness) full() bool { return f.seen == window }
 
 // piled reports whether more than backlog waits on the socket.
