@@ -16,7 +16,7 @@
 //	rpc.RunTrials      takes back what is not confirmed
 //	watchdog, signals
 //
-// Starting: lock and read the store, replay the leases, look at everything once,
+// Starting: lock the network namespace, lock and read the store, replay the leases, look at everything once,
 // then answer and tell systemd READY. Ending by SIGTERM leaves every network
 // standing; guests notice nothing. Stopping a network is a different word.
 package daemon
@@ -56,6 +56,7 @@ type Daemon struct {
 	log    *slog.Logger
 	reload func() error
 
+	lock   *nft.NamespaceLock
 	store  *store.Store
 	kernel *kernel.Kernel
 	fdb    *kernel.FDB
@@ -87,6 +88,9 @@ func New(cfg Config, reload func() error, log *slog.Logger) (*Daemon, error) {
 }
 
 func (d *Daemon) build() (err error) {
+	if d.lock, err = lockNamespace(d.cfg.StateDir); err != nil {
+		return err
+	}
 	if d.store, err = store.Open(d.cfg.StateDir, d.cfg.RuntimeDir); err != nil {
 		return err
 	}
@@ -123,6 +127,20 @@ func (d *Daemon) build() (err error) {
 	return nil
 }
 
+// lockNamespace refuses to start beside another vnetd: two daemons in one network
+// namespace would each remove what the other has declared.
+func lockNamespace(stateDir string) (*nft.NamespaceLock, error) {
+	dir, err := filepath.Abs(stateDir)
+	if err != nil {
+		dir = stateDir
+	}
+	l, err := nft.LockNamespace("state directory " + dir)
+	if errors.Is(err, nft.ErrHeld) {
+		return nil, fmt.Errorf("another vnetd is running in this network namespace; stop that one first (systemctl stop vnetd, or kill its pid), or start this one in a network namespace of its own: %w", err)
+	}
+	return l, err
+}
+
 // Close gives the state directory and the kernel's sockets free. Networks stay.
 func (d *Daemon) Close() {
 	if d.leases != nil {
@@ -139,6 +157,9 @@ func (d *Daemon) Close() {
 	}
 	if d.store != nil {
 		d.store.Close()
+	}
+	if d.lock != nil {
+		d.lock.Unlock()
 	}
 }
 

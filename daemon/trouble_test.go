@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,13 +71,39 @@ func TestNoPrivileges(t *testing.T) {
 	}
 }
 
+// A second daemon in a network namespace changes nothing, whatever directories it
+// has; a user without privileges cannot keep the first one from starting.
 func TestSecondDaemon(t *testing.T) {
-	w := nettest.New(t)
-	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
-	out, err := w.Host.Try(t.Context(), d.Program("vnetd")+" --state-dir "+d.StateDir+" --runtime-dir "+nettest.TempDir(t))
-	if err == nil || !strings.Contains(out, "is held by another vnetd") {
-		t.Errorf("got %v: %s", err, out)
+	w, d := labWorld(t)
+	steps := w.Host.Start(t, "ip", "monitor", "link", "address")
+	for _, dirs := range []string{
+		"--state-dir " + d.StateDir + " --runtime-dir " + nettest.TempDir(t),
+		"--state-dir " + nettest.TempDir(t) + " --runtime-dir " + d.RuntimeDir,
+		"--state-dir " + nettest.TempDir(t) + " --runtime-dir " + nettest.TempDir(t),
+	} {
+		out, err := w.Host.Try(t.Context(), "timeout 5 "+d.Program("vnetd")+" "+dirs)
+		for _, text := range []string{"another vnetd is running in this network namespace", fmt.Sprintf("pid %d", d.Pid()), "state directory " + d.StateDir} {
+			if err == nil || !strings.Contains(out, text) {
+				t.Errorf("vnetd %s: got %v: %s, want it to say %q", dirs, err, out, text)
+			}
+		}
+		if strings.Contains(out, "another --state-dir") {
+			t.Errorf("vnetd %s advises another state directory: %s", dirs, out)
+		}
 	}
+	if out := steps.Output(); strings.Contains(out, "lab0") {
+		t.Errorf("a second daemon changed the host:\n%s", out)
+	}
+	w.Host.Run(t, "nft flush ruleset || true")
+	if out, err := w.Host.Try(t.Context(), "timeout 5 "+d.Program("vnetd")+" --state-dir "+nettest.TempDir(t)+" --runtime-dir "+nettest.TempDir(t)); err == nil || !strings.Contains(out, "another vnetd") {
+		t.Errorf("after a flush of the ruleset: %v: %s", err, out)
+	}
+	out, err := w.Host.Try(t.Context(), "setpriv --reuid 4242 --clear-groups --inh-caps=-all --bounding-set=-all nft add table inet vnetd-lock '{ flags owner; }'")
+	if err == nil {
+		t.Errorf("a user without privileges changed the lock: %s", out)
+	}
+	d.Kill()
+	d.Start()
 }
 
 // A torn definition is one network's trouble.

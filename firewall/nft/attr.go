@@ -11,6 +11,7 @@ import (
 
 // Attributes that golang.org/x/sys does not name (linux/netfilter/nf_tables.h).
 const (
+	attrTableUserdata   = 6
 	attrTableOwner      = 7
 	attrChainFlags      = 10
 	attrSetExpr         = 17

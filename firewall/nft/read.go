@@ -25,8 +25,9 @@ type holding struct {
 
 // tableState is what is said about a table that is not part of what it holds.
 type tableState struct {
-	flags uint32
-	owner uint32 // the socket that owns it; 0 if none
+	flags   uint32
+	owner   uint32 // the socket that owns it; 0 if none
+	comment string
 }
 
 // attempts bounds how often a look or a change is tried again because somebody
