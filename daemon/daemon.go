@@ -46,6 +46,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall/nft"
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv/kernel"
 	"github.com/vnetd/vnetd/proxy"
 )
@@ -79,15 +80,16 @@ func New(cfg Config, reload func() error, log *slog.Logger) (*Daemon, error) {
 	if err := checkPrivileges(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{cfg: cfg, log: log, reload: reload, events: &event.Bus{}}
-	if err := d.build(); err != nil {
+	d := &Daemon{cfg: cfg, log: limit.Logger(log), reload: reload, events: &event.Bus{}}
+	if err := d.build(log); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Daemon) build() (err error) {
+// build gives calls of administrators, which are an audit trail, the unlimited log.
+func (d *Daemon) build(calls *slog.Logger) (err error) {
 	if d.lock, err = lockNamespace(d.cfg.StateDir); err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (d *Daemon) build() (err error) {
 	d.rpc = rpc.New(rpc.Parts{
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
-	}, d.log)
+	}, calls)
 	d.door = &tapdoor.Door{Ports: d.rpc, Engine: d.engine, Store: d.store, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
 	return nil
 }
@@ -245,7 +247,7 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
 	if ls.metrics != nil {
 		g.Go(func() error {
-			return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns}, d.log))
+			return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log))
 		})
 	}
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -25,17 +26,18 @@ type ingress struct {
 	log     *slog.Logger
 	ports   portCache
 	circuit func(frame []byte) fair.Circuit
+	where   limit.Component // of panics
 	lines   fair.Lines
 	credit  fair.Credit
 	spent   func() // has a frame that cannot pay noted
 }
 
-func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, circuit func(frame []byte) fair.Circuit, log *slog.Logger, spent func()) (*ingress, error) {
+func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, where limit.Component, circuit func(frame []byte) fair.Circuit, log *slog.Logger, spent func()) (*ingress, error) {
 	in, err := newInbox(sock)
 	if err != nil {
 		return nil, err
 	}
-	return &ingress{in: in, log: log, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
+	return &ingress{in: in, log: log, where: where, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
 }
 
 // serve has every frame handled until the socket is closed. handle says whether
@@ -80,6 +82,7 @@ func (in *ingress) read() error {
 
 // take puts a frame into the line of its guest, who pays for it.
 func (in *ingress) take(frame []byte, now time.Time) {
+	defer limit.Recover(in.log, in.where, frame)
 	if len(frame) < ethLen {
 		return
 	}

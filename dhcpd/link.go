@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // pause is how long a loop rests after an error of its socket: a link that is
@@ -54,7 +54,7 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, circuit4, l.log, l.unheard); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP4, circuit4, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.out, err = newOutbox(l.conn); err != nil {
@@ -132,11 +132,7 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 // handle answers one frame, and says whether it takes up an offer. A bug met by
 // one frame costs that frame.
 func (l *link) handle(g fair.Guest, frame []byte) (takesUp bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.log.Error("panic in DHCP", "panic", v, "frame", frame, "stack", string(debug.Stack()))
-		}
-	}()
+	defer limit.Recover(l.log, limit.DHCP4, frame)
 	f, ok := parseFrame(frame)
 	if !ok {
 		return false
@@ -165,13 +161,7 @@ func circuit4(frame []byte) fair.Circuit {
 
 // answer decides and does what was decided, and says whether the client takes up an offer.
 func (l *link) answer(req *v4.Request, now time.Time) (takesUp bool) {
-	l.mu.Lock()
-	d := l.pool.Answer(req, now)
-	delayed := d.Check && l.probeLocked(req, &d)
-	if d.Why == v4.Exhausted {
-		l.full.note(l.network, l.pool.Spaces(req), now)
-	}
-	l.mu.Unlock()
+	d, delayed := l.decide(req, now)
 	l.note(req, &d)
 	if d.End != 0 {
 		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
@@ -191,6 +181,18 @@ func (l *link) answer(req *v4.Request, now time.Time) (takesUp bool) {
 	addr, mac := d.Address, req.MAC
 	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
 	return d.TakesUp
+}
+
+// decide returns the decision about a request, and whether its reply waits for a probe.
+func (l *link) decide(req *v4.Request, now time.Time) (d v4.Decision, delayed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d = l.pool.Answer(req, now)
+	delayed = d.Check && l.probeLocked(req, &d)
+	if d.Why == v4.Exhausted {
+		l.full.note(l.network, l.pool.Spaces(req), now)
+	}
+	return d, delayed
 }
 
 // bound sends the ACK of a lease that is on stable storage. A client that
@@ -239,5 +241,5 @@ func (l *link) note(req *v4.Request, d *v4.Decision) {
 		reply = "DHCP" + d.Reply.String()
 	}
 	l.log.Log(ctx, level, reply, "to", "DHCP"+req.Type.String(), "mac", req.MAC, "addr", d.Address,
-		"hostname", d.Lease.Hostname, "why", d.Why.String())
+		"hostname", limit.Text(d.Lease.Hostname), "why", d.Why.String())
 }

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v6"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // link6 serves IPv6 on one interface: DHCPv6, router advertisements, or both.
@@ -56,7 +56,7 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, circuit6, l.log, l.unheard); err != nil {
+	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP6, circuit6, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.out, err = newOutbox(l.conn); err != nil {
@@ -200,6 +200,7 @@ func (l *link6) farewellLocked(now time.Time) {
 
 // advertise sends what is due to all.
 func (l *link6) advertise(now time.Time) {
+	defer limit.Recover(l.log, limit.DHCP6, nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timer == nil || l.router == nil {
@@ -223,11 +224,7 @@ func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
 // handle answers one frame, and says whether it takes up an offer. A bug met by
 // one frame costs that frame.
 func (l *link6) handle(g fair.Guest, b []byte) (takesUp bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.log.Error("panic in DHCPv6", "panic", v, "frame", b, "stack", string(debug.Stack()))
-		}
-	}()
+	defer limit.Recover(l.log, limit.DHCP6, b)
 	now := time.Now()
 	f, ok := parseFrame6(b)
 	switch {
@@ -278,14 +275,10 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 	if !req.Relayed() {
 		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
 	}
-	l.mu.Lock()
-	if l.pool == nil {
-		l.mu.Unlock()
+	d, svc := l.decide(&req, now)
+	if svc == nil {
 		return false
 	}
-	d := l.pool.Answer(&req, now)
-	svc := l.pool.Service()
-	l.mu.Unlock()
 	l.note(&req, &d)
 	if d.Why == v6.Exhausted {
 		l.full.note(l.network, svc.Spaces(&req), now)
@@ -304,6 +297,17 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 	l.fillReply(b, f, &req)
 	l.sendWhenStored(b, d.Bind)
 	return d.TakesUp
+}
+
+// decide returns the decision about a request, and what it follows from; nil if there
+// is no DHCPv6.
+func (l *link6) decide(req *v6.Request, now time.Time) (v6.Decision, *v6.Service) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pool == nil {
+		return v6.Decision{}, nil
+	}
+	return l.pool.Answer(req, now), l.pool.Service()
 }
 
 // fillReply writes the headers of the answer to a frame. A relay is answered from
@@ -370,5 +374,5 @@ func (l *link6) note(req *v6.Request, d *v6.Decision) {
 		}
 	}
 	l.log.Log(ctx, level, reply, "to", "DHCPv6 "+req.Type.String(), "mac", req.MAC(), "addrs", addrs,
-		"hostname", d.Hostname, "why", string(d.Why))
+		"hostname", limit.Text(d.Hostname), "why", string(d.Why))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -76,15 +77,22 @@ func (l *link) openARPLocked() (err error) {
 
 // free sends the offer of an address that nobody has claimed in time.
 func (l *link) free(addr netip.Addr, p *probe) {
+	defer limit.Recover(l.log, limit.DHCP4, nil)
+	if l.vouched(addr, p) {
+		l.out.put(l.replyFrame(&p.req, &p.d))
+	}
+}
+
+// vouched ends a probe without a claim; false if it has ended already.
+func (l *link) vouched(addr netip.Addr, p *probe) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.probes[addr] != p {
-		l.mu.Unlock()
-		return
+		return false
 	}
 	delete(l.probes, addr)
 	l.pool.Vouch(p.req.MAC, addr)
-	l.mu.Unlock()
-	l.out.put(l.replyFrame(&p.req, &p.d))
+	return true
 }
 
 // listenARP hears who claims an address that is about to be offered.
@@ -107,20 +115,30 @@ func (l *link) listenARP(ctx context.Context, arp *packet.Conn) {
 // claimed keeps an address out that somebody uses, and offers the client
 // another one.
 func (l *link) claimed(addr netip.Addr, mac lease.MAC) {
+	defer limit.Recover(l.log, limit.DHCP4, nil)
 	now := time.Now()
+	p := l.refused(addr, mac, now)
+	if p == nil {
+		return
+	}
+	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
+	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
+	l.answer(&p.req, now)
+}
+
+// refused ends the probe of an address that another client claims; nil if there is none,
+// or the client itself has kept its address.
+func (l *link) refused(addr netip.Addr, mac lease.MAC, now time.Time) *probe {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	p := l.probes[addr]
 	if p == nil || mac == p.req.MAC {
-		l.mu.Unlock()
-		return // nobody asked, or the client itself has kept its address
+		return nil
 	}
 	p.timer.Stop()
 	delete(l.probes, addr)
 	l.pool.Rest(addr, now)
-	l.mu.Unlock()
-	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
-	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
-	l.answer(&p.req, now)
+	return p
 }
 
 // arpProbe asks who has addr without claiming an address for itself (RFC 5227

@@ -8,6 +8,8 @@ import (
 	raw "github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // restTime is between two looks for a flooder, when the first found none.
@@ -45,15 +47,17 @@ func (n *network) deafen(e *ears) {
 		return
 	}
 	go func() {
+		pause := restTime
+		defer func() { time.AfterFunc(pause, func() { e.looking.Store(false) }) }()
+		defer limit.Recover(n.log, limit.DNS, nil)
 		f, ok := findFlooder(sample(link, e.at))
 		if !ok {
-			time.AfterFunc(restTime, func() { e.looking.Store(false) })
 			return
 		}
-		if e.ignore(f.filter()) && n.floods.OK(time.Now()) {
+		pause = 0
+		if e.ignore(f.filter()) {
 			n.log.Warn("a client floods the name server: most of what it sends is dropped", "client", f.String())
 		}
-		e.looking.Store(false)
 	}()
 }
 

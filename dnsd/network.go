@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/vnetd/vnetd/dnsd/forward"
 )
 
 // A network is what is open for one network: its sockets, and the service that
@@ -18,8 +16,7 @@ type network struct {
 	service atomic.Pointer[service]
 	conns   conns
 	counts  *counts
-	idle    time.Duration  // what a TCP client may take for a query
-	floods  forward.Rarely // told of
+	idle    time.Duration // what a TCP client may take for a query
 
 	listeners map[netip.AddrPort]*listener // guarded by Server.mu
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -109,7 +110,7 @@ func (c *conn) message(r *bufio.Reader, in []byte) ([]byte, error) {
 
 // packet answers, now or later, and reports whether it does.
 func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
-	defer survive(c.n.log, pkt)
+	defer limit.Recover(c.n.log, limit.DNS, pkt)
 	svc := c.n.service.Load()
 	out, ask := svc.packet(make([]byte, 2, 512), pkt, q, wire.MaxMessage)
 	if ask {

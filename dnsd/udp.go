@@ -2,13 +2,12 @@ package dnsd
 
 import (
 	"hash/maphash"
-	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // A worker answers on one UDP socket. All it needs for a packet it has already.
@@ -65,7 +64,7 @@ func (w *worker) hears(i int, piled bool) bool {
 // packet answers packet i of the batch, now or later.
 func (w *worker) packet(i int) {
 	pkt := w.batch.data(i)
-	defer survive(w.n.log, pkt)
+	defer limit.Recover(w.n.log, limit.DNS, pkt)
 	svc := w.n.service.Load()
 	out, ask := svc.packet(w.batch.room(i), pkt, &w.query, 0)
 	if ask {
@@ -86,12 +85,5 @@ func (w *worker) later(to netip.AddrPort) func([]byte) {
 			counts.reply(msg)
 			_, _ = sock.WriteToUDPAddrPort(msg, to) // a client that is gone is no news
 		}
-	}
-}
-
-// survive keeps a packet that breaks us from taking the others along.
-func survive(log *slog.Logger, pkt []byte) {
-	if v := recover(); v != nil {
-		log.Error("packet broke the name server", "panic", v, "packet", pkt, "stack", string(debug.Stack()))
 	}
 }

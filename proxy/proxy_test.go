@@ -175,7 +175,7 @@ func TestBusyPortIsAnError(t *testing.T) {
 // Callers beyond the bound are refused, and those before them stay.
 func TestTooManyCallers(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:9")
-	c := newCalls(Endpoint{Listen: at, Targets: []netip.AddrPort{at}})
+	c := newCalls(Endpoint{Listen: at, Targets: []netip.AddrPort{at}}, slog.New(slog.DiscardHandler))
 	for i := range maxCalls {
 		if !c.add(&net.TCPConn{}, at.Addr(), at) {
 			t.Fatalf("caller %d is refused", i)

@@ -99,9 +99,9 @@ func (s *Server) setLocked(have map[place]socket, at place, e Endpoint) error {
 
 func (s *Server) open(e Endpoint) (socket, error) {
 	if e.Protocol == UDP {
-		return listenUDP(e)
+		return listenUDP(e, s.log)
 	}
-	return listenTCP(e)
+	return listenTCP(e, s.log)
 }
 
 // Remove ends what is served for a network, connections with it.

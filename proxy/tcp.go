@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -17,13 +20,17 @@ const (
 
 // calls are the callers of one endpoint.
 type calls struct {
+	log *slog.Logger
+
 	mu       sync.Mutex
 	endpoint Endpoint
 	closed   bool
 	open     map[io.Closer]netip.AddrPort // and their targets
 }
 
-func newCalls(e Endpoint) calls { return calls{endpoint: e, open: map[io.Closer]netip.AddrPort{}} }
+func newCalls(e Endpoint, log *slog.Logger) calls {
+	return calls{log: log, endpoint: e, open: map[io.Closer]netip.AddrPort{}}
+}
 
 // target says where a caller is to be led; false if nowhere.
 func (c *calls) target(caller netip.Addr) (netip.AddrPort, bool) {
@@ -79,12 +86,12 @@ type tcpSocket struct {
 	loops    sync.WaitGroup
 }
 
-func listenTCP(e Endpoint) (socket, error) {
+func listenTCP(e Endpoint, log *slog.Logger) (socket, error) {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Listen))
 	if err != nil {
 		return nil, err
 	}
-	return &tcpSocket{calls: newCalls(e), listener: l}, nil
+	return &tcpSocket{calls: newCalls(e, log), listener: l}, nil
 }
 
 func (s *tcpSocket) close() {
@@ -120,6 +127,7 @@ func (s *tcpSocket) paused() bool {
 
 // lead copies one connection until both sides have closed, or one is broken.
 func (s *tcpSocket) lead(c *net.TCPConn) {
+	defer limit.Recover(s.log, limit.Proxy, nil)
 	defer c.Close()
 	caller := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
 	to, ok := s.target(caller)
@@ -137,6 +145,7 @@ func (s *tcpSocket) lead(c *net.TCPConn) {
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
+		defer limit.Recover(s.log, limit.Proxy, nil)
 		pipe(c, g.(*net.TCPConn))
 	}()
 	pipe(g.(*net.TCPConn), c)

@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -25,12 +28,12 @@ type udpSocket struct {
 	peers   map[netip.AddrPort]*net.UDPConn
 }
 
-func listenUDP(e Endpoint) (socket, error) {
+func listenUDP(e Endpoint, log *slog.Logger) (socket, error) {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(e.Listen))
 	if err != nil {
 		return nil, err
 	}
-	return &udpSocket{calls: newCalls(e), conn: c, peers: map[netip.AddrPort]*net.UDPConn{}}, nil
+	return &udpSocket{calls: newCalls(e, log), conn: c, peers: map[netip.AddrPort]*net.UDPConn{}}, nil
 }
 
 func (s *udpSocket) close() {
@@ -50,11 +53,16 @@ func (s *udpSocket) serve() {
 		if err != nil {
 			continue
 		}
-		peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-		if g := s.call(peer); g != nil {
-			_, _ = g.Write(buf[:n])
-			_ = g.SetReadDeadline(time.Now().Add(idleTime))
-		}
+		s.pass(netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), buf[:n])
+	}
+}
+
+// pass sends a caller's datagram to its target.
+func (s *udpSocket) pass(peer netip.AddrPort, datagram []byte) {
+	defer limit.Recover(s.log, limit.Proxy, nil)
+	if g := s.call(peer); g != nil {
+		_, _ = g.Write(datagram)
+		_ = g.SetReadDeadline(time.Now().Add(idleTime))
 	}
 }
 
@@ -88,6 +96,7 @@ func (s *udpSocket) call(peer netip.AddrPort) *net.UDPConn {
 // while, or the target is none any more.
 func (s *udpSocket) answer(peer netip.AddrPort, g *net.UDPConn) {
 	defer s.forget(peer, g)
+	defer limit.Recover(s.log, limit.Proxy, nil)
 	buf := make([]byte, maxDatagram)
 	for {
 		n, err := g.Read(buf)

@@ -7,6 +7,7 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/dnsd/cache"
 	"github.com/vnetd/vnetd/dnsd/forward"
@@ -32,6 +33,9 @@ type Servers struct {
 		Upstreams() []forward.Counts
 		Cache() cache.Size
 	}
+	Boot interface {
+		Counts() map[string]files.Counts
+	}
 }
 
 // Expose writes everything that there is to know now.
@@ -56,6 +60,8 @@ func Expose(ctx context.Context, s Source, l Loop, servers Servers) (string, err
 	b.dhcp(servers.DHCP.Counts())
 	b.dns(servers.DNS.Counts())
 	b.upstreams(servers.DNS.Upstreams(), servers.DNS.Cache())
+	b.boot(servers.Boot.Counts())
+	b.bugs()
 	return b.String(), nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // scrapeTime bounds one answer.
@@ -31,7 +33,7 @@ func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, servers Ser
 		}
 		answer(w, r, log, func(ctx context.Context) (string, error) { return Expose(ctx, s, loop, servers) })
 	})
-	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: limit.StdLog(log, "HTTP server of metrics")}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -6,9 +6,11 @@ import (
 	"strconv"
 
 	"github.com/vnetd/vnetd/dhcpd"
+	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/dnsd/cache"
 	"github.com/vnetd/vnetd/dnsd/forward"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // sorted calls f for each network, by name.
@@ -43,6 +45,29 @@ func (b *text) dns(all map[string]dnsd.Counts) {
 			}
 		}
 	})
+}
+
+func (b *text) boot(all map[string]files.Counts) {
+	const name = "vnetd_boot_requests_total"
+	b.family(name, counter, "Requests for boot files, by protocol and outcome.")
+	sorted(all, func(network string, c files.Counts) {
+		for o := range c.TFTP {
+			outcome := files.Outcome(o).String()
+			b.sample(name, float64(c.TFTP[o]), "network", network, "protocol", "tftp", "outcome", outcome)
+			b.sample(name, float64(c.HTTP[o]), "network", network, "protocol", "http", "outcome", outcome)
+		}
+	})
+}
+
+// bugs are what no guest should be able to cause, and what guests say too often.
+func (b *text) bugs() {
+	b.family("vnetd_panics_total", counter, "Panics that were recovered, by the component that handled the packet or call.")
+	all := limit.Panics()
+	for _, c := range slices.Sorted(maps.Keys(all)) {
+		b.sample("vnetd_panics_total", float64(all[c]), "component", string(c))
+	}
+	b.family("vnetd_log_suppressed_total", counter, "Log messages that were counted and not written, because there were too many of their kind.")
+	b.sample("vnetd_log_suppressed_total", float64(limit.Suppressed()))
 }
 
 // upstreams are what all networks share.

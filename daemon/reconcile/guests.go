@@ -2,11 +2,13 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -87,7 +89,13 @@ func (e *Engine) followGuests(ctx context.Context) {
 	}
 }
 
-func (e *Engine) followOnce(ctx context.Context) error {
+func (e *Engine) followOnce(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			limit.Report(e.log, limit.Guests, v, nil)
+			err = errors.New("panic")
+		}
+	}()
 	e.rules.Lock()
 	defer e.rules.Unlock()
 	if !e.asks.Load() {

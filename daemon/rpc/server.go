@@ -6,12 +6,12 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +30,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // maxMessage bounds what a peer may send; a definition with 50 000
@@ -55,6 +56,7 @@ type Parts struct {
 type Server struct {
 	Parts
 	log     *slog.Logger
+	panics  *slog.Logger // limited: any local user reaches the read-only socket
 	started time.Time
 	health  *health.Server
 
@@ -75,7 +77,7 @@ type Server struct {
 
 // New returns a server that does not listen yet.
 func New(parts Parts, log *slog.Logger) *Server {
-	return &Server{Parts: parts, log: log, started: time.Now(), health: health.NewServer(), trials: make(chan struct{}, 1)}
+	return &Server{Parts: parts, log: log, panics: limit.Logger(log), started: time.Now(), health: health.NewServer(), trials: make(chan struct{}, 1)}
 }
 
 // Serve answers on l until ctx ends; then it lets running calls finish for a
@@ -150,7 +152,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 // recovered keeps one call's bug from ending the daemon.
 func (s *Server) recovered(method string, err *error) {
 	if v := recover(); v != nil {
-		s.log.Error("panic in call", "method", method, "panic", v, "stack", string(debug.Stack()))
+		limit.Report(s.panics, limit.RPC, fmt.Sprintf("%s: %v", path.Base(method), v), nil)
 		*err = status.Error(codes.Internal, "internal error; the daemon's log has it")
 	}
 }

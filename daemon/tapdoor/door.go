@@ -26,6 +26,7 @@ import (
 	"github.com/vnetd/vnetd/api/tapdoor"
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -100,6 +101,7 @@ func (d *Door) admit(ctx context.Context, c *net.UnixConn) {
 	d.wg.Go(func() {
 		defer d.leave(who)
 		defer c.Close()
+		defer limit.Recover(d.Log, limit.Tap, nil)
 		d.handle(ctx, c, who, int(peer.PID))
 	})
 }
@@ -143,7 +145,7 @@ func (d *Door) handle(ctx context.Context, c *net.UnixConn, who caller, pid int)
 	resp, files, err := d.open(ctx, c, req, who, pid)
 	defer closeAll(files)
 	if err != nil {
-		d.Log.Info("tap door refuses", "uid", who.UID, "pid", pid, "network", req.Network+req.Bridge, "port", req.Port, "err", err)
+		d.Log.Info("tap door refuses", "uid", who.UID, "pid", pid, "asked", limit.Text(req.Network+req.Bridge+req.Port), "err", err)
 		resp = tapdoor.Response{Error: err.Error()}
 	} else {
 		d.Log.Info("tap door opens", "uid", who.UID, "pid", pid, "network", resp.Network, "port", resp.Link)

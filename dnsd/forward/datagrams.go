@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -148,7 +148,7 @@ func (s *socket) read() {
 // reply settles the try that a packet answers. A packet that answers none is
 // late, or a forgery: the right one may still come.
 func (s *socket) reply(pkt []byte) {
-	defer s.u.survive(pkt)
+	defer limit.Recover(s.u.pool.log, limit.Forward, pkt)
 	t, id := s.find(pkt)
 	if t == nil {
 		s.miss()
@@ -184,9 +184,7 @@ func (s *socket) miss() {
 	given := s.misses == maxMisses
 	s.mu.Unlock()
 	if given {
-		if s.u.pool.guesses.OK(time.Now()) {
-			s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
-		}
+		s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
 		s.fail(errGuesses)
 	}
 }
@@ -253,11 +251,4 @@ func (d *datagrams) close() {
 		s.close()
 	}
 	d.open = nil
-}
-
-// survive keeps a reply that breaks us from taking the daemon along.
-func (u *upstream) survive(pkt []byte) {
-	if v := recover(); v != nil {
-		u.pool.log.Error("upstream reply broke the forwarder", "panic", v, "upstream", u.place, "packet", pkt, "stack", string(debug.Stack()))
-	}
 }

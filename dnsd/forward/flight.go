@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -136,22 +137,28 @@ func send(tries []*try) {
 // settle ends a try: with a reply or an error. It is called once for each, or
 // never, when its socket has given up waiting.
 func (t *try) settle(m *wire.Message, err error) {
-	now := time.Now()
+	f, now := t.f, time.Now()
+	defer limit.Recover(f.r.pool.log, limit.Forward, f.key)
 	t.account(err, now)
-	f := t.f
-	f.r.mu.Lock()
-	if f.done {
-		f.r.mu.Unlock()
-		return
-	}
-	f.tries = slices.DeleteFunc(f.tries, func(o *try) bool { return o == t })
-	out := f.decideLocked(t, m, err, now)
-	finished := f.done
-	f.r.mu.Unlock()
+	out, finished := t.end(m, err, now)
 	send(out)
 	if finished {
 		f.finish(now)
 	}
+}
+
+// end takes a try out of its flight, and returns the tries that follow, or that the
+// flight is done.
+func (t *try) end(m *wire.Message, err error, now time.Time) (out []*try, finished bool) {
+	f := t.f
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	if f.done {
+		return nil, false
+	}
+	f.tries = slices.DeleteFunc(f.tries, func(o *try) bool { return o == t })
+	out = f.decideLocked(t, m, err, now)
+	return out, f.done
 }
 
 // account keeps the health of the upstream.
@@ -225,27 +232,8 @@ func final(m *wire.Message) bool {
 
 // tick moves the flight by the clock.
 func (f *flight) tick(now time.Time) {
-	f.r.mu.Lock()
-	if f.done {
-		f.r.mu.Unlock()
-		return
-	}
-	age := now.Sub(f.began)
-	var out []*try
-	var silent *upstream
-	switch {
-	case age >= totalTime:
-		f.done = true
-	case !now.Before(f.nextAt):
-		silent = f.silentLocked()
-		out = f.nextLocked(now, nil)
-	}
-	finished := f.done
-	var waiters []waiter
-	if age >= staleTime && !finished && len(f.waiters) > 0 {
-		waiters = f.hurryLocked(now)
-	}
-	f.r.mu.Unlock()
+	defer limit.Recover(f.r.pool.log, limit.Forward, f.key)
+	out, silent, waiters, finished := f.due(now)
 	if silent != nil && silent.failed(now) {
 		f.r.pool.log.Warn("upstream does not answer: asked last for a while", "upstream", silent.place)
 	}
@@ -256,6 +244,28 @@ func (f *flight) tick(now time.Time) {
 	for _, w := range waiters {
 		f.r.pool.leave(w.client.Addr())
 	}
+}
+
+// due returns what the clock brings: tries, the upstream that is silent, the waiters that
+// were answered, and whether the flight is done.
+func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []waiter, finished bool) {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	if f.done {
+		return nil, nil, nil, false
+	}
+	age := now.Sub(f.began)
+	switch {
+	case age >= totalTime:
+		f.done = true
+	case !now.Before(f.nextAt):
+		silent = f.silentLocked()
+		out = f.nextLocked(now, nil)
+	}
+	if age >= staleTime && !f.done && len(f.waiters) > 0 {
+		waiters = f.hurryLocked(now)
+	}
+	return out, silent, waiters, f.done
 }
 
 // silentLocked returns the upstream that was asked last and is silent.
@@ -292,8 +302,21 @@ func answerStale(m *wire.Message, waiters []waiter) {
 }
 
 // finish keeps what came and answers all who wait. It runs once, after done was
-// set.
+// set. A panic costs those that wait their answer, and no more.
 func (f *flight) finish(now time.Time) {
+	var waiters []waiter
+	landed, answered := false, 0
+	defer func() {
+		if !landed {
+			waiters = f.land()
+		}
+		for i, w := range waiters {
+			f.r.pool.leave(w.client.Addr())
+			if i >= answered {
+				w.reply(nil)
+			}
+		}
+	}()
 	m := f.best
 	if m == nil {
 		m = wire.Failure(f.key)
@@ -308,14 +331,17 @@ func (f *flight) finish(now time.Time) {
 	} else {
 		f.r.pool.cache.Keep(f.owner, f.key, now)
 	}
-	for _, w := range f.land() { // after Put: whoever finds no flight any more finds the reply
+	waiters, landed = f.land(), true // after Put: a query that finds no flight any more finds the reply
+	for i, w := range waiters {
+		var room [wire.MaxPayload]byte
+		reply := room[:0]
 		if old != nil {
-			answerStale(old, []waiter{w})
+			reply = old.AppendStale(reply, w.query)
 		} else {
-			var room [wire.MaxPayload]byte
-			w.reply(m.AppendReply(room[:0], w.query, 0))
+			reply = m.AppendReply(reply, w.query, 0)
 		}
-		f.r.pool.leave(w.client.Addr())
+		answered = i + 1
+		w.reply(reply)
 	}
 }
 

@@ -41,8 +41,6 @@ type Pool struct {
 	owners  atomic.Uint32               // of what is cached, ever
 	ticking atomic.Bool
 	wake    chan struct{} // the clock has to tick
-	rebinds Rarely
-	guesses Rarely
 	probes  probes
 	locals  locals
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // What the cache of all resolvers together may hold.
@@ -218,8 +219,6 @@ func (r *Resolver) judge(key []byte, m *wire.Message) *wire.Message {
 	if !r.policy.NoPrivate || !m.Private() || r.Routed(name) {
 		return m
 	}
-	if r.pool.rebinds.OK(time.Now()) {
-		r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", wire.Text(name))
-	}
+	r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", limit.Text(wire.Text(name)))
 	return wire.Refusal(key)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -169,7 +170,7 @@ func (s *stream) read(conn net.Conn) error {
 // reply settles the try that a message answers. An error means that the server
 // cannot be understood any more.
 func (s *stream) reply(msg []byte) error {
-	defer s.u.survive(msg)
+	defer limit.Recover(s.u.pool.log, limit.Forward, msg)
 	if len(msg) < wire.HeaderLen {
 		return wire.ErrMalformed
 	}

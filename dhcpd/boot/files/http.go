@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // Bounds on HTTP, see the package's doc.
@@ -22,26 +24,27 @@ const (
 
 // httpServer is the HTTP server of a share.
 type httpServer struct {
-	sock *net.TCPListener
-	http *http.Server
+	sock   *net.TCPListener
+	http   *http.Server
+	counts *counts
 }
 
-func openHTTP(at netip.AddrPort, from *source, sock socket, log *slog.Logger) (*httpServer, error) {
+func openHTTP(at netip.AddrPort, from *source, sock socket, counts *counts, log *slog.Logger) (*httpServer, error) {
 	l, err := sock.listenTCP(at)
 	if err != nil {
 		return nil, err
 	}
-	return &httpServer{sock: l, http: &http.Server{
-		Handler:           handler{open: from.open, log: log},
+	return &httpServer{sock: l, counts: counts, http: &http.Server{
+		Handler:           handler{open: from.open, counts: counts, log: log},
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       requestTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          limit.StdLog(log, "HTTP server of boot files"),
 	}}, nil
 }
 
-func (s *httpServer) serve()                  { _ = s.http.Serve(newDoor(s.sock)) }
+func (s *httpServer) serve()                  { _ = s.http.Serve(newDoor(s.sock, s.counts)) }
 func (s *httpServer) refilter(f filter) error { return refilter(s.sock, f) }
 
 func (s *httpServer) close() {
@@ -51,19 +54,29 @@ func (s *httpServer) close() {
 
 // A handler serves files to GET and HEAD, whole or in ranges (RFC 9110 §14).
 type handler struct {
-	open func(string) (*file, error)
-	log  *slog.Logger
+	open   func(string) (*file, error)
+	counts *counts
+	log    *slog.Logger
 }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			limit.Report(h.log, limit.BootHTTP, v, nil)
+			panic(http.ErrAbortHandler) // it ends the connection, and is not logged
+		}
+	}()
+	log := h.log.With("client", r.RemoteAddr, "file", limit.Text(r.URL.Path))
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
+		h.counts.add(Refused)
 		http.Error(w, "files are for reading", http.StatusMethodNotAllowed)
 		return
 	}
 	f, err := h.open(r.URL.Path)
 	if err != nil {
-		h.log.Info("boot file not sent by HTTP", "client", r.RemoteAddr, "file", r.URL.Path, "err", err)
+		h.counts.add(outcomeOf(err))
+		log.Info("boot file not sent by HTTP", "err", cause(err))
 		h.refuse(w, err)
 		return
 	}
@@ -72,9 +85,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	start := time.Now()
 	http.ServeContent(w, r, "", f.info.ModTime(), f)
-	if r.Method == http.MethodGet {
-		h.log.Info("boot file sent by HTTP", "client", r.RemoteAddr, "file", r.URL.Path, "took", time.Since(start).Round(time.Millisecond))
+	h.counts.add(Sent)
+	level := slog.LevelInfo
+	if r.Method != http.MethodGet || r.Header.Get("Range") != "" { // a loader may read a file in a thousand parts
+		level = slog.LevelDebug
 	}
+	log.Log(r.Context(), level, "boot file sent by HTTP", "method", limit.Text(r.Method), "took", time.Since(start).Round(time.Millisecond))
 }
 
 func (h handler) refuse(w http.ResponseWriter, err error) {
@@ -89,14 +105,15 @@ func (h handler) refuse(w http.ResponseWriter, err error) {
 // not take what it is sent.
 type door struct {
 	*net.TCPListener
+	counts *counts
 
 	mu      sync.Mutex
 	all     int
 	clients map[netip.Addr]int
 }
 
-func newDoor(l *net.TCPListener) *door {
-	return &door{TCPListener: l, clients: map[netip.Addr]int{}}
+func newDoor(l *net.TCPListener, c *counts) *door {
+	return &door{TCPListener: l, counts: c, clients: map[netip.Addr]int{}}
 }
 
 // Accept returns the next connection for which there is room.
@@ -110,6 +127,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if d.enter(client) {
 			return &visitor{Conn: c, leave: sync.OnceFunc(func() { d.leave(client) })}, nil
 		}
+		d.counts.add(Busy)
 		_ = c.Close()
 	}
 }

@@ -27,6 +27,8 @@ type Server struct {
 type network struct {
 	sources map[netip.Addr]*source
 	servers map[endpoint]server
+	tftp    counts
+	http    counts
 }
 
 // An endpoint is where a server listens.
@@ -107,7 +109,7 @@ func (s *Server) serveLocked(name string, n *network, e endpoint, accept filter)
 	if old := n.servers[e]; old != nil {
 		return old.refilter(accept)
 	}
-	srv, err := e.open(n.sources[e.at.Addr()], socket{accept}, s.log.With("network", name))
+	srv, err := e.open(n, socket{accept}, s.log.With("network", name))
 	if err != nil {
 		return fmt.Errorf("serve boot files: %w", err)
 	}
@@ -119,11 +121,12 @@ func (s *Server) serveLocked(name string, n *network, e endpoint, accept filter)
 	return nil
 }
 
-func (e endpoint) open(from *source, sock socket, log *slog.Logger) (server, error) {
+func (e endpoint) open(n *network, sock socket, log *slog.Logger) (server, error) {
+	from := n.sources[e.at.Addr()]
 	if e.protocol == "tftp" {
-		return openTFTP(e.at, from, sock, log)
+		return openTFTP(e.at, from, sock, &n.tftp, log)
 	}
-	return openHTTP(e.at, from, sock, log)
+	return openHTTP(e.at, from, sock, &n.http, log)
 }
 
 // keep closes what is not wanted any more.

@@ -17,7 +17,7 @@ type tftpServer struct {
 	server tftp.Server
 }
 
-func openTFTP(at netip.AddrPort, from *source, sock socket, log *slog.Logger) (*tftpServer, error) {
+func openTFTP(at netip.AddrPort, from *source, sock socket, counts *counts, log *slog.Logger) (*tftpServer, error) {
 	c, err := sock.listenUDP(at)
 	if err != nil {
 		return nil, err
@@ -28,6 +28,7 @@ func openTFTP(at netip.AddrPort, from *source, sock socket, log *slog.Logger) (*
 		Dial:     func(client netip.AddrPort) (net.Conn, error) { return from.now().socket.dialUDP(at.Addr(), client) },
 		MaxBlock: func() int { return from.now().maxBlock() },
 		Log:      log,
+		Done:     func(err error) { counts.add(outcomeOf(err)) },
 	}}, nil
 }
 

@@ -2,14 +2,16 @@ package tftp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // How many transfers there are at once. What is more is not answered: the
@@ -39,7 +41,17 @@ type Server struct {
 	// MaxBlock is the longest block that fits into a packet.
 	MaxBlock func() int
 	Log      *slog.Logger
+	// Done is called with the end of each request: nil for a file that was sent,
+	// ErrBusy, an error that is ErrEnded, or that of Open. nil is fine.
+	Done func(error)
 }
+
+var (
+	// ErrBusy says that there are too many transfers, of the client or in all.
+	ErrBusy = errors.New("too many transfers")
+	// ErrEnded says that a transfer that had begun did not come to its end.
+	ErrEnded = errors.New("transfer ended")
+)
 
 // Serve answers until conn is closed. When it returns, all transfers have ended.
 func (s *Server) Serve(conn *net.UDPConn) {
@@ -57,19 +69,30 @@ func (s *Server) Serve(conn *net.UDPConn) {
 			time.Sleep(10 * time.Millisecond) // an error that stays must not make us spin
 			continue
 		}
-		client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
-		if !s.Allowed(client.Addr().WithZone("")) {
-			continue
-		}
-		req, err := parseRequest(buf[:n])
-		if err != nil {
-			refuse(conn, client, err)
-			continue
-		}
-		if ts.reserve(client) {
-			running.Go(func() { s.serve(&ts, client, &req) })
-		}
+		s.take(conn, &ts, &running, client, buf[:n])
 	}
+}
+
+// take begins the transfer that a packet requests.
+func (s *Server) take(conn *net.UDPConn, ts *transfers, running *sync.WaitGroup, client netip.AddrPort, pkt []byte) {
+	defer limit.Recover(s.Log, limit.TFTP, pkt)
+	client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
+	if !s.Allowed(client.Addr().WithZone("")) {
+		return
+	}
+	req, err := parseRequest(pkt)
+	if err != nil {
+		refuse(conn, client, err)
+		return
+	}
+	if ts.has(client) {
+		return // it asks again
+	}
+	if !ts.reserve(client) {
+		s.done(ErrBusy)
+		return
+	}
+	running.Go(func() { s.serve(ts, client, &req) })
 }
 
 func refuse(conn *net.UDPConn, client netip.AddrPort, err error) {
@@ -86,12 +109,8 @@ func refuse(conn *net.UDPConn, client netip.AddrPort, err error) {
 // serve is one transfer, from its socket to its end.
 func (s *Server) serve(ts *transfers, client netip.AddrPort, req *request) {
 	defer ts.release(client)
-	log := s.Log.With("client", client, "file", req.file)
-	defer func() {
-		if v := recover(); v != nil {
-			log.Error("panic in TFTP", "panic", v, "stack", string(debug.Stack()))
-		}
-	}()
+	log := s.Log.With("client", client, "file", limit.Text(req.file))
+	defer limit.Recover(log, limit.TFTP, nil)
 	conn, err := s.Dial(client)
 	if err != nil {
 		log.Warn("TFTP client not answered", "err", err)
@@ -103,6 +122,7 @@ func (s *Server) serve(ts *transfers, client netip.AddrPort, req *request) {
 	}
 	start := time.Now()
 	size, err := s.send(conn, req)
+	s.done(err)
 	switch gave := (refusal{}); {
 	case err == nil:
 		log.Info("boot file sent by TFTP", "bytes", size, "took", time.Since(start).Round(time.Millisecond))
@@ -126,7 +146,16 @@ func (s *Server) send(conn net.Conn, req *request) (size int64, err error) {
 	defer file.Close()
 	size = file.Size()
 	t := transfer{terms: req.negotiate(size, s.MaxBlock()), conn: conn, file: file, size: size}
-	return size, t.run()
+	if err := t.run(); err != nil {
+		return size, fmt.Errorf("%w: %w", ErrEnded, err)
+	}
+	return size, nil
+}
+
+func (s *Server) done(err error) {
+	if s.Done != nil {
+		s.Done(err)
+	}
 }
 
 // transfers are those under way on one socket.
@@ -137,12 +166,20 @@ type transfers struct {
 	clients map[netip.Addr]int
 }
 
-// reserve says whether there is room for one more, and enters it. A client that
-// asks again from the same port has its transfer already, which repeats itself.
+// has reports whether a client that asks again from the same port has its transfer
+// already, which repeats itself.
+func (ts *transfers) has(client netip.AddrPort) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	_, has := ts.open[client]
+	return has
+}
+
+// reserve says whether there is room for one more, and enters it.
 func (ts *transfers) reserve(client netip.AddrPort) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if _, has := ts.open[client]; has || len(ts.open) >= maxTransfers || ts.clients[client.Addr()] >= maxOfClient {
+	if len(ts.open) >= maxTransfers || ts.clients[client.Addr()] >= maxOfClient {
 		return false
 	}
 	ts.open[client] = nil

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
@@ -151,7 +153,7 @@ func (t *transfer) judge(b []byte, blocks int64) (ahead int64, err error) {
 	switch binary.BigEndian.Uint16(b) {
 	case opError:
 		message, _, _ := bytes.Cut(b[headerLen:], []byte{0})
-		return -1, refusal{fmt.Sprintf("%q (%d)", message, binary.BigEndian.Uint16(b[2:]))}
+		return -1, refusal{fmt.Sprintf("%q (%d)", limit.Text(string(message)), binary.BigEndian.Uint16(b[2:]))}
 	case opAck:
 		ahead = int64(binary.BigEndian.Uint16(b[2:]) - uint16(t.acked))
 		if ahead <= blocks {

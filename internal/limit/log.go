@@ -1,0 +1,212 @@
+package limit
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Window is the time in which one kind of message of one network is logged so
+// often at most. The messages beyond are counted, and the last of them is logged
+// when the window ends, with suppressed=N.
+const Window = 10 * time.Second
+
+// What is logged of one kind and network in a Window, by level.
+const (
+	MaxWarnings = 10
+	MaxInfos    = 100
+	MaxDebugs   = 1000
+)
+
+const (
+	maxValue = 1024 // octets of an attribute
+	maxKinds = 4096 // windows that are kept, before those that are over are dropped
+)
+
+var suppressed atomic.Uint64
+
+// Suppressed returns how many messages were not logged since the process began.
+func Suppressed() uint64 { return suppressed.Load() }
+
+// Logger returns a logger that limits the rate of what l logs, for each message and
+// value of the attribute "network", and the length of each attribute. Loggers
+// derived from it by With share its limits.
+func Logger(l *slog.Logger) *slog.Logger {
+	if _, is := l.Handler().(*handler); is {
+		return l
+	}
+	return slog.New(&handler{next: l.Handler(), kinds: &kinds{all: map[kind]*window{}}})
+}
+
+// StdLog returns a standard logger, as net/http wants one. What it writes is of one
+// kind, at level debug.
+func StdLog(l *slog.Logger, message string) *log.Logger {
+	return log.New(stdWriter{l, message}, "", 0)
+}
+
+type stdWriter struct {
+	log     *slog.Logger
+	message string
+}
+
+func (w stdWriter) Write(b []byte) (int, error) {
+	w.log.Debug(w.message, "err", string(bytes.TrimSpace(b)))
+	return len(b), nil
+}
+
+// A handler passes on the records that are within limits.
+type handler struct {
+	next    slog.Handler
+	kinds   *kinds
+	network string // of With
+	grouped bool
+}
+
+func (h *handler) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
+
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	k := kind{r.Message, h.network}
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == networkKey && !h.grouped {
+			k.network = a.Value.String()
+		}
+		return true
+	})
+	if h.kinds.suppress(k, h.next, r) {
+		return nil
+	}
+	return h.next.Handle(ctx, bounded(r))
+}
+
+const networkKey = "network"
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	all := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		if a.Key == networkKey && !h.grouped {
+			c.network = a.Value.String()
+		}
+		all[i] = boundedAttr(a)
+	}
+	c.next = h.next.WithAttrs(all)
+	return &c
+}
+
+func (h *handler) WithGroup(name string) slog.Handler {
+	c := *h
+	c.next, c.grouped = h.next.WithGroup(name), true
+	return &c
+}
+
+// bounded returns a record without long values.
+func bounded(r slog.Record) slog.Record {
+	out := slog.NewRecord(r.Time, r.Level, text(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		out.AddAttrs(boundedAttr(a))
+		return true
+	})
+	return out
+}
+
+func boundedAttr(a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(text(v))
+	case []byte:
+		a.Value = slog.StringValue(hex.EncodeToString(v[:min(len(v), maxValue/2)]))
+	case error:
+		a.Value = slog.StringValue(text(v.Error()))
+	case fmt.Stringer, slog.LogValuer, bool, int64, uint64, float64, time.Duration, time.Time, stack:
+	default: // a list, say
+		a.Value = slog.StringValue(text(fmt.Sprint(v)))
+	}
+	return a
+}
+
+// text is for what may have lines, such as joined errors.
+func text(s string) string { return replace(cut(s, maxValue), "\n\t") }
+
+// A kind is what has a limit of its own.
+type kind struct{ message, network string }
+
+// A window counts what was logged of a kind since it began.
+type window struct {
+	began      time.Time
+	logged     int
+	suppressed int
+	last       slog.Record // suppressed
+	next       slog.Handler
+}
+
+type kinds struct {
+	mu  sync.Mutex
+	all map[kind]*window
+}
+
+// suppress reports whether a record is beyond the limit of its kind, and then
+// keeps it for the end of the window.
+func (ks *kinds) suppress(k kind, next slog.Handler, r slog.Record) bool {
+	now := time.Now()
+	ks.mu.Lock()
+	defer ks.mu.Unlock()
+	w := ks.all[k]
+	if w == nil {
+		ks.sweepLocked(now)
+		w = &window{}
+		ks.all[k] = w
+	}
+	if w.suppressed == 0 && now.Sub(w.began) >= Window {
+		*w = window{began: now}
+	}
+	if w.logged < most(r.Level) {
+		w.logged++
+		return false
+	}
+	if w.suppressed == 0 {
+		time.AfterFunc(w.began.Add(Window).Sub(now), func() { ks.end(k, w) })
+	}
+	suppressed.Add(1)
+	w.suppressed++
+	w.last, w.next = r.Clone(), next
+	return true
+}
+
+// end logs the last record of a window that is over. The next window begins with it.
+func (ks *kinds) end(k kind, w *window) {
+	ks.mu.Lock()
+	r, next, n := w.last, w.next, w.suppressed-1
+	*w = window{began: time.Now(), logged: 1}
+	ks.mu.Unlock()
+	suppressed.Add(^uint64(0))
+	r = bounded(r)
+	r.AddAttrs(slog.Int("suppressed", n))
+	_ = next.Handle(context.Background(), r)
+}
+
+func (ks *kinds) sweepLocked(now time.Time) {
+	if len(ks.all) < maxKinds {
+		return
+	}
+	for k, w := range ks.all {
+		if w.suppressed == 0 && now.Sub(w.began) >= Window {
+			delete(ks.all, k)
+		}
+	}
+}
+
+func most(l slog.Level) int {
+	switch {
+	case l >= slog.LevelWarn:
+		return MaxWarnings
+	case l >= slog.LevelInfo:
+		return MaxInfos
+	}
+	return MaxDebugs
+}
