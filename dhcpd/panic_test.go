@@ -1,0 +1,70 @@
+package dhcpd
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/dhcpd/v6"
+	"github.com/vnetd/vnetd/internal/limit"
+)
+
+// Whatever step of a frame's way breaks, it costs that frame: no lock stays held, and
+// the panic is counted. The links lack the parts that the steps use.
+func TestPanicCostsOneFrame(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	mac := net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
+	discover, err := dhcpv4.NewDiscovery(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := make([]byte, headersLen)
+	frame = append(frame, discover.ToBytes()...)
+	fillHeaders(frame, lease.MAC(mac), broadcastMAC, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
+	solicit, err := dhcpv6.NewSolicit(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame6 := append(make([]byte, headers6Len), solicit.ToBytes()...)
+	fillDHCPv6(frame6, lease.MAC(mac), lease.MAC(mac), netip.MustParseAddr("fe80::1"), netip.MustParseAddrPort("[fe80::2]:547"))
+
+	l := &link{log: quiet, tally: &tally{counts: map[Event]uint64{}}, probes: map[netip.Addr]*probe{}, ifi: &net.Interface{}}
+	l6 := &link6{log: quiet, tally: &tally{counts: map[Event]uint64{}}, pool: &v6.Pool{}, ifi: &net.Interface{}}
+	in := &ingress{log: quiet, where: limit.DHCP4, circuit: func([]byte) fair.Circuit { panic("circuit") }, spent: func() {}}
+	addr := netip.MustParseAddr("192.0.2.1")
+	probing := func() *probe {
+		p := &probe{timer: time.NewTimer(time.Hour), req: v4.Request{MAC: lease.MAC(mac)}}
+		l.probes[addr] = p
+		return p
+	}
+	free := func() bool { ok := l.mu.TryLock(); l.mu.Unlock(); return ok }
+	free6 := func() bool { ok := l6.mu.TryLock(); l6.mu.Unlock(); return ok }
+	for name, c := range map[string]struct {
+		do   func()
+		at   limit.Component
+		free func() bool
+	}{
+		"a frame is put into a line": {func() { in.take(frame, time.Now()) }, limit.DHCP4, free},
+		"DHCPv4":                     {func() { l.handle(fair.Guest{}, frame) }, limit.DHCP4, free},
+		"DHCPv6":                     {func() { l6.handle(fair.Guest{}, frame6) }, limit.DHCP6, free6},
+		"a probe's time is over":     {func() { l.free(addr, probing()) }, limit.DHCP4, free},
+		"a probe is answered":        {func() { probing(); l.claimed(addr, lease.MAC{1}) }, limit.DHCP4, free},
+	} {
+		before := limit.Panics()[c.at]
+		c.do()
+		if n := limit.Panics()[c.at] - before; n != 1 {
+			t.Errorf("%s: %d panics were counted", name, n)
+		}
+		if !c.free() {
+			t.Errorf("%s: the lock stays held", name)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package forward
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/internal/limit"
+)
+
+// Whatever breaks about a flight, it costs its waiters their answer, and no more: no
+// lock stays held, and what was counted for it is given back.
+func TestPanicCostsOneFlight(t *testing.T) {
+	for name, breaks := range map[string]func(f *flight, u *upstream){
+		"a reply": func(f *flight, u *upstream) {
+			s := &stream{u: u, pending: map[uint16]*try{7: nil}}
+			s.pending[7] = &try{u: u} // of no flight
+			_ = s.reply(append([]byte{0, 7}, make([]byte, 20)...))
+		},
+		"what follows a reply": func(f *flight, u *upstream) {
+			f.list, f.spent = []*upstream{nil, nil}, nil
+			(&try{f: f, u: u, sent: f.began}).settle(nil, errLoop)
+		},
+		"the clock": func(f *flight, u *upstream) {
+			f.list, f.spent = []*upstream{u}, nil
+			f.tick(f.began.Add(time.Second))
+		},
+		"the end": func(f *flight, u *upstream) {
+			f.best = &wire.Message{} // without a question
+			f.done = true
+			func() {
+				defer limit.Recover(f.r.pool.log, limit.Forward, nil)
+				f.finish(f.began)
+			}()
+		},
+	} {
+		p := newPool()
+		u := &upstream{place: place{addr: netip.MustParseAddrPort("192.0.2.1:53")}, pool: p}
+		r := newResolver(p, "x", Policy{NoPrivate: true})
+		client := netip.MustParseAddrPort("192.0.2.9:5353")
+		p.enter(client.Addr())
+		p.flights.Add(1)
+		answers := 0
+		f := &flight{r: r, key: []byte("\x01a\x00\x00\x01\x00"), began: time.Now(), waiters: []waiter{{client: client, reply: func(msg []byte) { answers++ }}}}
+		r.flights[string(f.key)] = f
+		before := limit.Panics()[limit.Forward]
+		breaks(f, u)
+		if limit.Panics()[limit.Forward] == before {
+			t.Errorf("%s: no panic was counted", name)
+		}
+		if !r.mu.TryLock() {
+			t.Errorf("%s: the lock stays held", name)
+			continue
+		}
+		r.mu.Unlock()
+		f.list = nil
+		f.tick(f.began.Add(totalTime)) // the time of all flights ends
+		if answers != 1 || p.waiting != 0 || p.flights.Load() != 0 || len(r.flights) != 0 {
+			t.Errorf("%s: the waiter was answered %d times, %d wait, %d flights", name, answers, p.waiting, p.flights.Load())
+		}
+	}
+}

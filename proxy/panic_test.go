@@ -1,0 +1,27 @@
+package proxy
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"github.com/vnetd/vnetd/internal/limit"
+)
+
+// A caller that breaks the proxy costs its connection: no lock stays held.
+func TestPanicCostsOneCall(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	at := netip.MustParseAddrPort("127.0.0.1:9")
+	e := Endpoint{Protocol: UDP, Listen: at, Targets: []netip.AddrPort{at}}
+	before := limit.Panics()[limit.Proxy]
+	u := &udpSocket{calls: newCalls(e, log)} // without the map of its peers
+	u.open = nil
+	u.pass(netip.MustParseAddrPort("127.0.0.1:99"), nil)
+	(&tcpSocket{calls: newCalls(e, log)}).lead(nil)
+	if n := limit.Panics()[limit.Proxy] - before; n != 2 {
+		t.Errorf("%d panics were counted", n)
+	}
+	if !u.peersMu.TryLock() || !u.mu.TryLock() {
+		t.Error("a lock stays held")
+	}
+}
