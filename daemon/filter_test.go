@@ -1,9 +1,11 @@
 package daemon_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
@@ -68,6 +70,63 @@ func TestCleanIPv6(t *testing.T) {
 		t.Fatal(err)
 	}
 	sees(t, old, "ip -6 addr show dev eth0", "fd00:60::1")
+}
+
+// A guest that claims the addresses of a neighbour all the time, before that is there and
+// while it checks that they are free, does not keep it from using them.
+func TestCleanDADSucceeds(t *testing.T) {
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, cleanSix, "network", "create", "-f", "-")
+	attacker := guest6(t, w, "attacker", "six0")
+	sees(t, attacker, "ip -6 addr show dev eth0 scope global", "inet6 fd00:60::")
+	wire, victim := openCable(t, attacker.Namespace, "eth0"), w.Guest(t, "victim")
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+				for _, target := range []string{"fe80::ff:fe00:2", "fd00:60::ff:fe00:2"} {
+					wire.send(detection(attacker.MAC, target))
+				}
+			}
+		}
+	}()
+	victim.Run(t, "sysctl -qw net.ipv6.conf.eth0.accept_ra=1 net.ipv6.conf.eth0.router_solicitation_delay=0")
+	victim.Attach(t, "six0")
+	sees(t, victim, "ip -6 addr show dev eth0; ip -6 addr show dev eth0 -tentative", "fd00:60::ff:fe00:2/64")
+	nettest.Eventually(t, "duplicate address detection ends", func() error {
+		if got := victim.Run(t, "ip -6 addr show dev eth0 tentative"); strings.Contains(got, "inet6") && !strings.Contains(got, "dadfailed") {
+			return fmt.Errorf("it has not:\n%s", got)
+		}
+		return nil
+	})
+	if got := victim.Run(t, "ip -6 addr show dev eth0"); strings.Contains(got, "dadfailed") || !strings.Contains(got, "inet6 fe80::ff:fe00:2") {
+		t.Errorf("the victim's addresses:\n%s", got)
+	}
+	close(done)
+	<-ended
+}
+
+// detection is duplicate address detection for a target, as a kernel takes it: with a
+// checksum, and nothing behind it.
+func detection(from, target string) []byte {
+	message := icmp6(135, target)
+	message[4] = 0
+	b := ipv6(from, "::", "ff02::1:ff00:2", 58, message)
+	binary.BigEndian.PutUint16(b[18:], uint16(len(message)))
+	sum := uint32(len(message) + 58)
+	for i := 22; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum>>16 > 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(b[56:], ^uint16(sum))
+	return b
 }
 
 // What is known of guests outlives the daemon and what the bridge has learned, and

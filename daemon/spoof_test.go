@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -131,6 +132,11 @@ func marked(frame []byte, mark string) []byte {
 	return append(frame, fmt.Sprintf("%-*s", markLen, "<lie "+mark+">")...)
 }
 
+// fragment6 is the first fragment of an IPv6 packet, or with more = 0 the only one.
+func fragment6(from, src, dst string, next, more byte, payload []byte) []byte {
+	return ipv6(from, src, dst, 44, append([]byte{next, 0, 0, more, 0, 0, 0, 7}, payload...))
+}
+
 const cleanLab = `
 name: lab
 mode: nat
@@ -140,7 +146,12 @@ subnets:
     dhcp:
       ranges: [{start: 192.168.10.100, end: 192.168.10.200}]
       leaseTime: 1h
+      reservations: [{mac: "02:00:00:00:77:77", address: 192.168.10.9}]
   - address: fd00:10::1/64
+    slaac: true
+    dhcp:
+      ranges: [{start: "fd00:10::100", end: "fd00:10::200"}]
+      reservations: [{mac: "02:00:00:00:77:77", address: "fd00:10::9"}]
 dns: {domain: lab.test}
 `
 
@@ -169,29 +180,42 @@ func (l *liar) lies() map[string][]byte {
 	const gateway, gateway6, hosts = "192.168.10.1", "fd00:10::1", "02:00:00:00:0a:01"
 	me, other, all := l.guest.MAC, l.neighbour.MAC, "ff02::1"
 	return map[string][]byte{
-		"mac":            ipv4(other, l.own, "192.168.10.255", 17, udp(9, 9)),
-		"host's mac":     ipv4(hosts, l.own, "192.168.10.255", 17, udp(9, 9)),
-		"a made-up mac":  arp("02:00:00:00:66:66", "02:00:00:00:66:66", l.own, gateway),
-		"source":         ipv4(me, l.other, "192.168.10.255", 17, udp(9, 9)),
-		"free source":    ipv4(me, "192.168.10.99", "192.168.10.255", 17, udp(9, 9)),
-		"foreign source": ipv4(me, "203.0.113.77", "192.168.10.255", 17, udp(9, 9)),
-		"no source":      ipv4(me, "0.0.0.0", "192.168.10.255", 17, udp(9, 9)),
-		"arp mac":        arp(me, other, l.own, gateway),
-		"arp sender":     arp(me, me, l.other, gateway),
-		"arp gateway":    arp(me, me, gateway, gateway),
-		"dhcp offer":     ipv4(me, l.own, "255.255.255.255", 17, udp(67, 68)),
-		"redirect":       ipv4(me, l.own, "192.168.10.255", 1, []byte{5, 1, 0, 0, 0, 0, 0, 0}),
-		"source6":        ipv6(me, "fd00:10::ff:fe00:2", all, 17, udp(9, 9)),
-		"local6":         ipv6(me, l.otherLocal, all, 17, udp(9, 9)),
-		"gateway6":       ipv6(me, gateway6, all, 17, udp(9, 9)),
-		"foreign6":       ipv6(me, "2001:db8::77", all, 17, udp(9, 9)),
-		"advertises":     ipv6(me, l.ownLocal, all, 58, icmp6(136, l.otherLocal)),
-		"advertises gw":  ipv6(me, l.ownLocal, all, 58, icmp6(136, gateway6)),
-		"router":         ipv6(me, l.ownLocal, all, 58, icmp6(134, "::")),
-		"redirect6":      ipv6(me, l.ownLocal, all, 58, icmp6(137, l.ownLocal)),
-		"dhcpv6 reply":   ipv6(me, l.ownLocal, all, 17, udp(547, 546)),
-		"ethertype":      ethernet(everybody, me, 0x88b5),
-		"double vlan":    ethernet(everybody, me, 0x8100, []byte{0, 5, 0x81, 0, 0, 6, 8, 0}),
+		"mac":             ipv4(other, l.own, "192.168.10.255", 17, udp(9, 9)),
+		"host's mac":      ipv4(hosts, l.own, "192.168.10.255", 17, udp(9, 9)),
+		"a made-up mac":   arp("02:00:00:00:66:66", "02:00:00:00:66:66", l.own, gateway),
+		"source":          ipv4(me, l.other, "192.168.10.255", 17, udp(9, 9)),
+		"free source":     ipv4(me, "192.168.10.99", "192.168.10.255", 17, udp(9, 9)),
+		"foreign source":  ipv4(me, "203.0.113.77", "192.168.10.255", 17, udp(9, 9)),
+		"no source":       ipv4(me, "0.0.0.0", "192.168.10.255", 17, udp(9, 9)),
+		"arp mac":         arp(me, other, l.own, gateway),
+		"arp sender":      arp(me, me, l.other, gateway),
+		"arp gateway":     arp(me, me, gateway, gateway),
+		"dhcp offer":      ipv4(me, l.own, "255.255.255.255", 17, udp(67, 68)),
+		"offer, no port":  ipv4(me, l.own, "255.255.255.255", 17, udp(9, 68)),
+		"probes other":    arp(me, me, "0.0.0.0", l.other),
+		"probes gateway":  arp(me, me, "0.0.0.0", gateway),
+		"probes reserved": arp(me, me, "0.0.0.0", "192.168.10.9"),
+		"redirect":        ipv4(me, l.own, "192.168.10.255", 1, []byte{5, 1, 0, 0, 0, 0, 0, 0}),
+		"source6":         ipv6(me, "fd00:10::ff:fe00:2", all, 17, udp(9, 9)),
+		"local6":          ipv6(me, l.otherLocal, all, 17, udp(9, 9)),
+		"gateway6":        ipv6(me, gateway6, all, 17, udp(9, 9)),
+		"foreign6":        ipv6(me, "2001:db8::77", all, 17, udp(9, 9)),
+		"advertises":      ipv6(me, l.ownLocal, all, 58, icmp6(136, l.otherLocal)),
+		"advertises gw":   ipv6(me, l.ownLocal, all, 58, icmp6(136, gateway6)),
+		"router":          ipv6(me, l.ownLocal, all, 58, icmp6(134, "::")),
+		"dad":             ipv6(me, "::", all, 58, icmp6(135, l.otherLocal)),
+		"dad slaac":       ipv6(me, "::", all, 58, icmp6(135, "fd00:10::ff:fe00:2")),
+		"dad gateway":     ipv6(me, "::", all, 58, icmp6(135, gateway6)),
+		"dad reserved":    ipv6(me, "::", all, 58, icmp6(135, "fd00:10::9")),
+		"router atomic":   fragment6(me, l.ownLocal, all, 58, 0, icmp6(134, "::")),
+		"router first":    fragment6(me, l.ownLocal, all, 58, 1, icmp6(134, "::")),
+		"solicit first":   fragment6(me, l.ownLocal, all, 58, 1, icmp6(135, l.otherLocal)),
+		"no header":       fragment6(me, l.ownLocal, all, 60, 1, []byte{58, 15, 1, 100, 0, 0, 0, 0}),
+		"reply, no port":  ipv6(me, l.ownLocal, all, 17, udp(9, 546)),
+		"redirect6":       ipv6(me, l.ownLocal, all, 58, icmp6(137, l.ownLocal)),
+		"dhcpv6 reply":    ipv6(me, l.ownLocal, all, 17, udp(547, 546)),
+		"ethertype":       ethernet(everybody, me, 0x88b5),
+		"double vlan":     ethernet(everybody, me, 0x8100, []byte{0, 5, 0x81, 0, 0, 6, 8, 0}),
 	}
 }
 
@@ -203,13 +227,26 @@ func (l *liar) truths() map[string][]byte {
 		"discover":      ipv4(me, "0.0.0.0", "255.255.255.255", 17, udp(68, 67)),
 		"arp":           arp(me, me, l.own, "192.168.10.1"),
 		"arp probe":     arp(me, me, "0.0.0.0", "192.168.10.77"),
+		"own arp probe": arp(me, me, "0.0.0.0", l.own),
 		"local6":        ipv6(me, l.ownLocal, all, 17, udp(9, 9)),
 		"slaac":         ipv6(me, "fd00:10::ff:fe00:1", all, 17, udp(9, 9)),
 		"private slaac": ipv6(me, "fd00:10::1234:5678:9abc:def0", all, 17, udp(9, 9)),
 		"dad":           ipv6(me, "::", all, 58, icmp6(135, "fd00:10::1234:5678:9abc:def0")),
+		"own dad":       ipv6(me, "::", all, 58, icmp6(135, l.ownLocal)),
 		"mld":           ipv6(me, "::", "ff02::16", 58, icmp6(143, "::")),
 		"advertises":    ipv6(me, l.ownLocal, all, 58, icmp6(136, l.ownLocal)),
 		"solicits":      ipv6(me, l.ownLocal, "ff02::2", 58, icmp6(133, "::")),
+	}
+}
+
+// fragments are truths that br_netfilter keeps until all of a packet is there.
+func (l *liar) fragments() map[string][]byte {
+	me, all := l.guest.MAC, "ff02::1"
+	return map[string][]byte{
+		"fragment":      fragment6(me, l.ownLocal, all, 17, 1, udp(9, 9)),
+		"last fragment": ipv6(me, l.ownLocal, all, 44, []byte{17, 0, 0, 8, 0, 0, 0, 7}),
+		"big ping":      fragment6(me, l.ownLocal, all, 58, 1, []byte{128, 0, 0, 0, 0, 1, 0, 1}),
+		"header":        fragment6(me, l.ownLocal, all, 60, 1, []byte{17, 0, 1, 4, 0, 0, 0, 0, 0, 9, 0, 9, 0, 32, 0, 0}),
 	}
 }
 
@@ -250,6 +287,7 @@ func TestCleanTraffic(t *testing.T) {
 	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
 	d.CtlInput(t, cleanLab, "network", "create", "-f", "-")
 	l := newLiar(t, w)
+	w.Host.Sysctl(t, "net/bridge/bridge-nf-call-ip6tables", "0") // which keeps fragments
 	neighbour, _ := l.tell(t, "1", l.lies())
 	for lie, came := range neighbour {
 		if !came {
@@ -269,7 +307,11 @@ func TestCleanTraffic(t *testing.T) {
 				t.Errorf("bridge-nf=%s: %q arrives at the neighbour %t, at the host %t", bridged, lie, neighbour[lie], host[lie])
 			}
 		}
-		neighbour, host = l.tell(t, fmt.Sprint(3+2*i), l.truths())
+		truths := l.truths()
+		if bridged == "0" {
+			maps.Copy(truths, l.fragments())
+		}
+		neighbour, host = l.tell(t, fmt.Sprint(3+2*i), truths)
 		for truth := range neighbour {
 			if !neighbour[truth] || !host[truth] {
 				t.Errorf("bridge-nf=%s: %q arrives at the neighbour %t, at the host %t", bridged, truth, neighbour[truth], host[truth])
@@ -278,5 +320,30 @@ func TestCleanTraffic(t *testing.T) {
 		if err := pings.Wait(t.Context()); err != nil || !strings.Contains(pings.Output(), " 0% packet loss") {
 			t.Errorf("the neighbour's pings (%v):\n%s", err, pings.Output())
 		}
+	}
+}
+
+// Nothing that is said about addresses reaches a link behind which no guest is known yet,
+// here as the daemon is away: its guest would take it for an answer to its own duplicate
+// address detection.
+func TestClaimsDoNotReachUnknownGuests(t *testing.T) {
+	nettest.Need(t, "udhcpc", "nft")
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, cleanLab+"filter: {preset: clean-traffic}\n", "network", "create", "-f", "-")
+	w.Host.Sysctl(t, "net/bridge/bridge-nf-call-ip6tables", "0")
+	l := newLiar(t, w)
+	d.Kill()
+	unknown := w.Guest(t, "unknown")
+	unknown.Attach(t, "lab0")
+	l.atNeighbour = openCable(t, unknown.Namespace, "eth0")
+	frames := map[string][]byte{
+		"dad":        ipv6(l.guest.MAC, "::", "ff02::1", 58, icmp6(135, "fd00:10::ff:fe00:3")),
+		"advertises": ipv6(l.guest.MAC, l.ownLocal, "ff02::1", 58, icmp6(136, l.ownLocal)),
+		"local6":     l.truths()["local6"],
+	}
+	at, _ := l.tell(t, "1", frames)
+	if at["dad"] || at["advertises"] || !at["local6"] {
+		t.Errorf("at the unknown guest arrived %v, want local6 only", at)
 	}
 }

@@ -22,6 +22,35 @@ unpack_resolved() {
 	[ -x "$resolved" ]
 }
 
+# Listings of our rules are loaded with nft of Debian sid, too. It and its libraries are
+# unpacked and not installed. Where the mirror lacks them a file says so, and the tests do.
+sid=/var/cache/vnetd-test/nft-sid
+unpack_sid_nft() {
+	echo "deps: unpacking nft of Debian sid to $sid"
+	dir=$(mktemp -d)
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/root" "$sid/lib"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main" >"$dir/list"
+	if (
+		cd "$dir"
+		set -- -qq -o APT::Sandbox::User=root -o Dir::Etc::sourcelist="$dir/list" -o Dir::Etc::sourceparts=/dev/null \
+			-o Dir::State::lists="$dir/lists" -o Dir::Cache="$dir/cache" -o Acquire::Languages=none
+		apt-get "$@" update &&
+			apt-get "$@" download nftables libnftables1 libnftnl11 libmnl0 libjansson4 libgmp10 libxtables12 libedit2 libbsd0 libmd0 libtinfo6 libc6 &&
+			for deb in *.deb; do dpkg-deb -x "$deb" root || exit 1; done &&
+			cp -L root/usr/lib/*/*.so* root/usr/sbin/nft "$sid/lib"
+	) >/dev/null 2>&1; then
+		printf '#!/bin/sh\nd=%s\nexec "$d"/ld-linux*.so* --library-path "$d" "$d/nft" "$@"\n' "$sid/lib" >"$sid/nft"
+		chmod +x "$sid/nft"
+	fi
+	rm -rf "$dir"
+	rm -f "$sid/absent"
+	if ! "$sid/nft" --version >/dev/null 2>&1; then
+		rm -f "$sid/nft"
+		touch "$sid/absent"
+		echo "deps: no nft of Debian sid: its tests will be skipped" >&2
+	fi
+}
+
 want=
 after=:
 need() { # need PACKAGE COMMAND
@@ -69,6 +98,7 @@ test)
 	need dpkg dpkg-deb
 	# One test is skipped without it, so it is got where that is easy.
 	[ -x "$resolved" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || after=unpack_resolved
+	[ -x "$sid/nft" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || unpack_sid_nft
 	;;
 bench)
 	need dnsperf dnsperf

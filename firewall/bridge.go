@@ -10,6 +10,7 @@ import (
 // Types of ICMPv6 messages (RFC 4861 section 4, RFC 2710, RFC 3810).
 const (
 	routerAdvertisement    = 134
+	neighbourSolicitation  = 135
 	neighbourAdvertisement = 136
 	redirect6              = 137
 	redirect               = 5
@@ -26,7 +27,8 @@ var (
 // solicitations, and reports of who has no address yet.
 var (
 	routers   = []uint16{routerAdvertisement, redirect6}
-	tentative = []uint16{131, 133, 135, 143}
+	tentative = []uint16{131, 133, neighbourSolicitation, 143}
+	discovery = []uint16{133, routerAdvertisement, neighbourSolicitation, neighbourAdvertisement, redirect6}
 )
 
 // bridgeTable is what guests' frames are asked before a bridge does anything with
@@ -40,7 +42,7 @@ func bridgeTable(ns classified, ports []Port) Table {
 		Sets: slices.Concat(portSets(g), addressSets(g), r.sets),
 		Chains: append([]Chain{
 			bridgePrerouting(), bridgeForward(), bridgeInput(),
-			learning(), firstWords(), clean(), clean4(), clean6(), cleanARP(), aboutNeighbour(),
+			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), aboutNeighbour(), firstFragment(),
 		}, r.chains...),
 	}
 }
@@ -49,12 +51,16 @@ func bridgeTable(ns classified, ports []Port) Table {
 func portSets(g guarded) []Set {
 	ports := Set{Name: "ports", Key: []Type{IfName}, Verdicts: true, Counter: true}
 	members := Set{Name: "members", Key: []Type{IfName}}
+	settled := Set{Name: "settled", Key: []Type{IfName}}
 	unheard := Set{Name: "unheard", Key: []Type{IfName}}
 	macs := Set{Name: "macs", Key: []Type{IfName, EtherAddr}}
 	taken := Set{Name: "taken_macs", Key: []Type{EtherAddr}}
 	bridges := Set{Name: "bridges", Key: []Type{EtherAddr}}
 	for _, p := range g.members {
 		members.add(name(p.Link))
+		if !slices.ContainsFunc(g.learning, func(l Port) bool { return l.Link == p.Link }) {
+			settled.add(name(p.Link))
+		}
 	}
 	for _, p := range g.learning {
 		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("learning"), Comment: p.Network})
@@ -69,14 +75,27 @@ func portSets(g guarded) []Set {
 		taken.add(ether(n.Bridge.MAC))
 		bridges.add(ether(n.Bridge.MAC))
 	}
-	return []Set{ports, members, unheard, macs, taken, bridges, kinds("routers", routers), kinds("tentative", tentative)}
+	return []Set{
+		ports, members, settled, unheard, macs, taken, bridges,
+		kinds("routers", routers), kinds("tentative", tentative), kinds("discovery", discovery),
+	}
 }
 
 // addressSets say whose addresses are.
 func addressSets(g guarded) []Set {
 	own4 := Set{Name: "addresses4", Key: []Type{IfName, IPv4Addr}}
 	own6 := Set{Name: "addresses6", Key: []Type{IfName, IPv6Addr}}
-	taken := Set{Name: "taken6", Key: []Type{IPv6Addr}}
+	targets := Set{Name: "targets6", Key: []Type{IfName, NDTargetAddr}}
+	taken4, taken6 := Set{Name: "taken4", Key: []Type{IPv4Addr}}, Set{Name: "taken6", Key: []Type{IPv6Addr}}
+	takenTargets := Set{Name: "taken_targets6", Key: []Type{NDTargetAddr}}
+	take := func(a netip.Addr) {
+		if a.Is4() {
+			taken4.add(address(a))
+			return
+		}
+		taken6.add(address(a))
+		takenTargets.add(address(a))
+	}
 	behind4 := Set{Name: "behind4", Key: []Type{IPv4Addr, IfName}, Interval: true}
 	behind6 := Set{Name: "behind6", Key: []Type{IPv6Addr, IfName}, Interval: true}
 	for _, p := range g.clean {
@@ -86,7 +105,7 @@ func addressSets(g guarded) []Set {
 				continue
 			}
 			own6.add(name(p.Link), address(a))
-			taken.add(address(a))
+			targets.add(name(p.Link), address(a))
 		}
 		for _, prefix := range behind(g.network(p), p) {
 			if prefix.Addr().Is4() {
@@ -99,14 +118,17 @@ func addressSets(g guarded) []Set {
 			behind6.add(Value{Prefix: prefix}, name(p.Link))
 		}
 	}
-	for _, n := range g.networks {
-		for _, a := range append(n.Gateways(), n.Bridge.MAC.LinkLocal().Addr()) {
-			if a.Is6() {
-				taken.add(address(a))
-			}
+	for _, p := range g.guests {
+		for _, a := range g.addresses(p) {
+			take(a)
 		}
 	}
-	return []Set{own4, own6, taken, behind4, behind6}
+	for _, n := range g.networks {
+		for _, a := range append(n.Gateways(), n.Bridge.MAC.LinkLocal().Addr()) {
+			take(a)
+		}
+	}
+	return []Set{own4, own6, targets, taken4, taken6, takenTargets, behind4, behind6}
 }
 
 func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }
@@ -141,7 +163,9 @@ func unheard() Rule {
 
 func bridgeForward() Chain {
 	return Chain{Name: "forward", Base: BridgeForward, Rules: []Rule{
-		stranger(InSet{Fields: []Field{OIFName}, Set: "members"}), unheard(),
+		stranger(InSet{Fields: []Field{OIFName}, Set: "members"}),
+		rule("", InSet{Fields: []Field{IIFName}, Set: "members"}, InSet{Fields: []Field{OIFName}, Set: "settled", Not: true}, jump("claims")),
+		unheard(),
 	}}
 }
 
@@ -159,9 +183,22 @@ func learning() Chain {
 	}}
 }
 
+// claims drops what a guest says about addresses to a link behind which no guest is
+// known yet: which addresses are that guest's is not known either, and one claim would
+// end its duplicate address detection.
+func claims() Chain {
+	return Chain{Name: "claims", Rules: []Rule{
+		rule("clean: claims an address before a guest that is not known yet", nobody6(),
+			Is{Field: ICMPv6Kind, Number: neighbourSolicitation}, Counter{}, drop),
+		rule("clean: claims an address before a guest that is not known yet",
+			Is{Field: ICMPv6Kind, Number: neighbourAdvertisement}, Counter{}, drop),
+	}}
+}
+
 func firstWords() Chain {
 	return Chain{Name: "first_words", Rules: []Rule{
 		discover(),
+		detection(),
 		rule("clean: duplicate address detection", nobody6(), InSet{Fields: []Field{ICMPv6Kind}, Set: "tentative"}, Counter{}, accept),
 		rule("clean: not heard yet", Counter{}, drop),
 	}}

@@ -12,9 +12,11 @@ func clean() Chain {
 	}}
 }
 
+// clean4: clients take the messages of a DHCP server whatever port they come from.
 func clean4() Chain {
 	return Chain{Name: "clean4", Rules: []Rule{
 		rule("clean: a DHCP server", Is{Field: UDPSPort, Number: dhcpPort}, Counter{}, drop),
+		rule("clean: a DHCP server", Is{Field: UDPDPort, Number: dhcpClientPort}, Counter{}, drop),
 		rule("clean: a router", Is{Field: ICMPKind, Number: redirect}, Counter{}, drop),
 		rule("", InSet{Fields: []Field{IIFName, IPSAddr}, Set: "addresses4"}, accept),
 		rule("", InSet{Fields: []Field{IPSAddr, IIFName}, Set: "behind4"}, accept),
@@ -28,10 +30,13 @@ func clean4() Chain {
 // else's as far as is known.
 func clean6() Chain {
 	return Chain{Name: "clean6", Rules: []Rule{
+		rule("", FirstFragment{}, jump("first_fragment")),
 		rule("clean: a DHCPv6 server", Is{Field: UDPSPort, Number: dhcpv6Port}, Counter{}, drop),
+		rule("clean: a DHCPv6 server", Is{Field: UDPDPort, Number: dhcpv6ClientPort}, Counter{}, drop),
 		rule("clean: a router", InSet{Fields: []Field{ICMPv6Kind}, Set: "routers"}, Counter{}, drop),
 		rule("", Is{Field: ICMPv6Kind, Number: neighbourAdvertisement}, jump("about_neighbour")),
 		rule("", InSet{Fields: []Field{IIFName, IP6SAddr}, Set: "addresses6"}, accept),
+		detection(),
 		rule("clean: duplicate address detection", nobody6(), InSet{Fields: []Field{ICMPv6Kind}, Set: "tentative"}, Counter{}, accept),
 		rule("clean: somebody else's address", InSet{Fields: []Field{IP6SAddr}, Set: "taken6"}, Counter{}, drop),
 		rule("", InPrefix{Field: IP6SAddr, Prefix: linkLocal}, accept),
@@ -40,20 +45,50 @@ func clean6() Chain {
 	}}
 }
 
-// aboutNeighbour is passed by who advertises an address that is not another's.
+// detection sends duplicate address detection, which has no source address, to be asked
+// whom it is about.
+func detection() Rule {
+	return rule("", nobody6(), Is{Field: ICMPv6Kind, Number: neighbourSolicitation}, jump("about_neighbour"))
+}
+
+// aboutNeighbour drops claims on an address that another guest has or may get, and on
+// the host's: a neighbour advertisement, and duplicate address detection, with which a
+// guest would keep the other from using the address (RFC 4862 section 5.4). No rule in it
+// asks for the type of the message: nft would list the field by a name then that the key
+// of the set does not have.
 func aboutNeighbour() Chain {
 	return Chain{Name: "about_neighbour", Rules: []Rule{
-		rule("", InSet{Fields: []Field{IIFName, NDTarget}, Set: "addresses6"}, back),
-		rule("clean: advertises somebody else's address", InSet{Fields: []Field{NDTarget}, Set: "taken6"}, Counter{}, drop),
+		rule("", InSet{Fields: []Field{IIFName, NDTarget}, Set: "targets6"}, back),
+		rule("clean: claims the address of another guest", InSet{Fields: []Field{NDTarget}, Set: "taken_targets6"}, Counter{}, drop),
 	}}
 }
 
-// cleanARP: a probe has no sender's address (RFC 5227 section 2.1.1).
+// firstFragment drops what the rules behind it could not read: the headers of a packet
+// have to be in its first fragment (RFC 7112), and neighbour discovery is in no fragment
+// at all (RFC 6980).
+func firstFragment() Chain {
+	return Chain{Name: "first_fragment", Rules: []Rule{
+		rule("clean: neighbour discovery in a fragment", InSet{Fields: []Field{ICMPv6Kind}, Set: "discovery"}, Counter{}, drop),
+		rule("", UpperHeader{}, back),
+		rule("clean: a first fragment without all headers", Counter{}, drop),
+	}}
+}
+
+// cleanARP: a probe has no sender's address (RFC 5227 section 2.1.1). One about the
+// address of another guest would keep that from using it.
 func cleanARP() Chain {
 	return Chain{Name: "clean_arp", Rules: []Rule{
 		rule("clean: ARP for another MAC", InSet{Fields: []Field{IIFName, ARPSHA}, Set: "macs", Not: true}, Counter{}, drop),
 		rule("", InSet{Fields: []Field{IIFName, ARPSPA}, Set: "addresses4"}, accept),
-		rule("", InPrefix{Field: ARPSPA, Prefix: unspecified4}, accept),
+		rule("", InPrefix{Field: ARPSPA, Prefix: unspecified4}, goTo("arp_probe")),
 		rule("clean: ARP for another address", Counter{}, drop),
+	}}
+}
+
+func arpProbe() Chain {
+	return Chain{Name: "arp_probe", Rules: []Rule{
+		rule("", InSet{Fields: []Field{IIFName, ARPTPA}, Set: "addresses4"}, accept),
+		rule("clean: claims the address of another guest", InSet{Fields: []Field{ARPTPA}, Set: "taken4"}, Counter{}, drop),
+		rule("", accept),
 	}}
 }

@@ -83,7 +83,10 @@
 //	macs         (port, MAC): who is behind it
 //	addresses4/6 (port, address): leased, reserved, or made of the MAC
 //	behind4/6    (prefix, port): routed by the guest, or advertised to it
-//	taken_macs, taken6   what is somebody's already
+//	taken_macs, taken4/6 what a guest or the host has, or is reserved for one
+//	targets6, taken_targets6   addresses6 and taken6 once more, for what neighbour
+//	             discovery is about: its field has a type of its own (NDTargetAddr)
+//	settled      members behind which a guest is known, or need not be
 //
 // A port that is to be clean passes what says that it is from the port's MAC and
 // one of its addresses, in Ethernet, ARP, IP and neighbour advertisements alike, and

@@ -37,15 +37,14 @@ const (
 	EtherDAddr                  // the Ethernet destination
 	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
 	ARPSPA                      // and the protocol address
-	NDTarget                    // whom a neighbour advertisement is about (RFC 4861 section 4.4); of such only
+	NDTarget                    // whom a neighbour advertisement or solicitation is about (RFC 4861 sections 4.3, 4.4); of such only
 	SPort                       // the source port, of whatever protocol
 	TCPSPort                    // the source port, of TCP
 	TCPDPort                    // the destination port, of TCP
 	SCTPSPort                   // the source port, of SCTP
 	SCTPDPort                   // the destination port, of SCTP
-	EchoID                      // the identifier of an ICMP echo or its reply (RFC 792); of such only
-	EchoID6                     // the same in ICMPv6 (RFC 4443)
 	Mark                        // what another rule has put on the packet
+	ARPTPA                      // the protocol address that an ARP message asks about
 )
 
 // String returns nft's words for the field.
@@ -55,8 +54,8 @@ func (f Field) String() string {
 		"ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr",
 		"meta l4proto", "th dport", "udp dport", "icmp type", "icmpv6 type",
 		"udp sport", "ether saddr", "ether daddr", "arp saddr ether", "arp saddr ip", "@th,64,128",
-		"th sport", "tcp sport", "tcp dport", "sctp sport", "sctp dport", "icmp id", "icmpv6 id", "meta mark",
-	}[min(f, Mark)]
+		"th sport", "tcp sport", "tcp dport", "sctp sport", "sctp dport", "meta mark", "arp daddr ip",
+	}[min(f, ARPTPA)]
 }
 
 func joinFields(fs []Field) string {
@@ -150,6 +149,11 @@ type (
 	SetMark uint32
 	// Fragment matches what is one, but for the first, which alone has ports.
 	Fragment struct{ IPv6 bool }
+	// FirstFragment matches the first fragment of an IPv6 packet, or the only one.
+	FirstFragment struct{}
+	// UpperHeader matches if the first four octets behind all IPv6 extension headers are
+	// in the packet.
+	UpperHeader struct{}
 	// Verdict ends the rule.
 	Verdict struct {
 		Kind  VerdictKind
@@ -195,30 +199,32 @@ const (
 	Return
 )
 
-func (InSet) expr()        {}
-func (ByMap) expr()        {}
-func (InPrefix) expr()     {}
-func (Is) expr()           {}
-func (IPv4) expr()         {}
-func (EtherType) expr()    {}
-func (L4Proto) expr()      {}
-func (TCPSyn) expr()       {}
-func (TCPHandshake) expr() {}
-func (ClampMSS) expr()     {}
-func (CTState) expr()      {}
-func (Counter) expr()      {}
-func (Masquerade) expr()   {}
-func (SNAT) expr()         {}
-func (DNAT) expr()         {}
-func (ToHost) expr()       {}
-func (Redirected) expr()   {}
-func (Reject) expr()       {}
-func (AddTo) expr()        {}
-func (Rate) expr()         {}
-func (Log) expr()          {}
-func (SetMark) expr()      {}
-func (Fragment) expr()     {}
-func (Verdict) expr()      {}
+func (InSet) expr()         {}
+func (ByMap) expr()         {}
+func (InPrefix) expr()      {}
+func (Is) expr()            {}
+func (IPv4) expr()          {}
+func (EtherType) expr()     {}
+func (L4Proto) expr()       {}
+func (TCPSyn) expr()        {}
+func (TCPHandshake) expr()  {}
+func (ClampMSS) expr()      {}
+func (CTState) expr()       {}
+func (Counter) expr()       {}
+func (Masquerade) expr()    {}
+func (SNAT) expr()          {}
+func (DNAT) expr()          {}
+func (ToHost) expr()        {}
+func (Redirected) expr()    {}
+func (Reject) expr()        {}
+func (AddTo) expr()         {}
+func (Rate) expr()          {}
+func (Log) expr()           {}
+func (SetMark) expr()       {}
+func (Fragment) expr()      {}
+func (FirstFragment) expr() {}
+func (UpperHeader) expr()   {}
+func (Verdict) expr()       {}
 
 func (e InSet) String() string {
 	if e.Not {
@@ -236,6 +242,9 @@ func (ClampMSS) String() string     { return "tcp option maxseg size set rt mtu"
 func (Counter) String() string      { return "counter" }
 func (ToHost) String() string       { return "fib daddr type local" }
 func (Redirected) String() string   { return "ct status dnat" }
+
+func (FirstFragment) String() string { return "frag frag-off 0" }
+func (UpperHeader) String() string   { return "@th,24,8 >= 0x0" }
 
 func (e DNAT) String() string {
 	family := "ip"

@@ -16,9 +16,11 @@ var (
 )
 
 const (
-	dhcpPort   = 67
-	dhcpv6Port = 547
-	dnsPort    = 53
+	dhcpPort         = 67
+	dhcpClientPort   = 68
+	dhcpv6Port       = 547
+	dhcpv6ClientPort = 546
+	dnsPort          = 53
 )
 
 // Types of ICMP messages.

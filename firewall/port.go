@@ -9,6 +9,8 @@ import (
 
 // Port is a guest's link on a network's bridge, with what is known of the guest.
 type Port struct {
+	// Link is empty for a guest that is not attached, or behind no link that is known:
+	// its addresses are kept from others.
 	Link    string
 	Network string
 	// MAC is the guest's, by which it is known. Zero: nothing was heard from it yet.
@@ -29,6 +31,8 @@ type guarded struct {
 	// members are all ports of networks that ask something of theirs: whoever is
 	// none of them is a stranger to them.
 	members []Port
+	// guests are all of those networks of which something is known, attached or not.
+	guests []Port
 	// clean ports speak as themselves only, those among them that were heard.
 	// learning ports are to be clean, and were not heard yet.
 	clean, learning []Port
@@ -50,6 +54,12 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 		if g.network(p) == nil {
 			continue
 		}
+		if !p.MAC.IsZero() || p.Addresses != nil {
+			g.guests = append(g.guests, p)
+		}
+		if p.Link == "" {
+			continue
+		}
 		g.members = append(g.members, p)
 		switch {
 		case !p.Preset.Clean():
@@ -67,6 +77,9 @@ func (g guarded) network(p Port) *netdrv.Network { return g.byName[p.Network] }
 // addresses are those that a port may use as a host: its own, and those that
 // every host makes of its MAC (RFC 4862 section 5.3, RFC 4291 appendix A).
 func (g guarded) addresses(p Port) []netip.Addr {
+	if p.MAC.IsZero() {
+		return p.Addresses
+	}
 	out := append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr())
 	for _, prefix := range autonomous(g.network(p)) {
 		out = append(out, p.MAC.In(prefix))

@@ -70,9 +70,11 @@ func (w *way) of(p netdrv.Protocol, fields []Field) []Field {
 	return out
 }
 
-// echo4 and echo6 stand in for it where there are no ports.
-func (w *way) echo4() []Field { return []Field{w.port, L4Protocol, w.remote4, EchoID, EchoID} }
-func (w *way) echo6() []Field { return []Field{w.port, L4Protocol, w.remote6, EchoID6, EchoID6} }
+// ping4 and ping6 stand in for it where there are no ports. They do without the
+// identifier of an echo: nft lists sets with one in their key in a way that it does not
+// read again.
+func (w *way) ping4() []Field { return []Field{w.port, w.remote4} }
+func (w *way) ping6() []Field { return []Field{w.port, w.remote6} }
 
 // other4 and other6 are all that there is of protocols that we know nothing of.
 func (w *way) other4() []Field { return []Field{w.port, L4Protocol, w.remote4} }
@@ -127,6 +129,7 @@ func flowSets() []Set {
 			n := map[Type]string{IPv4Addr: "4", IPv6Addr: "6"}[t]
 			out = append(out,
 				Set{Name: "flows_" + w.name + n, Key: []Type{IfName, InetProto, t, InetService, InetService}, Dynamic: Dynamic{maxFlows, flowTimeout}},
+				Set{Name: "pings_" + w.name + n, Key: []Type{IfName, t}, Dynamic: Dynamic{maxFlows, flowTimeout}},
 				Set{Name: "others_" + w.name + n, Key: []Type{IfName, InetProto, t}, Dynamic: Dynamic{maxFlows, flowTimeout}})
 		}
 		out = append(out, Set{Name: "new_" + w.name, Key: []Type{IfName}, Dynamic: Dynamic{maxPorts, portTimeout}})
@@ -232,14 +235,14 @@ var (
 
 // known are connections that are remembered already.
 func (w *way) known() []Rule {
-	flows, others := "flows_"+w.name, "others_"+w.name
+	flows, pings, others := "flows_"+w.name, "pings_"+w.name, "others_"+w.name
 	stays := func(fields []Field, set string, timeout time.Duration, match ...Expr) Rule {
 		return rule("", append(match, InSet{Fields: fields, Set: set}, AddTo{Set: set, Fields: fields, Timeout: timeout}, accept)...)
 	}
 	return []Rule{
 		stays(w.of(netdrv.TCP, w.flow4()), flows+"4", tcpTimeout), stays(w.of(netdrv.TCP, w.flow6()), flows+"6", tcpTimeout),
 		stays(w.flow4(), flows+"4", 0, withPorts), stays(w.flow6(), flows+"6", 0, withPorts),
-		stays(w.echo4(), flows+"4", 0, ping4), stays(w.echo6(), flows+"6", 0, ping6),
+		stays(w.ping4(), pings+"4", 0, ping4), stays(w.ping6(), pings+"6", 0, ping6),
 		stays(w.other4(), others+"4", 0, withoutPorts), stays(w.other6(), others+"6", 0, withoutPorts),
 	}
 }
@@ -247,14 +250,14 @@ func (w *way) known() []Rule {
 // add are connections that are new. Of UDP it is remembered who, too, for fragments
 // have no ports.
 func (w *way) add() []Rule {
-	flows, others := "flows_"+w.name, "others_"+w.name
+	flows, pings, others := "flows_"+w.name, "pings_"+w.name, "others_"+w.name
 	with := func(fields []Field, set string, match ...Expr) Rule {
 		return rule("", append(match, AddTo{Set: set, Fields: fields}, accept)...)
 	}
 	return []Rule{
 		rule("", UDP, AddTo{Set: others + "4", Fields: w.other4()}), rule("", UDP, AddTo{Set: others + "6", Fields: w.other6()}),
 		with(w.flow4(), flows+"4", withPorts), with(w.flow6(), flows+"6", withPorts),
-		with(w.echo4(), flows+"4", ping4), with(w.echo6(), flows+"6", ping6),
+		with(w.ping4(), pings+"4", ping4), with(w.ping6(), pings+"6", ping6),
 		rule("", L4Proto(netdrv.ICMP), accept), rule("", L4Proto(netdrv.ICMPv6), accept),
 		with(w.other4(), others+"4", withoutPorts), with(w.other6(), others+"6", withoutPorts),
 	}
@@ -320,12 +323,12 @@ func answers(w *way, kept bool, chain string) []Rule {
 	if !kept {
 		return nil
 	}
-	flows, others := "flows_"+w.back.name, "others_"+w.back.name
+	flows, pings, others := "flows_"+w.back.name, "pings_"+w.back.name, "others_"+w.back.name
 	return append(w.fragments(others),
 		rule("", InSet{Fields: w.flow4(), Set: flows + "4"}, jump(chain)),
 		rule("", InSet{Fields: w.flow6(), Set: flows + "6"}, jump(chain)),
-		rule("", Is{Field: ICMPKind, Number: echoReply}, InSet{Fields: w.echo4(), Set: flows + "4"}, jump(chain)),
-		rule("", Is{Field: ICMPv6Kind, Number: echoReply6}, InSet{Fields: w.echo6(), Set: flows + "6"}, jump(chain)),
+		rule("", Is{Field: ICMPKind, Number: echoReply}, InSet{Fields: w.ping4(), Set: pings + "4"}, jump(chain)),
+		rule("", Is{Field: ICMPv6Kind, Number: echoReply6}, InSet{Fields: w.ping6(), Set: pings + "6"}, jump(chain)),
 		rule("", withoutPorts, InSet{Fields: w.other4(), Set: others + "4"}, jump(chain)),
 		rule("", withoutPorts, InSet{Fields: w.other6(), Set: others + "6"}, jump(chain)),
 	)

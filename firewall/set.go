@@ -3,6 +3,7 @@ package firewall
 import (
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -18,24 +19,29 @@ type Type uint8
 
 // The types, with the words that nft has for them.
 const (
-	IfName      Type = iota + 1 // ifname
-	IPv4Addr                    // ipv4_addr
-	IPv6Addr                    // ipv6_addr
-	InetProto                   // inet_proto
-	InetService                 // inet_service
-	ICMPv6Type                  // icmpv6_type
-	EtherAddr                   // ether_addr
-	ICMPType                    // icmp_type
-	MarkValue                   // mark
+	IfName       Type = iota + 1 // ifname
+	IPv4Addr                     // ipv4_addr
+	IPv6Addr                     // ipv6_addr
+	InetProto                    // inet_proto
+	InetService                  // inet_service
+	ICMPv6Type                   // icmpv6_type
+	EtherAddr                    // ether_addr
+	ICMPType                     // icmp_type
+	MarkValue                    // mark
+	NDTargetAddr                 // NDTarget, for which nft has no word: the key of such a set is given as an expression
 )
 
 // String returns nft's word for the type.
 func (t Type) String() string {
 	return [...]string{
 		"invalid", "ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service", "icmpv6_type", "ether_addr",
-		"icmp_type", "mark",
-	}[min(t, MarkValue)]
+		"icmp_type", "mark", NDTarget.String(),
+	}[min(t, NDTargetAddr)]
 }
+
+// Typeof reports whether nft lists and reads the set's key as expressions ("typeof")
+// and not as types: a type that fits NDTarget has a name in no version of nft.
+func (s *Set) Typeof() bool { return slices.Contains(s.Key, NDTargetAddr) }
 
 // Set is a set, or a map from keys to verdicts.
 type Set struct {
@@ -96,6 +102,8 @@ func (v Value) text(t Type) string {
 		return prefixText(v.Prefix)
 	case EtherAddr:
 		return v.MAC.String()
+	case NDTargetAddr:
+		return "0x" + strings.TrimLeft(hex.EncodeToString(v.Prefix.Addr().AsSlice()), "0")
 	}
 	if v.Numbers.Start == v.Numbers.End {
 		return numberText(t, v.Numbers.Start)
@@ -215,14 +223,17 @@ func (s Set) write(b *strings.Builder) {
 	for i, t := range s.Key {
 		types[i] = t.String()
 	}
-	typ := strings.Join(types, " . ")
+	typ := "type " + strings.Join(types, " . ")
+	if s.Typeof() {
+		typ = "typeof " + strings.ReplaceAll(strings.Join(types, " . "), IfName.String(), IIFName.String())
+	}
 	if s.Verdicts {
 		kind, typ = "map", typ+" : verdict"
 	}
 	if s.To != 0 {
 		kind, typ = "map", typ+" : "+s.To.String()+" . inet_service"
 	}
-	b.WriteString("\t" + kind + " " + s.Name + " {\n\t\ttype " + typ + "\n")
+	b.WriteString("\t" + kind + " " + s.Name + " {\n\t\t" + typ + "\n")
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
@@ -242,7 +253,7 @@ func (s Set) perLine() int {
 		return 1
 	}
 	switch s.Key[0] {
-	case InetProto, InetService, MarkValue:
+	case InetProto, InetService, MarkValue, NDTargetAddr:
 		return 5
 	case IPv4Addr:
 		return 2

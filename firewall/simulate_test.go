@@ -197,8 +197,6 @@ func (p packet) field(f Field) Value {
 		return number(p.dport)
 	case SPort, UDPSPort, TCPSPort, SCTPSPort:
 		return number(p.sport)
-	case EchoID, EchoID6:
-		return number(p.sport)
 	}
 	return number(p.icmp)
 }

@@ -204,6 +204,9 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 	shared := firewall.RulebookOf(n.Filter, n, "", 0, around)
 	for i := range now {
 		p := &now[i]
+		if p.Link == "" {
+			continue
+		}
 		f := own[p.Link]
 		p.Rules = shared
 		if f.Asks() || f.In != 0 || f.Out != 0 {
@@ -214,26 +217,35 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 	return now
 }
 
-// portsOf translates the members of a network for the firewall. leased are the
-// addresses of leases in force; what is reserved is a guest's whether it asks for
-// it or not.
+// portsOf translates the members of a network for the firewall, and the guests that have
+// addresses and are behind no member. leased are the addresses of leases in force; what
+// is reserved is a guest's whether it asks for it or not.
 func portsOf(n *netdrv.Network, members []netdrv.Member, leased map[netdrv.MAC][]netip.Addr) []firewall.Port {
 	for _, s := range n.Subnets {
 		if s.DHCP == nil {
 			continue
 		}
 		for _, r := range s.DHCP.Reservations {
-			if !r.MAC.IsZero() && r.Address.IsValid() && !slices.Contains(leased[r.MAC], r.Address) {
+			if r.Address.IsValid() && !slices.Contains(leased[r.MAC], r.Address) {
 				leased[r.MAC] = append(leased[r.MAC], r.Address)
 			}
 		}
 	}
 	var out []firewall.Port
+	attached := map[netdrv.MAC]bool{}
 	for _, m := range members {
-		if m.Network == n.Name {
-			out = append(out, firewall.Port{
-				Link: m.Link, Network: n.Name, MAC: m.MAC, Addresses: leased[m.MAC],
-			})
+		if m.Network != n.Name {
+			continue
+		}
+		p := firewall.Port{Link: m.Link, Network: n.Name, MAC: m.MAC}
+		if !m.MAC.IsZero() {
+			p.Addresses, attached[m.MAC] = leased[m.MAC], true
+		}
+		out = append(out, p)
+	}
+	for mac, addresses := range leased {
+		if !attached[mac] {
+			out = append(out, firewall.Port{Network: n.Name, MAC: mac, Addresses: addresses})
 		}
 	}
 	return out

@@ -140,6 +140,15 @@ var keyTypes = map[firewall.Type]nftables.SetDatatype{
 	firewall.EtherAddr:   nftables.TypeEtherAddr,
 	firewall.ICMPType:    nftables.TypeICMPType,
 	firewall.MarkValue:   nftables.TypeMark,
+
+	firewall.NDTargetAddr: target(),
+}
+
+// target is an integer, as long as an address.
+func target() nftables.SetDatatype {
+	t := nftables.TypeInteger
+	t.Bytes = 16
+	return t
 }
 
 func (e *encoder) set(s firewall.Set) *nftables.Set {
@@ -158,6 +167,9 @@ func (e *encoder) set(s firewall.Set) *nftables.Set {
 		// The kernel must know the fields of a key to find intervals in each.
 		Concatenation: s.Interval && len(s.Key) > 1,
 		KeyByteOrder:  binaryutil.BigEndian,
+	}
+	if s.Typeof() {
+		out.KeyByteOrder = nil // it is in what typeof says
 	}
 	if s.Key[0] == firewall.MarkValue {
 		out.KeyByteOrder = binaryutil.NativeEndian
@@ -185,6 +197,45 @@ func (e *encoder) addSet(s firewall.Set) {
 	e.setID++
 	set.ID = e.setID
 	e.keep(e.conn.AddSet(set, nil))
+	if s.Typeof() {
+		e.flush()
+		m := &e.out[len(e.out)-1]
+		m.data = appendAttr(m.data, unix.NFTA_SET_USERDATA, typeof(s))
+	}
+}
+
+// typeof describes the key of a set by expressions, as nft does in the set's user data
+// (libnftnl's udata.h, and expr_build_udata of nft): without it, nft lists a key that it
+// does not read again. The kernel has no use for it.
+func typeof(s firewall.Set) []byte {
+	const (
+		meta, payload, concat       = 9, 7, 13 // nft's numbers of expressions
+		expression, data            = 0, 1     // attributes of a description
+		description, field          = 0, 1     // attributes of a payload that nft has names for
+		base, offset, length        = 2, 3, 4  // and of one that it has not
+		transportHeader, targetBits = 3, 8 * 16
+	)
+	number := func(b []byte, typ userdata.Type, n uint32) []byte { return userdata.AppendUint32(b, typ, n) }
+	describe := func(kind uint32, is []byte) []byte { return userdata.Append(number(nil, expression, kind), data, is) }
+	var of [][]byte
+	for _, t := range s.Key {
+		if t == firewall.IfName {
+			of = append(of, describe(meta, number(nil, 0, uint32(expr.MetaKeyIIFNAME))))
+			continue
+		}
+		is := number(number(number(nil, description, 0), field, 0), base, transportHeader)
+		is = number(number(is, offset, fields[firewall.NDTarget].offset*8), length, targetBits)
+		of = append(of, describe(payload, is))
+	}
+	key, order := of[0], uint32(2) // big-endian
+	if len(of) > 1 {
+		var list []byte
+		for i, x := range of {
+			list = userdata.Append(list, userdata.Type(i), x)
+		}
+		key, order = describe(concat, list), 0
+	}
+	return userdata.Append(number(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order), userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key)
 }
 
 func (e *encoder) elements(s firewall.Set, do func(*nftables.Set, []nftables.SetElement) error) {
@@ -254,7 +305,7 @@ func bounds(t firewall.Type, v firewall.Value) (first, last []byte) {
 		b := make([]byte, unix.IFNAMSIZ)
 		copy(b, v.Name)
 		return b, b
-	case firewall.IPv4Addr, firewall.IPv6Addr:
+	case firewall.IPv4Addr, firewall.IPv6Addr, firewall.NDTargetAddr:
 		return prefixBounds(v.Prefix)
 	case firewall.EtherAddr:
 		return v.MAC[:], v.MAC[:]

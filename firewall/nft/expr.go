@@ -95,6 +95,10 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 		}, nil
 	case firewall.Fragment:
 		return fragment(x), nil
+	case firewall.FirstFragment:
+		return fragmentOffset(expr.CmpOpEq), nil
+	case firewall.UpperHeader:
+		return upperHeader(), nil
 	case firewall.Reject:
 		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
@@ -142,8 +146,7 @@ var fields = map[firewall.Field]field{
 	firewall.TCPDPort:   {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_TCP},
 	firewall.SCTPSPort:  {base: transport, len: 2, protocol: unix.IPPROTO_SCTP},
 	firewall.SCTPDPort:  {base: transport, offset: 2, len: 2, protocol: unix.IPPROTO_SCTP},
-	firewall.EchoID:     {base: transport, offset: 4, len: 2},
-	firewall.EchoID6:    {base: transport, offset: 4, len: 2},
+	firewall.ARPTPA:     {base: network, offset: 24, len: 4, family: unix.NFPROTO_ARP},
 	firewall.Mark:       {meta: expr.MetaKeyMARK, len: 4},
 }
 
@@ -280,13 +283,28 @@ func limit(r firewall.Rate, over bool) *expr.Limit {
 
 // fragment looks at the offset, which leaves out the flags.
 func fragment(x firewall.Fragment) []expr.Any {
-	notFirst := &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 2)}
 	if x.IPv6 {
-		return append(etherType(unix.ETH_P_IPV6),
-			&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6}, mask([]byte{0xff, 0xf8}), notFirst)
+		return fragmentOffset(expr.CmpOpNeq)
 	}
 	return append(etherType(unix.ETH_P_IP),
-		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2}, mask([]byte{0x1f, 0xff}), notFirst)
+		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2}, mask([]byte{0x1f, 0xff}),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 2)})
+}
+
+// fragmentOffset compares the offset in an IPv6 fragment header with 0.
+func fragmentOffset(op expr.CmpOp) []expr.Any {
+	return append(etherType(unix.ETH_P_IPV6),
+		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6}, mask([]byte{0xff, 0xf8}),
+		&expr.Cmp{Op: op, Register: 1, Data: make([]byte, 2)})
+}
+
+// upperHeader loads the fourth octet: a load of what is not there ends the rule
+// (net/netfilter/nft_payload.c: nft_payload_eval).
+func upperHeader() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: transport, Offset: 3, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{0}},
+	}
 }
 
 func ctState(s firewall.CTState) []expr.Any { return ctBits(expr.CtKeySTATE, uint32(s)) }
