@@ -15,7 +15,7 @@ COMMANDS  = vnetd vnetctl vnet-bridge-helper
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps boot-test fuzz update floods clean
+.PHONY: help build run demo test unit race bench lint generate install uninstall deps bench-deps boot-test fuzz packet-fuzz update floods clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
 	    echo "== $$(dirname "$$f") $$name"; \
 	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$f")" || exit 1; done || exit 1; done
+
+FRAMES ?= 1000000
+packet-fuzz: deps ## FRAMES (a million) mutated frames of all protocols against a running daemon (root)
+	VNETD_TEST_REQUIRE=1 VNETD_TEST_FRAMES=$(FRAMES) $(GO) test -count=1 -timeout 60m -run '^TestPacketFuzz$$' ./daemon -v
 
 lint: ## gofumpt, go vet, staticcheck, buf; pinned in tools/
 	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); test -z "$$out" || { echo "gofumpt would change:" >&2; echo "$$out" >&2; exit 1; }

@@ -42,7 +42,7 @@ func (r *Request) takeRelayInfo(b []byte) {
 func subOptions(b []byte) iter.Seq2[byte, []byte] {
 	return func(yield func(byte, []byte) bool) {
 		for len(b) >= 2 && len(b) >= 2+int(b[1]) {
-			value := b[2 : 2+b[1]]
+			value := b[2 : 2+int(b[1])]
 			if !yield(b[0], value) {
 				return
 			}

@@ -234,7 +234,7 @@ func (r *Request) takeFQDN(b []byte) {
 	}
 	r.FQDN, r.FQDNFlags = true, b[0]
 	if len(b) > 1 && int(b[1]) < len(b)-1 {
-		r.Hostname = b[2 : 2+b[1]]
+		r.Hostname = b[2 : 2+int(b[1])]
 	}
 }
 

@@ -93,7 +93,7 @@ func TestLoggerDuringALongFlood(t *testing.T) {
 		if got := w.lines("bad"); got > 61*(MaxWarnings+1) {
 			t.Errorf("%d lines in ten minutes", got)
 		}
-		if w.Len() > 61*(MaxWarnings+1)*(maxValue+200) {
+		if w.Len() > 61*(MaxWarnings+1)*(2*maxFrame+200) {
 			t.Errorf("%d octets", w.Len())
 		}
 		h := log.Handler().(*handler)
@@ -111,8 +111,8 @@ func TestLoggerShortensValues(t *testing.T) {
 	log, w := newLogger()
 	long := strings.Repeat("é\x1b[31m", 4000)
 	log.With("with", long).Info("m", "s", long, "err", errors.New(long), "b", []byte(long), "list", []string{long}, "n", 7)
-	if w.Len() > 6*maxValue || strings.ContainsRune(w.String(), '\x1b') || !strings.Contains(w.String(), "n=7") {
-		t.Errorf("%d octets: %s", w.Len(), w)
+	if w.Len() > 5*maxValue+2*maxFrame || strings.ContainsRune(w.String(), '\x1b') || !strings.Contains(w.String(), "n=7") {
+		t.Errorf("%d octets: %.2000s", w.Len(), w)
 	}
 	if Logger(log) != log {
 		t.Error("a logger is limited twice")
@@ -158,7 +158,7 @@ func TestRecover(t *testing.T) {
 	if n := w.lines("TestRecover.func1"); n != 1 {
 		t.Errorf("%d stacks with the function that panicked:\n%s", n, w)
 	}
-	if w.Len() > maxStack*2+MaxWarnings*(2*maxData+maxPanic+200) {
+	if w.Len() > maxStack*2+2*maxFrame+MaxWarnings*(2*maxData+maxPanic+200) {
 		t.Errorf("%d octets", w.Len())
 	}
 }

@@ -26,6 +26,7 @@ const (
 
 const (
 	maxValue = 1024 // octets of an attribute
+	maxFrame = 1514 // octets of a packet, in hexadecimal twice as many
 	maxKinds = 4096 // windows that are kept, before those that are over are dropped
 )
 
@@ -120,7 +121,7 @@ func boundedAttr(a slog.Attr) slog.Attr {
 	case string:
 		a.Value = slog.StringValue(text(v))
 	case []byte:
-		a.Value = slog.StringValue(hex.EncodeToString(v[:min(len(v), maxValue/2)]))
+		a.Value = slog.StringValue(hex.EncodeToString(v[:min(len(v), maxFrame)]))
 	case error:
 		a.Value = slog.StringValue(text(v.Error()))
 	case fmt.Stringer, slog.LogValuer, bool, int64, uint64, float64, time.Duration, time.Time, stack:

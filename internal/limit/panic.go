@@ -26,13 +26,14 @@ const (
 	Guests   Component = "guests" // what leases and links of guests lead to
 )
 
-// stackEvery is how often the stack of a component's panics is logged.
+// stackEvery is how often the stack and the whole packet of a component's panic are
+// logged.
 const stackEvery = time.Minute
 
 const (
 	maxStack = 4 << 10 // octets
 	maxPanic = 256
-	maxData  = 128 // octets of a packet, in hexadecimal twice as many
+	maxData  = 128 // octets of the other packets
 )
 
 // A stack is logged whole.
@@ -67,7 +68,8 @@ func Recover(log *slog.Logger, c Component, data []byte) {
 	}
 }
 
-// Report counts and logs a panic that was recovered, its stack once a minute.
+// Report counts and logs a panic that was recovered, with its stack and all of data once a
+// minute.
 func Report(log *slog.Logger, c Component, v any, data []byte) {
 	now := time.Now()
 	panics.Lock()
@@ -79,7 +81,11 @@ func Report(log *slog.Logger, c Component, v any, data []byte) {
 	panics.Unlock()
 	attrs := []any{"component", string(c), "panic", replace(cut(fmt.Sprint(v), maxPanic), "")}
 	if len(data) > 0 {
-		attrs = append(attrs, "octets", len(data), "data", data[:min(len(data), maxData)])
+		shown := data
+		if !whole {
+			shown = data[:min(len(data), maxData)]
+		}
+		attrs = append(attrs, "octets", len(data), "data", shown)
 	}
 	if whole {
 		s := debug.Stack()
