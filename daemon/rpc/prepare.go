@@ -3,8 +3,6 @@ package rpc
 import (
 	"context"
 	"crypto/rand"
-	"net/netip"
-	"slices"
 
 	"google.golang.org/grpc/codes"
 
@@ -22,9 +20,10 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 		return n, failed("check network "+n.Name, err)
 	}
 	others := s.others(n.Name)
-	n, none := netdrv.Pick(n, old, s.Pools, taken(others, host), random[[5]byte]())
+	bridges := bridgesOf(others)
+	n, none := netdrv.Pick(n, old, s.Pools, netdrv.Taken(others, host), random[[5]byte]())
 	findings = append(findings, none...)
-	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random[[3]byte]())
+	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || bridges[link] }, random[[3]byte]())
 	what := "network " + n.Name
 	if fs := append(wire.Validate(&n, findings), s.Engine.CheckNames(&n)...); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)
@@ -55,18 +54,6 @@ func (s *Server) others(name string) []netdrv.Network {
 	return out
 }
 
-// taken says whether a prefix meets a network or something of the host.
-func taken(networks []netdrv.Network, host netdrv.Host) func(netip.Prefix) bool {
-	return func(p netip.Prefix) bool {
-		for i := range networks {
-			if networks[i].Overlaps(p) {
-				return true
-			}
-		}
-		return slices.ContainsFunc(host.Prefixes, func(h netdrv.HostPrefix) bool { return h.Prefix.Overlaps(p) })
-	}
-}
-
 // random fills an array of octets; it never fails (crypto/rand).
 func random[A [3]byte | [5]byte]() A {
 	var b [5]byte
@@ -78,6 +65,11 @@ func random[A [3]byte | [5]byte]() A {
 	return a
 }
 
-func hasBridge(networks []netdrv.Network, link string) bool {
-	return slices.ContainsFunc(networks, func(n netdrv.Network) bool { return n.Bridge.Name == link })
+// bridgesOf has the names of the networks' bridges.
+func bridgesOf(networks []netdrv.Network) map[string]bool {
+	out := make(map[string]bool, len(networks))
+	for i := range networks {
+		out[networks[i].Bridge.Name] = true
+	}
+	return out
 }
