@@ -10,7 +10,7 @@ install -D -m 0755 bin/vnetctl "$dest$prefix/bin/vnetctl"
 install -D -m 0755 bin/vnet-bridge-helper "$dest$prefix/libexec/vnet-bridge-helper"
 for unit in vnetd.service vnetd.socket vnetd-ro.socket vnetd-tap.socket; do
 	install -d "$dest$units"
-	sed "s|@BINDIR@|$prefix/sbin|" "dist/systemd/$unit" >"$dest$units/$unit"
+	sed "s|^ExecStart=/usr/sbin/|ExecStart=$prefix/sbin/|" "dist/systemd/$unit" >"$dest$units/$unit"
 	chmod 0644 "$dest$units/$unit"
 done
 install -D -m 0644 dist/systemd/vnetd.sysusers "$dest/usr/lib/sysusers.d/vnetd.conf"

@@ -39,7 +39,7 @@ func (d *Door) resume(ctx context.Context) {
 		}
 		now, pidfd, err := openProcess(p.Holder.PID)
 		switch {
-		case err == nil && now == p.Holder:
+		case err == nil && same(p.Holder, now, p.Holder.PID):
 			d.watch(ctx, p, pidfd)
 			continue
 		case err == nil:

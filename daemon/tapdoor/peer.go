@@ -54,15 +54,44 @@ func withStart(pid, fd int) (netdrv.Process, *os.File, error) {
 		return netdrv.Process{}, nil, err
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	started, err := startOf(pid)
-	if err == nil && ended(fd) {
-		err = unix.ESRCH // what /proc said may be another's
-	}
-	if err != nil {
+	if ended(fd) {
 		f.Close()
-		return netdrv.Process{}, nil, fmt.Errorf("process %d: %w", pid, err)
+		return netdrv.Process{}, nil, fmt.Errorf("process %d: %w", pid, unix.ESRCH)
+	}
+	started, ok := inodeOf(fd)
+	if !ok {
+		started, _ = startOf(pid)
+	}
+	if ended(fd) {
+		started = 0 // what /proc said may be of another process
 	}
 	return netdrv.Process{PID: pid, Started: started}, f, nil
+}
+
+// same reports whether a process of a noted number is the noted process. What cannot be
+// compared is taken for the same: with ProtectProc=invisible an older kernel than Linux
+// 6.9 does not tell when a process of another user started.
+func same(noted, now netdrv.Process, pid int) bool {
+	if noted.Started&inodeFlag == 0 && now.Started&inodeFlag != 0 { // noted by an earlier vnetd
+		now.Started, _ = startOf(pid)
+	}
+	return noted.Started == now.Started || now.Started == 0 || noted.Started == 0
+}
+
+// inodeFlag marks a Process.Started that is the inode of a pidfd, which is unique for a
+// boot since Linux 6.9.
+const (
+	inodeFlag  = 1 << 63
+	pidfsMagic = 0x50494446
+)
+
+func inodeOf(pidfd int) (uint64, bool) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(pidfd, &fs) != nil || fs.Type != pidfsMagic || unix.Fstat(pidfd, &st) != nil {
+		return 0, false
+	}
+	return st.Ino | inodeFlag, true
 }
 
 // startOf reads field 22 of proc_pid_stat(5). Field 2 may hold anything.

@@ -16,6 +16,7 @@ var packages = map[string]string{
 	"dhcpcd":             "dhcpcd-base",
 	"systemd-networkd":   "systemd",
 	"networkctl":         "systemd",
+	"systemd-analyze":    "systemd",
 	"dbus-daemon":        "dbus-daemon",
 	"dnsmasq":            "dnsmasq-base",
 	"dig":                "bind9-dnsutils",

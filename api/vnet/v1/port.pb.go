@@ -59,10 +59,11 @@ type Port struct {
 	Transient bool `protobuf:"varint,13,opt,name=transient,proto3" json:"transient,omitempty"`
 	// Output only: somebody has the tap open.
 	Up bool `protobuf:"varint,14,opt,name=up,proto3" json:"up,omitempty"`
-	// Output only: the process that a transient macvtap lives as long as, and when it
-	// started, in the kernel's ticks since boot.
+	// Output only: the process that a transient macvtap lives as long as.
 	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
-	// Output only: see pid.
+	// Output only: tells that process from a later one of the same number. It is the inode
+	// of a pidfd with the highest bit set, or before Linux 6.9 the start of the process in
+	// the kernel's ticks since boot.
 	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
 	// What this guest may send and be sent, beyond what its network's filter says: its
 	// rules come first, and preset, in and out count before the network's if there.
