@@ -37,6 +37,7 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/metrics"
+	"github.com/vnetd/vnetd/daemon/peer"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/store"
@@ -50,6 +51,9 @@ import (
 	"github.com/vnetd/vnetd/netdrv/kernel"
 	"github.com/vnetd/vnetd/proxy"
 )
+
+// maxProxied bounds the callers of all published ports that the proxy serves.
+const maxProxied = 2048
 
 // Daemon is a vnetd that has its parts and does not run yet.
 type Daemon struct {
@@ -112,7 +116,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	d.boot = files.New(d.log)
 	d.dhcp.SetPorts(guestPorts{d.fdb})
 	d.dhcp.OnFull(d.publishFull)
-	d.proxy = proxy.New(d.log)
+	d.proxy = proxy.New(peer.FileShare(maxProxied), d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()

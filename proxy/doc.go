@@ -6,7 +6,7 @@
 //
 // TCP connections are copied, with their half closes; datagrams of one caller go
 // by a socket of its own until two minutes have passed without one (RFC 4787
-// REQ-5). Both are bounded for each endpoint; what is too much is refused.
+// REQ-5). Both are bounded for each endpoint and in all; what is too much is refused.
 //
 // It knows nothing of networks, guests or names, but for their being a word.
 package proxy

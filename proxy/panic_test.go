@@ -14,10 +14,10 @@ func TestPanicCostsOneCall(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:9")
 	e := Endpoint{Protocol: UDP, Listen: at, Targets: []netip.AddrPort{at}}
 	before := limit.Panics()[limit.Proxy]
-	u := &udpSocket{calls: newCalls(e, log)} // without the map of its peers
+	u := &udpSocket{calls: newCalls(e, make(chan struct{}, 1), log)} // without the map of its peers
 	u.open = nil
 	u.pass(netip.MustParseAddrPort("127.0.0.1:99"), nil)
-	(&tcpSocket{calls: newCalls(e, log)}).lead(nil)
+	(&tcpSocket{calls: newCalls(e, make(chan struct{}, 1), log)}).lead(nil)
 	if n := limit.Panics()[limit.Proxy] - before; n != 2 {
 		t.Errorf("%d panics were counted", n)
 	}

@@ -16,7 +16,7 @@ const patience = 10 * time.Second
 // run starts a proxy that ends with the test.
 func run(t *testing.T) *Server {
 	t.Helper()
-	s := New(slog.New(slog.DiscardHandler))
+	s := New(1024, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -172,16 +172,30 @@ func TestBusyPortIsAnError(t *testing.T) {
 	}
 }
 
-// Callers beyond the bound are refused, and those before them stay.
+// Callers beyond the bound of an endpoint, or of all, are refused, and those before them
+// stay.
 func TestTooManyCallers(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:9")
-	c := newCalls(Endpoint{Listen: at, Targets: []netip.AddrPort{at}}, slog.New(slog.DiscardHandler))
+	e := Endpoint{Listen: at, Targets: []netip.AddrPort{at}}
+	room, log := make(chan struct{}, maxCalls+1), slog.New(slog.DiscardHandler)
+	one, other := newCalls(e, room, log), newCalls(e, room, log)
 	for i := range maxCalls {
-		if !c.add(&net.TCPConn{}, at.Addr(), at) {
+		if !one.add(&net.TCPConn{}, at.Addr(), at) {
 			t.Fatalf("caller %d is refused", i)
 		}
 	}
-	if c.add(&net.TCPConn{}, at.Addr(), at) {
+	if one.add(&net.TCPConn{}, at.Addr(), at) {
 		t.Error("one more is taken")
+	}
+	last := &net.TCPConn{}
+	if !other.add(last, at.Addr(), at) {
+		t.Error("another endpoint takes none")
+	}
+	if other.add(&net.TCPConn{}, at.Addr(), at) {
+		t.Error("another endpoint takes one more than there may be in all")
+	}
+	other.remove(last)
+	if !other.add(&net.TCPConn{}, at.Addr(), at) {
+		t.Error("a caller that has gone counts")
 	}
 }

@@ -14,7 +14,8 @@ var ErrClosed = errors.New("proxy is closed")
 
 // A Server serves any number of networks. Get one from New.
 type Server struct {
-	log *slog.Logger
+	log  *slog.Logger
+	room chan struct{} // for calls of all endpoints
 
 	mu       sync.Mutex
 	closed   bool
@@ -30,9 +31,10 @@ type socket interface {
 	close()
 }
 
-// New returns a server that serves nothing yet.
-func New(log *slog.Logger) *Server {
-	return &Server{log: log, networks: map[string]map[place]socket{}}
+// New returns a server that serves nothing yet. It has at most most callers at a time, of
+// all endpoints, each of which may cost two descriptors.
+func New(most int, log *slog.Logger) *Server {
+	return &Server{log: log, room: make(chan struct{}, most), networks: map[string]map[place]socket{}}
 }
 
 // Run returns when ctx ends and everything is closed.
@@ -99,9 +101,9 @@ func (s *Server) setLocked(have map[place]socket, at place, e Endpoint) error {
 
 func (s *Server) open(e Endpoint) (socket, error) {
 	if e.Protocol == UDP {
-		return listenUDP(e, s.log)
+		return listenUDP(e, s.room, s.log)
 	}
-	return listenTCP(e, s.log)
+	return listenTCP(e, s.room, s.log)
 }
 
 // Remove ends what is served for a network, connections with it.

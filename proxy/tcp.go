@@ -26,10 +26,11 @@ type calls struct {
 	endpoint Endpoint
 	closed   bool
 	open     map[io.Closer]netip.AddrPort // and their targets
+	room     chan struct{}                // one element a call, of all endpoints
 }
 
-func newCalls(e Endpoint, log *slog.Logger) calls {
-	return calls{log: log, endpoint: e, open: map[io.Closer]netip.AddrPort{}}
+func newCalls(e Endpoint, room chan struct{}, log *slog.Logger) calls {
+	return calls{log: log, endpoint: e, open: map[io.Closer]netip.AddrPort{}, room: room}
 }
 
 // target says where a caller is to be led; false if nowhere.
@@ -49,13 +50,22 @@ func (c *calls) add(call io.Closer, caller netip.Addr, to netip.AddrPort) bool {
 		return false
 	}
 	c.open[call] = to
-	return true
+	select {
+	case c.room <- struct{}{}:
+		return true
+	default:
+		delete(c.open, call)
+		return false
+	}
 }
 
 func (c *calls) remove(call io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.open, call)
+	if _, ok := c.open[call]; ok {
+		delete(c.open, call)
+		<-c.room
+	}
 }
 
 // change ends the calls to who is no target any more.
@@ -86,12 +96,12 @@ type tcpSocket struct {
 	loops    sync.WaitGroup
 }
 
-func listenTCP(e Endpoint, log *slog.Logger) (socket, error) {
+func listenTCP(e Endpoint, room chan struct{}, log *slog.Logger) (socket, error) {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Listen))
 	if err != nil {
 		return nil, err
 	}
-	return &tcpSocket{calls: newCalls(e, log), listener: l}, nil
+	return &tcpSocket{calls: newCalls(e, room, log), listener: l}, nil
 }
 
 func (s *tcpSocket) close() {

@@ -28,12 +28,12 @@ type udpSocket struct {
 	peers   map[netip.AddrPort]*net.UDPConn
 }
 
-func listenUDP(e Endpoint, log *slog.Logger) (socket, error) {
+func listenUDP(e Endpoint, room chan struct{}, log *slog.Logger) (socket, error) {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(e.Listen))
 	if err != nil {
 		return nil, err
 	}
-	return &udpSocket{calls: newCalls(e, log), conn: c, peers: map[netip.AddrPort]*net.UDPConn{}}, nil
+	return &udpSocket{calls: newCalls(e, room, log), conn: c, peers: map[netip.AddrPort]*net.UDPConn{}}, nil
 }
 
 func (s *udpSocket) close() {

@@ -84,6 +84,9 @@ func (e *Error) explain(socket string) {
 	switch {
 	case err == nil:
 		c.Close()
+		if strings.Contains(e.Message, "preface") { // the connection was closed before it was one of HTTP/2
+			e.Message = fmt.Sprintf("vnetd closed the connection to %s: this user has too many connections or calls open there; close some, or try again later", socket)
+		}
 	case errors.Is(err, fs.ErrNotExist):
 		e.Message = fmt.Sprintf("no vnetd at %s: start it with `systemctl start vnetd` or `sudo make run`, or name its socket with --socket", socket)
 	case errors.Is(err, fs.ErrPermission):

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
@@ -17,6 +19,9 @@ const scrapeTime = 10 * time.Second
 
 // maxScrapes bounds how many are answered at once: each looks at all links.
 const maxScrapes = 4
+
+// maxConns bounds the connections; more wait in the listener's queue.
+const maxConns = 32
 
 // Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
 // it on an address where only Prometheus reaches it.
@@ -36,7 +41,7 @@ func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, servers Ser
 	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: limit.StdLog(log, "HTTP server of metrics")}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -3,11 +3,13 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -25,7 +27,19 @@ func findingsError(code codes.Code, what string, fs netdrv.Findings) error {
 }
 
 func notFound(name string) error {
-	return status.Errorf(codes.NotFound, "there is no network %s", name)
+	return status.Errorf(codes.NotFound, "there is no network %s", limit.Text(name))
+}
+
+// maxReadError bounds an error on the read-only socket: unprivileged users choose what they
+// are refused for.
+const maxReadError = 1024
+
+func clipped(err error, readOnly bool) error {
+	st, ok := status.FromError(err)
+	if err == nil || !ok || !readOnly || len(st.Message()) <= maxReadError {
+		return err
+	}
+	return status.Error(st.Code(), strings.ToValidUTF8(st.Message()[:maxReadError], "")+"...")
 }
 
 // failed is for what went wrong in the daemon or the host.

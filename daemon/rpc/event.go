@@ -16,7 +16,7 @@ func (s *Server) Watch(req *vnetv1.WatchRequest, stream grpc.ServerStreamingServ
 	w := s.Events.Watch()
 	defer w.Close()
 	if !req.GetOnlyChanges() {
-		if err := s.sendPresent(req.GetNetwork(), stream); err != nil {
+		if err := s.sendPresentInTurn(req.GetNetwork(), stream); err != nil {
 			return err
 		}
 	}
@@ -39,6 +39,17 @@ func (s *Server) Watch(req *vnetv1.WatchRequest, stream grpc.ServerStreamingServ
 			}
 		}
 	}
+}
+
+// sendPresentInTurn is a call: what is there is held in memory until it is sent.
+func (s *Server) sendPresentInTurn(name string, stream grpc.ServerStreamingServer[vnetv1.WatchResponse]) error {
+	c, _ := callerFrom(stream.Context())
+	end, err := c.BeginCall(stream.Context())
+	if err != nil {
+		return err
+	}
+	defer end(0, 0)
+	return s.sendPresent(name, stream)
 }
 
 func (s *Server) sendPresent(name string, stream grpc.ServerStreamingServer[vnetv1.WatchResponse]) error {

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path"
 	"strings"
 	"sync"
@@ -23,9 +22,12 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/peer"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
@@ -33,9 +35,21 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// maxMessage bounds what a peer may send; a definition with 50 000
-// reservations fits.
-const maxMessage = 16 << 20
+// Bounds on what a client may send: a definition with 100 000 reservations fits into
+// maxMessage, and any request for reading into maxReadMessage. maxResponse is also what
+// api/client receives.
+const (
+	maxMessage     = 64 << 20
+	maxReadMessage = 64 << 10
+	maxResponse    = 64 << 20
+	// callTime is how long the request of a call for reading may take to arrive and to be
+	// answered.
+	callTime = 30 * time.Second
+)
+
+// Connections of a socket: of all unprivileged users and, besides, of administrators;
+// and of each unprivileged user.
+const maxConns, maxUserConns = 128, 8
 
 // Parts is what the handlers work with.
 type Parts struct {
@@ -83,13 +97,13 @@ func New(parts Parts, log *slog.Logger) *Server {
 // Serve answers on l until ctx ends; then it lets running calls finish for a
 // moment, and cuts the rest.
 func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error {
-	g := grpc.NewServer(
+	conns := peer.FileShare(maxConns)
+	l = peer.Listen(l, s.AdminGroup, peer.Limits{Conns: conns, UserConns: min(maxUserConns, conns)})
+	g := grpc.NewServer(append(limits(readOnly),
 		grpc.Creds(peerCredentials{readOnly}),
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(4*maxMessage),
-		grpc.MaxConcurrentStreams(256),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.InTapHandle(s.admit),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
-	)
+	)...)
 	vnetv1.RegisterNetworkServiceServer(g, s)
 	vnetv1.RegisterPortServiceServer(g, s)
 	vnetv1.RegisterLeaseServiceServer(g, s)
@@ -104,6 +118,24 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 	return g.Serve(l)
 }
 
+// limits are those of one connection. The peer package has those of a user.
+func limits(readOnly bool) []grpc.ServerOption {
+	if !readOnly {
+		return []grpc.ServerOption{
+			grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxResponse), grpc.MaxConcurrentStreams(256), grpc.MaxHeaderListSize(64 << 10),
+			grpc.ConnectionTimeout(10 * time.Second),
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
+		}
+	}
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxReadMessage), grpc.MaxSendMsgSize(maxResponse), grpc.MaxConcurrentStreams(16), grpc.MaxHeaderListSize(16 << 10),
+		grpc.InitialWindowSize(maxReadMessage), grpc.InitialConnWindowSize(maxReadMessage),
+		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(4 << 10),
+		grpc.ConnectionTimeout(5 * time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 30 * time.Second, Time: time.Minute, Timeout: 20 * time.Second}),
+	}
+}
+
 func stopSoon(g *grpc.Server) {
 	hard := time.AfterFunc(time.Second, g.Stop)
 	defer hard.Stop()
@@ -116,37 +148,96 @@ var reads = map[string]bool{
 	"Check": true, "List": true, "ServerReflectionInfo": true,
 }
 
+// streams are the methods that end when the client wants.
+var streams = map[string]bool{"Watch": true, "ServerReflectionInfo": true}
+
 // allow judges a call by its method and its peer.
 func (s *Server) allow(ctx context.Context, method string) error {
-	p, ok := peerFrom(ctx)
+	c, ok := callerFrom(ctx)
 	switch {
 	case !ok:
 		return status.Error(codes.Unauthenticated, "the peer could not be identified")
-	case reads[path.Base(method)], p.MayWrite(uint32(os.Geteuid()), s.AdminGroup):
+	case reads[path.Base(method)], c.mayWrite():
 		return nil
-	case p.ReadOnly:
+	case c.readOnly:
 		return status.Error(codes.PermissionDenied, "this is the read-only socket; changes go through vnetd.sock")
 	}
-	return status.Errorf(codes.PermissionDenied, "user %d may not change networks; root and the members of group %s may", p.UID, s.AdminGroup)
+	return status.Errorf(codes.PermissionDenied, "user %d may not change networks; root and the members of group %s may", c.Peer.UID, s.AdminGroup)
+}
+
+// admit judges a call before its request is read, which has a time to arrive.
+func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if err := s.allow(ctx, info.FullMethodName); err != nil {
+		return ctx, err
+	}
+	if method := path.Base(info.FullMethodName); reads[method] && !streams[method] {
+		limited, cancel := context.WithTimeout(ctx, callTime)
+		context.AfterFunc(ctx, cancel)
+		ctx = limited
+	}
+	return ctx, nil
 }
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (resp any, err error) {
 	defer s.recovered(info.FullMethod, &err)
-	if err := s.allow(ctx, info.FullMethod); err != nil {
-		return nil, err
+	c, ok := callerFrom(ctx)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "the peer could not be identified")
 	}
-	if p, ok := peerFrom(ctx); ok && !reads[path.Base(info.FullMethod)] {
-		s.log.Info("call", "method", strings.TrimPrefix(info.FullMethod, "/"), "uid", p.UID, "pid", p.PID)
+	if !reads[path.Base(info.FullMethod)] {
+		s.log.Info("call", "method", strings.TrimPrefix(info.FullMethod, "/"), "uid", c.Peer.UID, "pid", c.Peer.PID)
 	}
-	return h(ctx, req)
+	end, err := c.BeginCall(ctx)
+	if err != nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "user %d has used up its share of vnetd; repeat the call later", c.Peer.UID)
+	}
+	start, size := time.Now(), 0
+	defer func() { end(time.Since(start), size) }()
+	resp, err = h(ctx, req)
+	if m, ok := resp.(proto.Message); ok && err == nil {
+		size = proto.Size(m)
+	}
+	return resp, clipped(err, c.readOnly)
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
-	if err := s.allow(ss.Context(), info.FullMethod); err != nil {
-		return err
+	c, ok := callerFrom(ss.Context())
+	if !ok {
+		return status.Error(codes.Unauthenticated, "the peer could not be identified")
 	}
-	return h(srv, ss)
+	end, ok := c.BeginStream()
+	if !ok {
+		return status.Errorf(codes.ResourceExhausted, "too many streams of events of user %d, or of all users; end one, and call again", c.Peer.UID)
+	}
+	defer end()
+	return clipped(h(srv, &boundedStream{ServerStream: ss, caller: c}), c.readOnly)
+}
+
+// boundedStream closes the connection of a client that does not finish its request, or
+// does not read what it asked for (peer.Conn.Queued).
+type boundedStream struct {
+	grpc.ServerStream
+	caller    caller
+	requested bool
+}
+
+func (s *boundedStream) RecvMsg(m any) error {
+	if !s.requested {
+		s.requested = true
+		late := time.AfterFunc(callTime, func() { s.caller.Close() })
+		defer late.Stop()
+	}
+	return s.ServerStream.RecvMsg(m)
+}
+
+func (s *boundedStream) SendMsg(m any) error {
+	if m, ok := m.(proto.Message); ok {
+		if err := s.caller.BeginMessage(s.Context(), proto.Size(m)); err != nil {
+			return err
+		}
+	}
+	return s.ServerStream.SendMsg(m)
 }
 
 // recovered keeps one call's bug from ending the daemon.

@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/api/tapdoor"
-	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/daemon/peer"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
@@ -58,9 +58,6 @@ type Door struct {
 
 	wg    sync.WaitGroup
 	one   sync.Mutex // one port at a time, so that two cannot both be the last allowed
-	mu    sync.Mutex
-	conns map[uint32]int // by user
-	total int
 	asked allowances
 }
 
@@ -70,8 +67,11 @@ func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	defer d.wg.Wait()
 	d.resume(ctx)
+	conns := peer.FileShare(maxConns)
+	bounded := peer.Listen(l, d.AdminGroup, peer.Limits{Conns: conns, UserConns: min(maxUserConns, conns)})
+	bounded.Refused = func(c *net.UnixConn, why string) { answer(c, tapdoor.Response{Error: why + "; try again later"}, nil) }
 	for {
-		c, err := l.Accept()
+		c, err := bounded.Accept()
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -79,59 +79,26 @@ func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 			time.Sleep(100 * time.Millisecond) // others will close theirs
 			continue
 		case err != nil:
-			return fmt.Errorf("tap door: %w", err)
+			return fmt.Errorf("tap broker: %w", err)
 		}
-		d.admit(ctx, c.(*net.UnixConn))
+		d.admit(ctx, c.(*peer.Conn), time.Now())
 	}
 }
 
-// admit answers a connection, if there are not too many already.
-func (d *Door) admit(ctx context.Context, c *net.UnixConn) {
-	peer, err := rpc.PeerOf(c)
-	if err != nil {
-		c.Close()
-		return
-	}
-	who := caller{UID: peer.UID, Groups: append(slices.Clone(peer.Groups), peer.GID), Admin: peer.MayWrite(uint32(os.Geteuid()), d.AdminGroup)}
-	if why := d.enter(who, time.Now()); why != "" {
-		answer(c, tapdoor.Response{Error: why}, nil)
+// admit answers a connection, unless its user asks too often. Administrators may ask at
+// any rate.
+func (d *Door) admit(ctx context.Context, c *peer.Conn, now time.Time) {
+	who := caller{UID: c.Peer.UID, Groups: append(slices.Clone(c.Peer.Groups), c.Peer.GID), Admin: c.Peer.Admin}
+	if !who.Admin && !d.asked.take(who.UID, now) {
+		answer(c.UnixConn, tapdoor.Response{Error: fmt.Sprintf("too many requests to the tap broker; a user has %d at once, and %d a second", userBurst, userRate)}, nil)
 		c.Close()
 		return
 	}
 	d.wg.Go(func() {
-		defer d.leave(who)
 		defer c.Close()
 		defer limit.Recover(d.Log, limit.Tap, nil)
-		d.handle(ctx, c, who, int(peer.PID))
+		d.handle(ctx, c.UnixConn, who, int(c.Peer.PID))
 	})
-}
-
-// enter lets a caller in, or says why not. Administrators may ask as they like, while
-// there is room.
-func (d *Door) enter(who caller, now time.Time) (why string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case d.total >= maxConns, d.conns[who.UID] >= maxUserConns && !who.Admin:
-		return "too many connections to the tap door; try again later"
-	case !who.Admin && !d.asked.take(who.UID, now):
-		return fmt.Sprintf("too many requests to the tap door; a user has %d at once, and %d a second", userBurst, userRate)
-	}
-	if d.conns == nil {
-		d.conns = map[uint32]int{}
-	}
-	d.total++
-	d.conns[who.UID]++
-	return ""
-}
-
-func (d *Door) leave(who caller) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.total--
-	if d.conns[who.UID]--; d.conns[who.UID] == 0 {
-		delete(d.conns, who.UID)
-	}
 }
 
 func (d *Door) handle(ctx context.Context, c *net.UnixConn, who caller, pid int) {

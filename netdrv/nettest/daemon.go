@@ -27,6 +27,7 @@ type DaemonConfig struct {
 	Sockets  []Socket      // activated by systemd
 	Watchdog time.Duration // WATCHDOG_USEC; zero is none
 	User     uint32        // runs as this user with the unit's three capabilities; zero is root with all
+	Files    int           // RLIMIT_NOFILE; default: the test's own
 	NoWait   bool          // return before it is ready
 	BinDir   string        // where vnetd and vnetctl are; default: they are built, see [RunDaemon]
 }
@@ -162,6 +163,9 @@ func (d *Daemon) command() *Cmd {
 	// systemd's protocol wants the process's own number, which only it knows.
 	if d.files != nil {
 		args = append([]string{"/bin/sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, args...)
+	}
+	if d.cfg.Files != 0 {
+		args = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, d.cfg.Files), "sh"}, args...)
 	}
 	cmd := d.Host.Command(context.Background(), args[0], args[1:]...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+d.notify.path)

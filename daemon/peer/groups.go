@@ -1,4 +1,4 @@
-package rpc
+package peer
 
 import (
 	"unsafe"
@@ -9,10 +9,10 @@ import (
 // maxGroups is the kernel's NGROUPS_MAX.
 const maxGroups = 65536
 
-// peerGroups asks for the peer's supplementary groups (SO_PEERGROUPS, Linux
+// groupsOf asks for the peer's supplementary groups (SO_PEERGROUPS, Linux
 // 4.13), for which x/sys/unix has no wrapper. A peer whose groups cannot be
 // read has none.
-func peerGroups(fd int) []uint32 {
+func groupsOf(fd int) []uint32 {
 	groups := make([]uint32, 64)
 	for {
 		size := uint32(len(groups) * 4)
