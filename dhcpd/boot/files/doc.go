@@ -23,5 +23,7 @@
 //
 // A file is sent from the disk as the client takes it. TFTP: 256 transfers a
 // share, 16 a client, see package tftp. HTTP: 256 connections a share, 16 a
-// client, 10 s for a request, 30 s for a client to take what was sent.
+// client, 10 s for a request, 30 s for a client to take what was sent. When all
+// are in use, the oldest transfer without an acknowledgement, or connection without
+// a request under way, makes room for a new one.
 package files

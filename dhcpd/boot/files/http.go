@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -34,14 +35,19 @@ func openHTTP(at netip.AddrPort, from *source, sock socket, counts *counts, log 
 	if err != nil {
 		return nil, err
 	}
+	return newHTTP(l, from.open, counts, log), nil
+}
+
+func newHTTP(l *net.TCPListener, open func(string) (*file, error), counts *counts, log *slog.Logger) *httpServer {
 	return &httpServer{sock: l, counts: counts, http: &http.Server{
-		Handler:           handler{open: from.open, counts: counts, log: log},
+		Handler:           handler{open: open, counts: counts, log: log},
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       requestTime,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, visitorKey{}, c) },
 		ErrorLog:          limit.StdLog(log, "HTTP server of boot files"),
-	}}, nil
+	}}
 }
 
 func (s *httpServer) serve()                  { _ = s.http.Serve(newDoor(s.sock, s.counts)) }
@@ -52,6 +58,9 @@ func (s *httpServer) close() {
 	_ = s.sock.Close() // which Serve may not have seen yet
 }
 
+// visitorKey is that of a request's connection.
+type visitorKey struct{}
+
 // A handler serves files to GET and HEAD, whole or in ranges (RFC 9110 §14).
 type handler struct {
 	open   func(string) (*file, error)
@@ -60,6 +69,10 @@ type handler struct {
 }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
+		v.note(true)
+		defer v.note(false)
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			limit.Report(h.log, limit.BootHTTP, v, nil)
@@ -102,18 +115,19 @@ func (h handler) refuse(w http.ResponseWriter, err error) {
 }
 
 // A door lets in no more connections than there may be, and no client that does
-// not take what it is sent.
+// not take what it is sent. One more ends the oldest that has no request under way.
 type door struct {
 	*net.TCPListener
 	counts *counts
 
 	mu      sync.Mutex
-	all     int
+	let     uint64
+	open    map[*visitor]bool
 	clients map[netip.Addr]int
 }
 
 func newDoor(l *net.TCPListener, c *counts) *door {
-	return &door{TCPListener: l, counts: c, clients: map[netip.Addr]int{}}
+	return &door{TCPListener: l, counts: c, open: map[*visitor]bool{}, clients: map[netip.Addr]int{}}
 }
 
 // Accept returns the next connection for which there is room.
@@ -123,39 +137,69 @@ func (d *door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if d.enter(client) {
-			return &visitor{Conn: c, leave: sync.OnceFunc(func() { d.leave(client) })}, nil
+		v := &visitor{Conn: c, door: d, client: c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}
+		if d.enter(v) {
+			return v, nil
 		}
 		d.counts.add(Busy)
 		_ = c.Close()
 	}
 }
 
-func (d *door) enter(client netip.Addr) bool {
+func (d *door) enter(v *visitor) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.all >= maxConns || d.clients[client] >= maxClientConns {
-		return false
+	own := d.clients[v.client] >= maxClientConns
+	if own || len(d.open) >= maxConns {
+		var oldest *visitor
+		for o := range d.open {
+			if !o.busy && (!own || o.client == v.client) && (oldest == nil || o.number < oldest.number) {
+				oldest = o
+			}
+		}
+		if oldest == nil {
+			return false
+		}
+		_ = oldest.Conn.Close()
+		d.forgetLocked(oldest)
 	}
-	d.all++
-	d.clients[client]++
+	d.let++
+	v.number = d.let
+	d.open[v] = true
+	d.clients[v.client]++
 	return true
 }
 
-func (d *door) leave(client netip.Addr) {
+func (d *door) leave(v *visitor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.all--
-	if d.clients[client]--; d.clients[client] <= 0 {
-		delete(d.clients, client)
+	d.forgetLocked(v)
+}
+
+func (d *door) forgetLocked(v *visitor) {
+	if !d.open[v] {
+		return
+	}
+	delete(d.open, v)
+	if d.clients[v.client]--; d.clients[v.client] <= 0 {
+		delete(d.clients, v.client)
 	}
 }
 
 // A visitor is a connection that was let in.
 type visitor struct {
 	net.Conn
-	leave func()
+	door   *door
+	client netip.Addr
+	number uint64 // later ones have higher ones
+	busy   bool   // its request is complete; guarded by door.mu
+}
+
+// note records whether a request of the connection is under way.
+func (v *visitor) note(busy bool) {
+	v.door.mu.Lock()
+	defer v.door.mu.Unlock()
+	v.busy = busy
 }
 
 // Write waits for the client for writeTime at most.
@@ -168,6 +212,6 @@ func (v *visitor) Write(b []byte) (int, error) {
 
 // Close gives the place free.
 func (v *visitor) Close() error {
-	v.leave()
+	v.door.leave(v)
 	return v.Conn.Close()
 }

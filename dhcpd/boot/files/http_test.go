@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/internal/limit"
 )
@@ -52,5 +54,37 @@ func TestRequestsDoNotFillTheLog(t *testing.T) {
 	}
 	if n := c[Missing].Load(); n != 10_000 {
 		t.Errorf("%d requests were counted", n)
+	}
+}
+
+// Connections without a request, from however many addresses, keep no client out.
+func TestHalfOpenConnectionsMakeRoom(t *testing.T) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	r := tree(t)
+	s := newHTTP(l, r.open, &counts{}, log)
+	go s.serve()
+	defer s.close()
+	from := func(n int) *net.Dialer {
+		return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(n))}, Timeout: 10 * time.Second}
+	}
+	for n := range 2 * maxConns {
+		c, err := from(n%64).Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = c.Write([]byte("GET /a HTTP/1.1\r\n"))
+	}
+	for _, n := range []int{200, 3} { // the second has as many open as it may
+		client := http.Client{Transport: &http.Transport{DialContext: from(n).DialContext}, Timeout: 10 * time.Second}
+		resp, err := client.Get("http://" + l.Addr().String() + "/a")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("client %d: %v, %v", n, resp, err)
+		}
+		client.CloseIdleConnections()
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// How many transfers there are at once. What is more is not answered: the
-// client asks again.
+// How many transfers there are at once. One more ends the oldest whose client has
+// acknowledged nothing yet, as requests in the name of others never do; if there is
+// none, it is not answered, and the client asks again.
 const (
 	maxTransfers = 256
 	maxOfClient  = 16
@@ -55,7 +56,7 @@ var (
 
 // Serve answers until conn is closed. When it returns, all transfers have ended.
 func (s *Server) Serve(conn *net.UDPConn) {
-	ts := transfers{open: map[netip.AddrPort]net.Conn{}, clients: map[netip.Addr]int{}}
+	ts := transfers{open: map[netip.AddrPort]*slot{}, clients: map[netip.Addr]int{}}
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer ts.closeAll()
@@ -88,11 +89,12 @@ func (s *Server) take(conn *net.UDPConn, ts *transfers, running *sync.WaitGroup,
 	if ts.has(client) {
 		return // it asks again
 	}
-	if !ts.reserve(client) {
+	place := ts.reserve(client)
+	if place == nil {
 		s.done(ErrBusy)
 		return
 	}
-	running.Go(func() { s.serve(ts, client, &req) })
+	running.Go(func() { s.serve(ts, place, &req) })
 }
 
 func refuse(conn *net.UDPConn, client netip.AddrPort, err error) {
@@ -107,8 +109,9 @@ func refuse(conn *net.UDPConn, client netip.AddrPort, err error) {
 }
 
 // serve is one transfer, from its socket to its end.
-func (s *Server) serve(ts *transfers, client netip.AddrPort, req *request) {
-	defer ts.release(client)
+func (s *Server) serve(ts *transfers, place *slot, req *request) {
+	defer ts.release(place)
+	client := place.client
 	log := s.Log.With("client", client, "file", limit.Text(req.file))
 	defer limit.Recover(log, limit.TFTP, nil)
 	conn, err := s.Dial(client)
@@ -117,11 +120,11 @@ func (s *Server) serve(ts *transfers, client netip.AddrPort, req *request) {
 		return
 	}
 	defer conn.Close()
-	if !ts.start(client, conn) {
+	if !ts.start(place, conn) {
 		return
 	}
 	start := time.Now()
-	size, err := s.send(conn, req)
+	size, err := s.send(conn, req, func() { ts.acknowledged(place) })
 	s.done(err)
 	switch gave := (refusal{}); {
 	case err == nil:
@@ -133,7 +136,7 @@ func (s *Server) serve(ts *transfers, client netip.AddrPort, req *request) {
 	}
 }
 
-func (s *Server) send(conn net.Conn, req *request) (size int64, err error) {
+func (s *Server) send(conn net.Conn, req *request, acknowledged func()) (size int64, err error) {
 	file, err := s.Open(req.file)
 	if err != nil {
 		code, message := byte(codeAccess), "this cannot be read"
@@ -145,7 +148,7 @@ func (s *Server) send(conn net.Conn, req *request) (size int64, err error) {
 	}
 	defer file.Close()
 	size = file.Size()
-	t := transfer{terms: req.negotiate(size, s.MaxBlock()), conn: conn, file: file, size: size}
+	t := transfer{terms: req.negotiate(size, s.MaxBlock()), conn: conn, file: file, size: size, acknowledged: acknowledged}
 	if err := t.run(); err != nil {
 		return size, fmt.Errorf("%w: %w", ErrEnded, err)
 	}
@@ -162,8 +165,18 @@ func (s *Server) done(err error) {
 type transfers struct {
 	mu      sync.Mutex
 	closed  bool
-	open    map[netip.AddrPort]net.Conn // nil before it has its socket
+	begun   uint64
+	open    map[netip.AddrPort]*slot
 	clients map[netip.Addr]int
+}
+
+// A slot is the place of one transfer.
+type slot struct {
+	client netip.AddrPort
+	number uint64   // later ones have higher ones
+	conn   net.Conn // nil before it has its socket
+	ended  bool     // to make room
+	proven bool     // the client has acknowledged something
 }
 
 // has reports whether a client that asks again from the same port has its transfer
@@ -175,32 +188,61 @@ func (ts *transfers) has(client netip.AddrPort) bool {
 	return has
 }
 
-// reserve says whether there is room for one more, and enters it.
-func (ts *transfers) reserve(client netip.AddrPort) bool {
+// reserve returns a place for one more, or nil.
+func (ts *transfers) reserve(client netip.AddrPort) *slot {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if len(ts.open) >= maxTransfers || ts.clients[client.Addr()] >= maxOfClient {
-		return false
+	own := ts.clients[client.Addr()] >= maxOfClient
+	if own || len(ts.open) >= maxTransfers {
+		var oldest *slot
+		for _, p := range ts.open {
+			if !p.proven && (!own || p.client.Addr() == client.Addr()) && (oldest == nil || p.number < oldest.number) {
+				oldest = p
+			}
+		}
+		if oldest == nil {
+			return nil
+		}
+		oldest.ended = true
+		if oldest.conn != nil {
+			_ = oldest.conn.Close()
+		}
+		ts.forgetLocked(oldest)
 	}
-	ts.open[client] = nil
+	ts.begun++
+	p := &slot{client: client, number: ts.begun}
+	ts.open[client] = p
 	ts.clients[client.Addr()]++
-	return true
+	return p
 }
 
-// start notes a transfer's socket; false if everything is ending.
-func (ts *transfers) start(client netip.AddrPort, conn net.Conn) bool {
+// start notes a transfer's socket; false if it is to end.
+func (ts *transfers) start(p *slot, conn net.Conn) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.open[client] = conn
-	return !ts.closed
+	p.conn = conn
+	return !ts.closed && !p.ended
 }
 
-func (ts *transfers) release(client netip.AddrPort) {
+func (ts *transfers) acknowledged(p *slot) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	delete(ts.open, client)
-	if ts.clients[client.Addr()]--; ts.clients[client.Addr()] <= 0 {
-		delete(ts.clients, client.Addr())
+	p.proven = true
+}
+
+func (ts *transfers) release(p *slot) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.forgetLocked(p)
+}
+
+func (ts *transfers) forgetLocked(p *slot) {
+	if ts.open[p.client] != p {
+		return
+	}
+	delete(ts.open, p.client)
+	if ts.clients[p.client.Addr()]--; ts.clients[p.client.Addr()] <= 0 {
+		delete(ts.clients, p.client.Addr())
 	}
 }
 
@@ -209,9 +251,9 @@ func (ts *transfers) closeAll() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.closed = true
-	for _, conn := range ts.open {
-		if conn != nil {
-			_ = conn.Close()
+	for _, p := range ts.open {
+		if p.conn != nil {
+			_ = p.conn.Close()
 		}
 	}
 }

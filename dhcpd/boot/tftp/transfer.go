@@ -38,6 +38,8 @@ type transfer struct {
 	file io.ReaderAt
 	size int64
 
+	acknowledged func() // called with the first acknowledgement; nil is fine
+
 	acked   int64 // the last block that the client has in order
 	hurried bool  // what follows was sent again before its time
 	packet  []byte
@@ -132,6 +134,10 @@ func (t *transfer) await(pause time.Duration, blocks int64) (bool, error) {
 		case ahead > 0 || ahead == 0 && blocks == 0:
 			t.acked += ahead
 			t.hurried = false
+			if t.acknowledged != nil {
+				t.acknowledged()
+				t.acknowledged = nil
+			}
 			return true, nil
 		case ahead == 0 && t.window > 1 && !t.hurried:
 			t.hurried = true // the first of the window is lost

@@ -59,3 +59,41 @@ func TestPanicCostsOneTransfer(t *testing.T) {
 		t.Errorf("the next one: %q, %v", buf[:n], err)
 	}
 }
+
+// Requests in invented names, or in a client's own, keep no client out: what was
+// acknowledged stays, and the oldest of the others makes room.
+func TestRequestsThatAreNeverAcknowledgedMakeRoom(t *testing.T) {
+	ts := transfers{open: map[netip.AddrPort]*slot{}, clients: map[netip.Addr]int{}}
+	at := func(host, port int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(host)}), uint16(port))
+	}
+	real := ts.reserve(at(1, 1))
+	ts.acknowledged(real)
+	var last *slot
+	for port := range 10_000 {
+		if last = ts.reserve(at(2+port%200, 1000+port)); last == nil {
+			t.Fatalf("request %d got no place", port)
+		}
+	}
+	for port := range 100 {
+		if ts.reserve(at(1, 20_000+port)) == nil {
+			t.Fatalf("the client that was there got no second place after %d in its name", port)
+		}
+	}
+	if real.ended || last.ended || len(ts.open) > maxTransfers || ts.clients[at(1, 1).Addr()] > maxOfClient {
+		t.Errorf("ended: %t, %t; %d transfers", real.ended, last.ended, len(ts.open))
+	}
+	for _, p := range ts.open {
+		ts.acknowledged(p)
+	}
+	if ts.reserve(at(250, 1)) != nil {
+		t.Error("a transfer that was acknowledged made room")
+	}
+	for _, p := range ts.open {
+		ts.release(p)
+	}
+	ts.release(last)
+	if len(ts.open) != 0 || len(ts.clients) != 0 {
+		t.Errorf("left: %v, %v", ts.open, ts.clients)
+	}
+}
