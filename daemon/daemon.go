@@ -242,10 +242,10 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	d.forgetStrayLeases()
 	if err := d.engine.Reconcile(ctx); err != nil {
 		return err
 	}
+	d.forgetStrayLeases()
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })

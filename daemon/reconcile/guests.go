@@ -119,6 +119,11 @@ func (e *Engine) asksWho(n netdrv.Network) bool { return e.asksOfPorts(&n) || n.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	e.rules.Lock()
 	defer e.rules.Unlock()
+	closed, leave, err := e.closed(ctx, networks)
+	if err != nil || leave {
+		return err
+	}
+	networks = slices.Concat(networks, closed)
 	if err := e.hear(ctx, networks); err != nil {
 		return err
 	}
@@ -126,7 +131,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	if err := e.Firewall.Apply(ctx, want); err != nil {
 		return err
 	}
-	e.ruled, e.ruleset = networks, want
+	e.ruled, e.ruleset, e.enforced = networks, want, true
 	e.asks.Store(slices.ContainsFunc(networks, e.asksWho))
 	return nil
 }

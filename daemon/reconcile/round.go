@@ -150,9 +150,13 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
 	if !r.full {
 		have, err := r.Kernel.ObserveLinks(ctx, append(r.bridgesOf(), r.portLinks()...), r.guests())
+		have, _ = netdrv.SplitOrphans(have, r.known())
 		return r.inScope(have), r.Host(), err
 	}
 	have, host, err := r.lookAtAll(ctx)
+	if err == nil {
+		r.forgetRemoved(have)
+	}
 	return r.inScope(have), host, err
 }
 

@@ -33,6 +33,10 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	for _, name := range slices.Sorted(maps.Keys(broken)) {
 		resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %v", name, broken[name]))
 	}
+	problems := s.Engine.Problems()
+	for _, what := range slices.Sorted(maps.Keys(problems)) {
+		resp.Problems = append(resp.Problems, problems[what].Error())
+	}
 	for _, p := range s.DHCP.Full() {
 		resp.Problems = append(resp.Problems, p.String())
 	}

@@ -316,7 +316,10 @@ func TestCompileFindsEverything(t *testing.T) {
 }
 
 func TestSpansAndBitmap(t *testing.T) {
-	s := newSpans([]span{{first: 100, last: 109}, {first: 10, last: 19}, {first: 105, last: 119}})
+	var s spans
+	s.add(100, 109)
+	s.add(10, 19)
+	s.add(105, 119)
 	if s.size != 30 {
 		t.Fatalf("size %d", s.size)
 	}
