@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -90,12 +89,7 @@ func (e *Engine) followGuests(ctx context.Context) {
 }
 
 func (e *Engine) followOnce(ctx context.Context) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			limit.Report(e.log, limit.Guests, v, nil)
-			err = errors.New("panic")
-		}
-	}()
+	defer limit.RecoverAs(e.log, limit.Guests, &err)
 	e.rules.Lock()
 	defer e.rules.Unlock()
 	if !e.asks.Load() {

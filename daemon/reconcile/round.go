@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -98,7 +99,10 @@ func (r *round) aboutMacvtaps() bool {
 		})
 }
 
-func (r *round) run(ctx context.Context) error {
+// run makes the host as the networks of the round want it. A panic makes them degraded, as
+// an error does, and the servers of all networks go on.
+func (r *round) run(ctx context.Context) (err error) {
+	defer limit.RecoverAs(r.log, limit.Guests, &err)
 	was := r.Members()
 	plans, err := r.plan(ctx)
 	if err != nil {
