@@ -35,12 +35,19 @@ func (c *Config) v4() []v4.Config {
 	if len(c.V4) == 0 {
 		return nil
 	}
-	cfgs := slices.Clone(c.V4)
+	cfgs, taken := slices.Clone(c.V4), newNames()
+	for i := range cfgs {
+		for j := range cfgs[i].Reservations {
+			r := &cfgs[i].Reservations[j]
+			taken.add(guest{r.MAC, r.DUID}, r.Hostname)
+		}
+	}
 	first := &cfgs[0]
 	first.Reservations = slices.Clone(first.Reservations)
 	for _, n := range c.names() {
-		if !slices.ContainsFunc(cfgs, func(s v4.Config) bool { return slices.ContainsFunc(s.Reservations, n.meets4) }) {
+		if !taken.has(n) {
 			first.Reservations = append(first.Reservations, v4.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
+			taken.add(n.guest, n.hostname)
 		}
 	}
 	return cfgs
@@ -54,12 +61,21 @@ func (c *Config) v6(mac lease.MAC) v6.Config {
 	if len(cfg.Subnets) == 0 {
 		return cfg
 	}
+	taken := newNames()
+	for i := range cfg.Subnets {
+		for j := range cfg.Subnets[i].Reservations {
+			if r := &cfg.Subnets[i].Reservations[j]; r.Hostname != "" {
+				taken.add(guest{r.MAC, r.DUID}, r.Hostname)
+			}
+		}
+	}
 	cfg.Subnets = slices.Clone(cfg.Subnets)
 	first := &cfg.Subnets[0]
 	first.Reservations = slices.Clone(first.Reservations)
 	for _, n := range c.names() {
-		if !slices.ContainsFunc(cfg.Subnets, func(s v6.Subnet) bool { return slices.ContainsFunc(s.Reservations, n.meets6) }) {
+		if !taken.has(n) {
 			first.Reservations = append(first.Reservations, v6.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
+			taken.add(n.guest, n.hostname)
 		}
 	}
 	return cfg
@@ -73,20 +89,43 @@ func (c *Config) ra(mac lease.MAC) ra.Config {
 	return cfg
 }
 
-// name is a hostname that is reserved for a guest, in either family: nobody
-// else may have it in the other. Who is known by a client identifier or by the
-// name alone cannot be known in the other.
+// guest is a client as the reservations of both families can know it: by MAC or by
+// DUID. One that is known by a client identifier or by its name alone cannot be
+// recognised in the other family.
+type guest struct {
+	mac  lease.MAC
+	duid string
+}
+
+// name is a hostname that is reserved for a guest, in either family: no other
+// client may have it in the other.
 type name struct {
-	mac      lease.MAC
-	duid     string
+	guest
 	hostname string
 }
+
+// names are the guests and the hostnames that the reservations of a family hold.
+type names struct {
+	guests    map[guest]bool
+	hostnames map[string]bool // in lower case
+}
+
+func newNames() names { return names{map[guest]bool{}, map[string]bool{}} }
+
+func (t names) add(g guest, hostname string) {
+	t.guests[g] = true
+	if hostname != "" {
+		t.hostnames[strings.ToLower(hostname)] = true
+	}
+}
+
+func (t names) has(n name) bool { return t.guests[n.guest] || t.hostnames[strings.ToLower(n.hostname)] }
 
 func (c *Config) names() []name {
 	var all []name
 	add := func(mac lease.MAC, duid, hostname string) {
 		if (mac != (lease.MAC{}) || duid != "") && hostname != "" {
-			all = append(all, name{mac, duid, hostname})
+			all = append(all, name{guest{mac, duid}, hostname})
 		}
 	}
 	for _, s := range c.V4 {
@@ -103,17 +142,6 @@ func (c *Config) names() []name {
 		}
 	}
 	return all
-}
-
-func (n *name) is(mac lease.MAC, duid string) bool { return mac == n.mac && duid == n.duid }
-
-// meets4 and meets6 say whether a reservation is for the guest or has the name.
-func (n *name) meets4(r v4.Reservation) bool {
-	return n.is(r.MAC, r.DUID) || strings.EqualFold(r.Hostname, n.hostname)
-}
-
-func (n *name) meets6(r v6.Reservation) bool {
-	return n.is(r.MAC, r.DUID) && r.Hostname != "" || strings.EqualFold(r.Hostname, n.hostname)
 }
 
 func (c *Config) equal(o *Config) bool { return reflect.DeepEqual(c, o) }

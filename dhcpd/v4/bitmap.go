@@ -21,23 +21,25 @@ type span struct {
 	base        int // the number of first
 }
 
-// add joins what overlaps.
-func (s *spans) add(first, last uint32) {
-	s.all = append(s.all, span{first: first, last: last})
-	slices.SortFunc(s.all, func(a, b span) int { return cmp.Compare(a.first, b.first) })
-	joined := s.all[:1]
-	for _, next := range s.all[1:] {
-		if end := &joined[len(joined)-1]; next.first <= end.last {
+// newSpans sorts and numbers ranges, and joins those that overlap.
+func newSpans(all []span) (s spans) {
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	joined := all[:0]
+	for _, next := range all {
+		if len(joined) == 0 {
+			joined = append(joined, next)
+		} else if end := &joined[len(joined)-1]; next.first <= end.last {
 			end.last = max(end.last, next.last)
 		} else {
 			joined = append(joined, next)
 		}
 	}
-	s.all, s.size = joined, 0
+	s.all = joined
 	for i := range s.all {
 		s.all[i].base = s.size
 		s.size += int(s.all[i].last-s.all[i].first) + 1
 	}
+	return s
 }
 
 // number returns the address's place, or false if it is in no range.

@@ -120,6 +120,7 @@ func newSubnet(cfg *Config) (*Subnet, error) {
 
 func (s *Subnet) setRanges(ranges []Range) error {
 	var errs []error
+	var all []span
 	for i, r := range ranges {
 		switch {
 		case !s.prefix.Contains(r.Start):
@@ -131,9 +132,10 @@ func (s *Subnet) setRanges(ranges []Range) error {
 		case toUint(r.End)-toUint(r.Start) >= maxSpan:
 			errs = append(errs, fmt.Errorf("ranges[%d]: more than %d addresses", i, maxSpan))
 		default:
-			s.spans.add(toUint(r.Start), toUint(r.End))
+			all = append(all, span{first: toUint(r.Start), last: toUint(r.End)})
 		}
 	}
+	s.spans = newSpans(all)
 	if s.spans.size > maxSpan {
 		errs = append(errs, fmt.Errorf("ranges: more than %d addresses", maxSpan))
 	}

@@ -316,10 +316,7 @@ func TestCompileFindsEverything(t *testing.T) {
 }
 
 func TestSpansAndBitmap(t *testing.T) {
-	var s spans
-	s.add(100, 109)
-	s.add(10, 19)
-	s.add(105, 119)
+	s := newSpans([]span{{first: 100, last: 109}, {first: 10, last: 19}, {first: 105, last: 119}})
 	if s.size != 30 {
 		t.Fatalf("size %d", s.size)
 	}

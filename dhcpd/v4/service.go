@@ -1,6 +1,7 @@
 package v4
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -14,6 +15,7 @@ import (
 // and made ready. It does not change.
 type Service struct {
 	subnets  []*Subnet
+	sorted   []*Subnet // by prefix
 	onLink   []*Subnet // those that are not behind a relay
 	byMAC    map[lease.MAC][]*Reservation
 	byID     map[string][]*Reservation // by ClientID, and with a type of 0 before it
@@ -38,6 +40,7 @@ func Compile(cfgs ...Config) (*Service, error) {
 			errs = append(errs, fmt.Errorf("subnets[%d].%w", i, err))
 		}
 	}
+	errs = append(errs, s.sort()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -50,11 +53,6 @@ func (s *Service) add(cfg *Config) []error {
 	if sub == nil {
 		return errs
 	}
-	for _, o := range s.subnets {
-		if o.prefix.Overlaps(sub.prefix) {
-			errs = append(errs, fmt.Errorf("server: %s overlaps %s", sub.prefix, o.prefix))
-		}
-	}
 	sub.number = len(s.subnets)
 	s.subnets = append(s.subnets, sub)
 	if !sub.relayed {
@@ -63,6 +61,24 @@ func (s *Service) add(cfg *Config) []error {
 	for i := range cfg.Reservations {
 		if err := s.reserve(sub, cfg.Reservations[i]); err != nil {
 			errs = append(errs, fmt.Errorf("reservations[%d]: %w", i, err))
+		}
+	}
+	return errs
+}
+
+// sort makes subnets be found by address. No two may overlap.
+func (s *Service) sort() (errs []error) {
+	s.sorted = slices.Clone(s.subnets)
+	slices.SortStableFunc(s.sorted, func(a, b *Subnet) int {
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+	})
+	for i := 1; i < len(s.sorted); i++ {
+		a, b := s.sorted[i-1], s.sorted[i]
+		if a.prefix.Overlaps(b.prefix) {
+			if a.number > b.number {
+				a, b = b, a
+			}
+			errs = append(errs, fmt.Errorf("subnets[%d].server: %s overlaps %s", b.number, b.prefix, a.prefix))
 		}
 	}
 	return errs
@@ -233,12 +249,14 @@ func (s *Service) reach(req *Request) []*Subnet {
 
 // subnet returns the subnet that an address is in, or nil.
 func (s *Service) subnet(a netip.Addr) *Subnet {
-	for _, sub := range s.subnets {
-		if sub.prefix.Contains(a) {
-			return sub
-		}
+	i, found := slices.BinarySearchFunc(s.sorted, a, func(sub *Subnet, a netip.Addr) int { return sub.prefix.Addr().Compare(a) })
+	if !found {
+		i--
 	}
-	return nil
+	if i < 0 || !s.sorted[i].prefix.Contains(a) {
+		return nil
+	}
+	return s.sorted[i]
 }
 
 // size is the addresses of all ranges.
