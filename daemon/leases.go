@@ -98,7 +98,7 @@ func (l leaseNames) ReleaseGuest(network string, mac netdrv.MAC) error {
 }
 
 // forgetStrayLeases drops the leases of networks that were deleted while the
-// daemon was being killed. Those of orphans are kept for when they are adopted.
+// daemon was being killed.
 func (d *Daemon) forgetStrayLeases() {
 	known := map[string]bool{}
 	for name := range d.store.Broken() {
@@ -106,9 +106,6 @@ func (d *Daemon) forgetStrayLeases() {
 	}
 	for _, e := range d.store.List() {
 		known[e.Network.Name] = true
-	}
-	for _, o := range d.engine.Orphans() {
-		known[o.Network] = true
 	}
 	for _, l := range d.leases.All() {
 		if known[l.Network] {

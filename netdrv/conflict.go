@@ -3,19 +3,19 @@ package netdrv
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // Conflicts returns everything in which n collides with the other networks of
 // this host; others may hold n itself, which is passed over by name.
 func Conflicts(n *Network, others []Network) Findings {
 	var fs Findings
+	prefixes, ports := newSpans(rangesOf(n.prefixes())), claimsOf(n.Forwards)
 	for i := range others {
 		if o := &others[i]; o.Name != n.Name {
 			linkConflicts(&fs, n, o)
-			subnetConflicts(&fs, n, o)
+			subnetConflicts(&fs, n, &prefixes, o)
 			domainConflicts(&fs, n, o)
-			forwardConflicts(&fs, n, o)
+			forwardConflicts(&fs, n, ports, o)
 		}
 	}
 	return fs
@@ -30,35 +30,45 @@ func linkConflicts(fs *Findings, n, o *Network) {
 	if o.Bridge.MAC == n.Bridge.MAC && !n.Bridge.MAC.IsZero() {
 		fs.Add("bridge.mac", "%s is the MAC of network %s's bridge", n.Bridge.MAC, o.Name)
 	}
+	if len(n.Direct.Uplinks)+len(n.Bridge.Uplinks) == 0 {
+		return
+	}
+	bridged, direct := setOf(o.Bridge.Uplinks), setOf(o.Direct.Uplinks)
 	for i, u := range n.Direct.Uplinks {
 		path := index("direct.uplinks", i)
 		switch {
-		case slices.Contains(o.Bridge.Uplinks, u):
+		case bridged[u]:
 			fs.Add(path, "%s is in the bridge of network %s, and a link in a bridge has no macvtap; use mode bridge with %s", u, o.Name, o.Bridge.Name)
-		case slices.Contains(o.Direct.Uplinks, u) && (n.Direct.Mode == DirectPassthrough || o.Direct.Mode == DirectPassthrough):
+		case direct[u] && (n.Direct.Mode == DirectPassthrough || o.Direct.Mode == DirectPassthrough):
 			fs.Add(path, "%s is used by network %s, and passthrough wants it alone", u, o.Name)
 		}
 	}
 	for i, u := range n.Bridge.Uplinks {
-		if slices.Contains(o.Bridge.Uplinks, u) || slices.Contains(o.Direct.Uplinks, u) {
+		if bridged[u] || direct[u] {
 			fs.Add(index("bridge.uplinks", i), "%s is an uplink of network %s", u, o.Name)
 		}
 	}
 }
 
-func subnetConflicts(fs *Findings, n, o *Network) {
-	for i, s := range n.Subnets {
-		for _, p := range o.prefixes() {
-			if s.Address.Overlaps(p) {
-				fs.Add(index("subnets", i)+".address", "%s overlaps %s of network %s", s.Address, p, o.Name)
-			}
-		}
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, x := range list {
+		set[x] = true
 	}
-	for i, r := range n.Routes {
-		for _, p := range o.prefixes() {
-			if r.Destination.Overlaps(p) {
-				fs.Add(index("routes", i)+".destination", "%s overlaps %s of network %s", r.Destination, p, o.Name)
-			}
+	return set
+}
+
+// subnetConflicts names one of n's prefixes for each of o's that overlaps some.
+func subnetConflicts(fs *Findings, n *Network, prefixes *spans, o *Network) {
+	for _, p := range o.prefixes() {
+		i := prefixes.meeting(rangeOf(p))
+		switch {
+		case i < 0:
+		case i < len(n.Subnets):
+			fs.Add(index("subnets", i)+".address", "%s overlaps %s of network %s", n.Subnets[i].Address, p, o.Name)
+		default:
+			i -= len(n.Subnets)
+			fs.Add(index("routes", i)+".destination", "%s overlaps %s of network %s", n.Routes[i].Destination, p, o.Name)
 		}
 	}
 }
@@ -75,9 +85,18 @@ func (n *Network) prefixes() []netip.Prefix {
 	return out
 }
 
-// Overlaps reports whether one of the network's subnets or routes meets p.
-func (n *Network) Overlaps(p netip.Prefix) bool {
-	return slices.ContainsFunc(n.prefixes(), p.Overlaps)
+// Taken returns a function that reports whether a prefix overlaps a subnet or route of
+// the networks, or a prefix of the host.
+func Taken(networks []Network, host Host) func(netip.Prefix) bool {
+	var all []Range
+	for i := range networks {
+		all = append(all, rangesOf(networks[i].prefixes())...)
+	}
+	for _, h := range host.Prefixes {
+		all = append(all, rangeOf(h.Prefix))
+	}
+	s := newSpans(all)
+	return func(p netip.Prefix) bool { return s.meeting(rangeOf(p)) >= 0 }
 }
 
 // HostConflicts returns everything in which n collides with what the host had
@@ -100,13 +119,18 @@ func HostConflicts(n *Network, host Host) Findings {
 	if n.Mode == DirectLink {
 		return fs // its subnets are meant to be those of the uplink
 	}
+	used := make([]Range, len(host.Prefixes))
+	for i, h := range host.Prefixes {
+		used[i] = rangeOf(h.Prefix)
+	}
+	hosts := newSpans(used)
 	for i, p := range n.prefixes() {
 		path := index("subnets", i) + ".address"
 		if i >= len(n.Subnets) {
 			path = index("routes", i-len(n.Subnets)) + ".destination"
 		}
-		if used, ok := usedBy(p, host); ok {
-			fs.Add(path, "%s is in use by the host: %s", p, used)
+		if j := hosts.meeting(rangeOf(p)); j >= 0 {
+			fs.Add(path, "%s is in use by the host: %s", p, host.Prefixes[j])
 		}
 	}
 	return fs
@@ -123,10 +147,7 @@ func bridgeConflicts(fs *Findings, n *Network, host Host) {
 		}
 		return
 	}
-	switch {
-	case exists && l.Orphan != "":
-		fs.Add("bridge.name", "%s exists already and belongs to network %s, which is not declared; adopt it (vnetctl network adopt %s), remove it (vnetctl network forget %s), or choose another name", n.Bridge.Name, l.Orphan, l.Orphan, l.Orphan)
-	case exists:
+	if exists {
 		fs.Add("bridge.name", "%s exists already and is not vnetd's; choose another name, or remove that link", n.Bridge.Name)
 	}
 }

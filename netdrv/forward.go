@@ -93,12 +93,6 @@ func (p PortRange) Count() int { return int(p.End) - int(p.Start) + 1 }
 // Overlaps reports whether two ranges share a port.
 func (p PortRange) Overlaps(o PortRange) bool { return p.Start <= o.End && o.Start <= p.End }
 
-// clashes reports whether a packet could be meant for both.
-func (f *Forward) clashes(o *Forward) bool {
-	return f.Listen.Protocol == o.Listen.Protocol && f.Listen.Ports.Overlaps(o.Listen.Ports) &&
-		(!f.Address.IsValid() || !o.Address.IsValid() || f.Address == o.Address)
-}
-
 // Resolved returns n with each forward to a name in place of one for each family
 // in which the name has an address on the network; names is as in DNS. A forward
 // to a name that has none is left out.

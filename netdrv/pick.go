@@ -3,6 +3,8 @@ package netdrv
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"sort"
 )
 
 // DefaultPools are where subnets are picked from: RFC 1918 space that routers
@@ -24,7 +26,12 @@ const pickTries = 1 << 14
 func Pick(n Network, old *Network, pools []netip.Prefix, taken func(netip.Prefix) bool, random [5]byte) (Network, Findings) {
 	var fs Findings
 	n = *n.Clone()
-	p := picker{pools: pools, taken: taken, ula: uniqueLocal(random)}
+	p := picker{pools: pools, taken: taken, ula: uniqueLocal(random), next: map[netip.Prefix]netip.Prefix{}}
+	for _, s := range n.Subnets {
+		if s.Address.IsValid() && !wildcard(s.Address) {
+			p.use(s.Address)
+		}
+	}
 	for i := range n.Subnets {
 		a := &n.Subnets[i].Address
 		if !wildcard(*a) {
@@ -32,14 +39,16 @@ func Pick(n Network, old *Network, pools []netip.Prefix, taken func(netip.Prefix
 		}
 		if kept, ok := keep(*a, old, i); ok {
 			*a = kept
+			p.use(kept)
 			continue
 		}
-		picked, ok := p.pick(*a, n.Subnets)
+		picked, ok := p.pick(*a)
 		if !ok {
 			fs.Add(index("subnets", i)+".address", "no free prefix of %d bits is left in the pools; name one, or widen subnetPools in vnetd.yaml", a.Bits())
 			continue
 		}
 		*a = picked
+		p.use(picked)
 	}
 	return n, fs
 }
@@ -57,9 +66,21 @@ type picker struct {
 	pools []netip.Prefix
 	taken func(netip.Prefix) bool
 	ula   netip.Prefix
+	own   []Range                       // the network's own subnets, sorted
+	next  map[netip.Prefix]netip.Prefix // of a pool's first prefix of a length, where the last search ended
 }
 
-func (p *picker) pick(want netip.Prefix, subnets []Subnet) (netip.Prefix, bool) {
+// place returns where in own a range belongs that starts at a.
+func (p *picker) place(a netip.Addr) int {
+	return sort.Search(len(p.own), func(i int) bool { return !p.own[i].End.Less(a) })
+}
+
+func (p *picker) use(s netip.Prefix) {
+	r := rangeOf(s)
+	p.own = slices.Insert(p.own, p.place(r.Start), r)
+}
+
+func (p *picker) pick(want netip.Prefix) (netip.Prefix, bool) {
 	pools := p.pools
 	if want.Addr().Is6() {
 		pools = append(pools[:len(pools):len(pools)], p.ula)
@@ -68,27 +89,24 @@ func (p *picker) pick(want netip.Prefix, subnets []Subnet) (netip.Prefix, bool) 
 		if pool.Addr().Is4() != want.Addr().Is4() || pool.Bits() > want.Bits() {
 			continue
 		}
-		c := netip.PrefixFrom(pool.Masked().Addr(), want.Bits())
+		first := netip.PrefixFrom(pool.Masked().Addr(), want.Bits())
+		c := first
+		if next, ok := p.next[first]; ok {
+			c = next
+		}
 		for range pickTries {
 			if !pool.Contains(c.Addr()) {
 				break
 			}
-			if !p.taken(c) && !overlapsAny(c, subnets) {
+			at := p.place(c.Addr())
+			if !p.taken(c) && (at == len(p.own) || Broadcast(c).Less(p.own[at].Start)) {
+				p.next[first] = nextPrefix(c)
 				return netip.PrefixFrom(c.Addr().Next(), c.Bits()), true
 			}
 			c = nextPrefix(c)
 		}
 	}
 	return netip.Prefix{}, false
-}
-
-func overlapsAny(p netip.Prefix, subnets []Subnet) bool {
-	for _, s := range subnets {
-		if s.Address.IsValid() && !wildcard(s.Address) && s.Address.Overlaps(p) {
-			return true
-		}
-	}
-	return false
 }
 
 // nextPrefix returns the prefix of the same length behind p. It wraps around at

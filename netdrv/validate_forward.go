@@ -1,5 +1,7 @@
 package netdrv
 
+import "net/netip"
+
 // maxForwardPorts bounds the ports that a network publishes; each is an element
 // of a map in the kernel.
 const maxForwardPorts = 16384
@@ -9,19 +11,20 @@ func validateForwards(fs *Findings, n *Network) {
 		fs.Add("forwards", "are for modes nat and route; this network's mode is %s", n.Mode)
 		return
 	}
-	ports := 0
+	ports, claims := 0, claims{}
 	for i := range n.Forwards {
 		f, at := &n.Forwards[i], index("forwards", i)
 		ports += f.Listen.Ports.Count() * max(1, len(f.From))
 		validateCallers(fs, f, at+".from")
 		validateTarget(fs, n, f, at+".to")
 		validateListener(fs, f, at)
-		for j := range i {
-			if f.clashes(&n.Forwards[j]) {
-				fs.Add(at+".listen", "%s meets %s of %s", f.Listen, n.Forwards[j].Listen, index("forwards", j))
-				break
-			}
+		if ports > maxForwardPorts {
+			continue
 		}
+		if j := claims.clashing(f); j >= 0 {
+			fs.Add(at+".listen", "%s meets %s of %s", f.Listen, n.Forwards[j].Listen, index("forwards", j))
+		}
+		claims.add(f, i)
 	}
 	if ports > maxForwardPorts {
 		fs.Add("forwards", "are %d ports, times the prefixes in from; at most %d can be published", ports, maxForwardPorts)
@@ -74,14 +77,66 @@ func validateListener(fs *Findings, f *Forward, at string) {
 }
 
 // forwardConflicts: a port leads to one guest.
-func forwardConflicts(fs *Findings, n, o *Network) {
-	for i := range n.Forwards {
-		for j := range o.Forwards {
-			if f := &n.Forwards[i]; f.clashes(&o.Forwards[j]) {
-				fs.Add(index("forwards", i)+".listen", "%s meets %s, which network %s publishes to %s",
-					f.Listen, o.Forwards[j].Listen, o.Name, o.Forwards[j].To())
-				break
+func forwardConflicts(fs *Findings, n *Network, ports claims, o *Network) {
+	said := map[int]bool{}
+	for j := range o.Forwards {
+		f := &o.Forwards[j]
+		if i := ports.clashing(f); i >= 0 && !said[i] {
+			said[i] = true
+			fs.Add(index("forwards", i)+".listen", "%s meets %s, which network %s publishes to %s",
+				n.Forwards[i].Listen, f.Listen, o.Name, f.To())
+		}
+	}
+}
+
+// claims are the first of a list of forwards that has a port of the host: on an
+// address, on all of them (no address), and on any one of them (anyOne).
+type claims map[claim]int
+
+type claim struct {
+	protocol Protocol
+	port     uint16
+	address  netip.Addr
+}
+
+var anyOne = netip.IPv4Unspecified()
+
+func claimsOf(forwards []Forward) claims {
+	c := claims{}
+	for i := range forwards {
+		c.add(&forwards[i], i)
+	}
+	return c
+}
+
+func (c claims) add(f *Forward, i int) {
+	for p := range f.Listen.Ports.Count() {
+		for _, a := range []netip.Addr{f.Address, anyOne} {
+			k := claim{f.Listen.Protocol, f.Listen.Ports.Start + uint16(p), a}
+			if _, ok := c[k]; !ok {
+				c[k] = i
 			}
 		}
 	}
+}
+
+// clashing returns the first forward that a packet for f could be meant for, or -1.
+func (c claims) clashing(f *Forward) int {
+	first := -1
+	if len(c) == 0 {
+		return first
+	}
+	for p := range f.Listen.Ports.Count() {
+		k := claim{f.Listen.Protocol, f.Listen.Ports.Start + uint16(p), netip.Addr{}}
+		others := []netip.Addr{{}, f.Address}
+		if !f.Address.IsValid() {
+			others = []netip.Addr{anyOne}
+		}
+		for _, k.address = range others {
+			if i, ok := c[k]; ok && (first < 0 || i < first) {
+				first = i
+			}
+		}
+	}
+	return first
 }

@@ -18,11 +18,14 @@ func validateRelayed(fs *Findings, n *Network) {
 		}
 		for j, r := range s.DHCP.Relayed {
 			at := index(index("subnets", i)+".dhcp.relayed", j)
-			if k := overlapping(r.Subnet, taken); k >= 0 {
-				fs.Add(at+".subnet", "%s overlaps %s %s", r.Subnet, where[k], taken[k])
-			}
 			taken, where = append(taken, r.Subnet), append(where, at+".subnet")
 			validateRelayedSubnet(fs, at, &s, r)
+		}
+	}
+	all := newSpans(rangesOf(taken))
+	for _, p := range all.overlaps() {
+		if p[0] >= len(n.Subnets) { // the others are validateOverlaps'
+			fs.Add(where[p[0]], "%s overlaps %s %s", taken[p[0]], where[p[1]], taken[p[1]])
 		}
 	}
 }

@@ -17,11 +17,11 @@ func validateSubnets(fs *Findings, n *Network) {
 		fs.Add("subnets", "are not vnetd's in mode %s: addresses, DHCP and DNS come from the network outside", n.Mode)
 		return
 	}
+	validateOverlaps(fs, n)
 	boots6 := false
 	for i := range n.Subnets {
 		s, path := &n.Subnets[i], index("subnets", i)
 		validateAddress(fs, path+".address", s.Address)
-		validateOverlap(fs, n, i)
 		if !s.Address.IsValid() {
 			continue
 		}
@@ -42,12 +42,10 @@ func validateSubnets(fs *Findings, n *Network) {
 	validateReservedNames(fs, n)
 }
 
-func validateOverlap(fs *Findings, n *Network, i int) {
-	s := n.Subnets[i]
-	for j := range i {
-		if n.Subnets[j].Address.IsValid() && s.Address.IsValid() && n.Subnets[j].Address.Overlaps(s.Address) {
-			fs.Add(index("subnets", i)+".address", "%s overlaps %s.address %s", s.Address, index("subnets", j), n.Subnets[j].Address)
-		}
+func validateOverlaps(fs *Findings, n *Network) {
+	all := newSpans(rangesOf(n.prefixes()[:len(n.Subnets)]))
+	for _, p := range all.overlaps() {
+		fs.Add(index("subnets", p[0])+".address", "%s overlaps %s.address %s", n.Subnets[p[0]].Address, index("subnets", p[1]), n.Subnets[p[1]].Address)
 	}
 }
 
@@ -130,11 +128,11 @@ func validateRanges(fs *Findings, path string, ranges, exclude []Range, subnet n
 	for i, r := range ranges {
 		at := index(path+".ranges", i)
 		validateRange(fs, at, r, subnet)
-		for j := range i {
-			if o := ranges[j]; o.Contains(r.Start) || r.Contains(o.Start) {
-				fs.Add(at, "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, j, o.Start, o.End)
-			}
-		}
+	}
+	all := newSpans(ranges)
+	for _, p := range all.overlaps() {
+		r, o := ranges[p[0]], ranges[p[1]]
+		fs.Add(index(path+".ranges", p[0]), "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, p[1], o.Start, o.End)
 	}
 	for i, x := range exclude {
 		at := index(path+".exclude", i)
@@ -142,7 +140,7 @@ func validateRanges(fs *Findings, path string, ranges, exclude []Range, subnet n
 		case !x.Start.IsValid() || !x.End.IsValid():
 		case x.End.Less(x.Start):
 			fs.Add(at, "ends at %s before it starts at %s", x.End, x.Start)
-		case !inRanges(ranges, x):
+		case all.meeting(x) < 0:
 			fs.Add(at, "%s to %s is in none of the ranges", x.Start, x.End)
 		}
 	}

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -68,22 +69,36 @@ func (d *differ) list(path string, fd protoreflect.FieldDescriptor, a, b protore
 func apart(fd protoreflect.FieldDescriptor, a, b protoreflect.List) (gone, come []int) {
 	left := map[string]int{}
 	for i := range b.Len() {
-		left[valueText(b.Get(i), fd)]++
+		left[identity(b.Get(i), fd)]++
 	}
 	for i := range a.Len() {
-		if text := valueText(a.Get(i), fd); left[text] > 0 {
-			left[text]--
+		if is := identity(a.Get(i), fd); left[is] > 0 {
+			left[is]--
 		} else {
 			gone = append(gone, i)
 		}
 	}
 	for i := b.Len() - 1; i >= 0; i-- {
-		if text := valueText(b.Get(i), fd); left[text] > 0 {
-			left[text]--
-			come = append([]int{i}, come...)
+		if is := identity(b.Get(i), fd); left[is] > 0 {
+			left[is]--
+			come = append(come, i)
 		}
 	}
+	slices.Reverse(come)
 	return gone, come
+}
+
+// identity is the same for equal elements of a list, and costs a fraction of their
+// text.
+func identity(v protoreflect.Value, fd protoreflect.FieldDescriptor) string {
+	if fd.Message() == nil {
+		return v.String()
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(v.Message().Interface())
+	if err != nil { // a string that is not UTF-8
+		return valueText(v, fd)
+	}
+	return string(b)
 }
 
 // fieldText writes a field as a definition does, in one line; "" if it is not

@@ -17,16 +17,32 @@ func plain(tag, value string) *yaml.Node {
 // a MAC address of digits is a number to the base 60.
 func text(s string) *yaml.Node {
 	n := plain("!!str", s)
-	if !plainSafe.MatchString(s) || otherYAML.MatchString(s) {
+	if !plainSafe(s) || mayBeOther(s) && otherYAML.MatchString(s) {
 		n.Style = yaml.DoubleQuotedStyle
 	}
 	return n
 }
 
-var (
-	plainSafe = regexp.MustCompile(`^[A-Za-z0-9/_]([A-Za-z0-9/_.:@+ -]*[A-Za-z0-9/_.])?$`)
-	otherYAML = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null|[-+]?[0-9_]+(\.[0-9_]*)?(e[-+]?[0-9]+)?|0[xob][0-9a-f_]+|[0-9a-f]{1,2}(:[0-9a-f]{1,2})+(\.[0-9_]*)?)$|: `)
-)
+// plainSafe reports whether s is of characters that mean nothing to YAML, where they
+// stand in it.
+func plainSafe(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '_':
+		case i == 0, c != '.' && (i == len(s)-1 || !strings.ContainsRune(":@+ -", rune(c))):
+			return false
+		}
+	}
+	return s != ""
+}
+
+// mayBeOther rules most strings out, such as names and addresses, before otherYAML,
+// which takes a microsecond: a hundred thousand reservations have three strings each.
+func mayBeOther(s string) bool {
+	return len(s) <= len("false") || strings.Contains(s, ":") || (s[0] <= '9' || s[0] == '_') && strings.Count(s, ".") < 2
+}
+
+var otherYAML = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null|[-+]?[0-9_]+(\.[0-9_]*)?(e[-+]?[0-9]+)?|0[xob][0-9a-f_]+|[0-9a-f]{1,2}(:[0-9a-f]{1,2})+(\.[0-9_]*)?)$|: `)
 
 // inlineWidth is what is written in one line.
 const inlineWidth = 72

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -89,7 +90,12 @@ func (e *Engine) followGuests(ctx context.Context) {
 }
 
 func (e *Engine) followOnce(ctx context.Context) (err error) {
-	defer limit.RecoverAs(e.log, limit.Guests, &err)
+	defer func() {
+		if v := recover(); v != nil {
+			limit.Report(e.log, limit.Guests, v, nil)
+			err = errors.New("panic")
+		}
+	}()
 	e.rules.Lock()
 	defer e.rules.Unlock()
 	if !e.asks.Load() {
@@ -113,11 +119,6 @@ func (e *Engine) asksWho(n netdrv.Network) bool { return e.asksOfPorts(&n) || n.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	e.rules.Lock()
 	defer e.rules.Unlock()
-	closed, leave, err := e.closed(ctx, networks)
-	if err != nil || leave {
-		return err
-	}
-	networks = slices.Concat(networks, closed)
 	if err := e.hear(ctx, networks); err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	if err := e.Firewall.Apply(ctx, want); err != nil {
 		return err
 	}
-	e.ruled, e.ruleset, e.enforced = networks, want, true
+	e.ruled, e.ruleset = networks, want
 	e.asks.Store(slices.ContainsFunc(networks, e.asksWho))
 	return nil
 }

@@ -149,25 +149,20 @@ func (e *Engine) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) ([
 	return files, nil
 }
 
-// make makes the link of a transient port. A tap is made before the port is stored, as
-// a port without a link is taken for gone; a macvtap after it, as it would stay without
-// a port if the daemon ended in between.
+// make makes the link of a transient port before the port is stored: one without a
+// link is taken for gone.
 func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vnetHeader bool) (files []*os.File, err error) {
 	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
-	if l.Kind == netdrv.KindMacvtap {
-		if err := e.Store.PutPort(p); err != nil {
-			return nil, err
+	if l.Kind == netdrv.KindTap {
+		l.MAC = tapMAC(p.MAC)
+		if p.MAC.IsZero() {
+			e.unmet.Store(true)
 		}
-		if err := e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l}); err != nil {
-			return nil, errors.Join(err, e.Store.DisownPort(p.Link))
-		}
-		return nil, nil
+		files, err = e.Kernel.MakeTap(ctx, l, vnetHeader)
+	} else {
+		err = e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l})
 	}
-	l.MAC = tapMAC(p.MAC)
-	if p.MAC.IsZero() {
-		e.unmet.Store(true)
-	}
-	if files, err = e.Kernel.MakeTap(ctx, l, vnetHeader); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := e.Store.PutPort(p); err != nil {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/store"
-	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -99,15 +98,13 @@ func (r *round) aboutMacvtaps() bool {
 		})
 }
 
-// run makes the host as the networks of the round want it. A panic makes them degraded, as
-// an error does, and the servers of all networks go on.
-func (r *round) run(ctx context.Context) (err error) {
-	defer limit.RecoverAs(r.log, limit.Guests, &err)
-	was := r.Members()
+func (r *round) run(ctx context.Context) error {
+	was, mark := r.Members(), r.Leases.Mark()
 	plans, err := r.plan(ctx)
 	if err != nil {
 		return err
 	}
+	r.tellLeases(mark)
 	r.repairs(netdrv.Unasked(plans, netdrv.Newcomers(was, r.Members())))
 	r.warnLeases(plans)
 	r.withdraw()
@@ -127,6 +124,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		r.log.Warn("guests of the tap door are not known", "err", err)
 	}
 	r.serve()
+	r.checkLeases()
 	r.serveNamers()
 	r.sweep(ctx)
 	r.checkGround()
@@ -154,13 +152,9 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
 	if !r.full {
 		have, err := r.Kernel.ObserveLinks(ctx, append(r.bridgesOf(), r.portLinks()...), r.guests())
-		have, _ = netdrv.SplitOrphans(have, r.known())
 		return r.inScope(have), r.Host(), err
 	}
 	have, host, err := r.lookAtAll(ctx)
-	if err == nil {
-		r.forgetRemoved(have)
-	}
 	return r.inScope(have), host, err
 }
 

@@ -149,13 +149,12 @@ func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Netw
 	}
 	networks, others := s.others(""), s.Store.Ports()
 	broken := s.Store.BrokenPorts()
-	taken := func(link string) bool {
-		return host.HasLink(link) || hasBridge(networks, link) || broken[link] != nil
-	}
+	bridges := bridgesOf(networks)
+	taken := func(link string) bool { return host.HasLink(link) || bridges[link] || broken[link] != nil }
 	p = netdrv.CompletePort(p, n, others, taken, random[[3]byte]())
 	fs := append(netdrv.ValidatePort(&p, n), netdrv.PortConflicts(&p, n, others, host)...)
 	fs = append(fs, netdrv.UnknownRemotes(&p.Filter, n, networks, append(others, p))...)
-	if hasBridge(networks, p.Link) && p.Link != n.Bridge.Name {
+	if bridges[p.Link] && p.Link != n.Bridge.Name {
 		fs.Add("link", "%s is a bridge; choose another name", p.Link)
 	}
 	return p, fs, nil

@@ -3,11 +3,8 @@ package rpc
 import (
 	"context"
 	"crypto/rand"
-	"net/netip"
-	"slices"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/wire"
@@ -17,25 +14,16 @@ import (
 // prepare reads, completes and checks a definition. old is the one it
 // replaces, or nil.
 func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
+	n, findings := wire.FromNetwork(p)
 	host, err := s.Engine.FreshHost(ctx)
 	if err != nil {
-		return netdrv.Network{}, failed("check network "+p.GetName(), err)
+		return n, failed("check network "+n.Name, err)
 	}
-	for _, o := range s.Engine.Orphans() {
-		if o.Network == p.GetName() && old == nil {
-			return netdrv.Network{}, status.Errorf(codes.FailedPrecondition, "network %s: the host holds links of a network of that name, which is not declared: %s; declare it with `vnetctl network adopt %s`, or remove it with `vnetctl network forget %s`", o.Network, &o, o.Network, o.Network)
-		}
-	}
-	return s.check(ctx, p, old, host)
-}
-
-// check is prepare with what the host has besides our own.
-func (s *Server) check(ctx context.Context, p *vnetv1.Network, old *netdrv.Network, host netdrv.Host) (netdrv.Network, error) {
-	n, findings := wire.FromNetwork(p)
 	others := s.others(n.Name)
-	n, none := netdrv.Pick(n, old, s.Pools, taken(others, host), random[[5]byte]())
+	bridges := bridgesOf(others)
+	n, none := netdrv.Pick(n, old, s.Pools, netdrv.Taken(others, host), random[[5]byte]())
 	findings = append(findings, none...)
-	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || hasBridge(others, link) }, random[[3]byte]())
+	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || bridges[link] }, random[[3]byte]())
 	what := "network " + n.Name
 	if fs := append(wire.Validate(&n, findings), s.Engine.CheckNames(&n)...); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)
@@ -66,18 +54,6 @@ func (s *Server) others(name string) []netdrv.Network {
 	return out
 }
 
-// taken says whether a prefix meets a network or something of the host.
-func taken(networks []netdrv.Network, host netdrv.Host) func(netip.Prefix) bool {
-	return func(p netip.Prefix) bool {
-		for i := range networks {
-			if networks[i].Overlaps(p) {
-				return true
-			}
-		}
-		return slices.ContainsFunc(host.Prefixes, func(h netdrv.HostPrefix) bool { return h.Prefix.Overlaps(p) })
-	}
-}
-
 // random fills an array of octets; it never fails (crypto/rand).
 func random[A [3]byte | [5]byte]() A {
 	var b [5]byte
@@ -89,6 +65,11 @@ func random[A [3]byte | [5]byte]() A {
 	return a
 }
 
-func hasBridge(networks []netdrv.Network, link string) bool {
-	return slices.ContainsFunc(networks, func(n netdrv.Network) bool { return n.Bridge.Name == link })
+// bridgesOf has the names of the networks' bridges.
+func bridgesOf(networks []netdrv.Network) map[string]bool {
+	out := make(map[string]bool, len(networks))
+	for i := range networks {
+		out[networks[i].Bridge.Name] = true
+	}
+	return out
 }

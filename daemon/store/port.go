@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -95,33 +94,11 @@ func (s *Store) PutPort(p netdrv.Port) error {
 	}
 	s.ports[p.Link] = p
 	delete(s.brokenPorts, p.Link)
-	return s.unmarkRemoved(s.removed.Links, "links", p.Link)
-}
-
-// DeletePort forgets a port; its link is to be removed. One that is not there is no
-// error.
-func (s *Store) DeletePort(link string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, ok := s.ports[link]
-	if !ok {
-		return nil
-	}
-	err := s.markRemoved(s.removed.Links, "links", link)
-	if err == nil {
-		err = removeFile(s.portPath(p), lasting(!p.Transient))
-	}
-	if err != nil {
-		err = errors.Join(err, s.unmarkRemoved(s.removed.Links, "links", link))
-		return fmt.Errorf("delete port %s: %w", link, err)
-	}
-	delete(s.ports, link)
 	return nil
 }
 
-// DisownPort forgets a port, and leaves its link alone. One that is not there is no
-// error.
-func (s *Store) DisownPort(link string) error {
+// DeletePort forgets a port. One that is not there is no error.
+func (s *Store) DeletePort(link string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.ports[link]

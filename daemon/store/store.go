@@ -10,7 +10,6 @@
 //	STATE/ports/LINK.yaml      a port
 //	RUNTIME/ports/LINK.yaml    a port of the tap door's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
-//	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
 //
 // Every write is whole, and what is to outlive the boot is on stable storage, before
 // the call returns. A file that cannot be read is kept as it is and reported; the
@@ -64,7 +63,6 @@ type Store struct {
 
 	ports       map[string]netdrv.Port // by link
 	brokenPorts map[string]error
-	removed     Removed
 }
 
 // Open takes the state directory, making it if need be, and reads it. It
@@ -95,7 +93,6 @@ func (s *Store) open() error {
 	for _, dir := range []string{
 		s.statePath("networks"), s.statePath("ports"), s.statePath("trials"),
 		s.runtimePath("networks"), s.runtimePath("ports"), s.runtimePath("live"),
-		s.runtimePath("removed", "networks"), s.runtimePath("removed", "links"),
 	} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -113,9 +110,6 @@ func (s *Store) open() error {
 		if err := s.loadPorts(dir); err != nil {
 			return err
 		}
-	}
-	if err := s.loadRemoved(); err != nil {
-		return err
 	}
 	return s.loadTrials()
 }
@@ -242,20 +236,8 @@ func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
 
 // Begin is Put while the file is still being written. The entry counts from now on;
 // written waits until it is stored, or takes it back and says why it is not. Until
-// then no other change of the network may begin. A daemon that ends before a new
-// network is stored has marked it as removed, so that no link of it stays.
+// then nobody else may change the network.
 func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() error) {
-	return s.begin(n, live, true)
-}
-
-// Adopt stores a network of which the host holds links already, as live. Whatever
-// happens, those links are not marked as removed.
-func (s *Store) Adopt(n netdrv.Network) (Entry, error) {
-	e, written := s.begin(n, true, false)
-	return e, written()
-}
-
-func (s *Store) begin(n netdrv.Network, live, mark bool) (e Entry, written func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was, had := s.entries[n.Name]
@@ -264,21 +246,14 @@ func (s *Store) begin(n netdrv.Network, live, mark bool) (e Entry, written func(
 	e = Entry{Network: n, Revision: s.revision, Live: live}
 	s.set(n.Name, e)
 	delete(s.broken, n.Name)
-	var marked error
-	if mark && !had {
-		marked = s.markRemoved(s.removed.Networks, "networks", n.Name)
-	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(marked, s.write(e, was.Live)) }()
+	go func() { done <- s.write(e, was.Live) }()
 	return e, func() error {
 		err := <-done
 		if err != nil {
 			s.restore(n.Name, was, had, broken)
-			return err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.unmarkRemoved(s.removed.Networks, "networks", n.Name)
+		return err
 	}
 }
 
@@ -347,25 +322,8 @@ func (s *Store) markLive(name string, live bool) error {
 	return os.WriteFile(path, nil, 0o600) // that it is there is all it says
 }
 
-// Delete forgets a network; what the host holds of it is to be removed. One that is
-// not there is no error.
+// Delete forgets a network. One that is not there is no error.
 func (s *Store) Delete(name string) error {
-	if _, ok := s.Get(name); !ok {
-		return nil
-	}
-	if err := s.Remove([]string{name}, nil); err != nil {
-		return fmt.Errorf("delete network %s: %w", name, err)
-	}
-	err := s.Disown(name)
-	if err != nil {
-		err = errors.Join(err, s.keepDeclared(name))
-	}
-	return err
-}
-
-// Disown forgets a network, and leaves what the host holds of it alone. One that is
-// not there is no error.
-func (s *Store) Disown(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[name]

@@ -2,8 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,11 +41,6 @@ func (k *Kernel) Listeners(wanted func(netdrv.Socket) bool) ([]netdrv.Socket, er
 		}
 	}
 	return out, nil
-}
-
-func addrPort(ip net.IP, port uint16) netip.AddrPort {
-	a, _ := netip.AddrFromSlice(ip)
-	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
 func listens(s *netlink.Socket) bool {
