@@ -19,6 +19,7 @@ const (
 var (
 	unspecified4 = netip.MustParsePrefix("0.0.0.0/32")
 	unspecified6 = netip.MustParsePrefix("::/128")
+	linkLocal4   = netip.MustParsePrefix("169.254.0.0/16")
 	linkLocal    = netip.MustParsePrefix("fe80::/64")
 )
 

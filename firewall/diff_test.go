@@ -23,7 +23,7 @@ func TestDiff(t *testing.T) {
 	}{
 		{"nothing", nil, nil, ""},
 		{"equal in other memory", []netdrv.Network{nat, lab}, []netdrv.Network{lab, nat}, ""},
-		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 8 chains, 6 elements"},
+		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 9 chains, 6 elements"},
 		{"the last goes", []netdrv.Network{nat}, nil, "delete table inet vnetd"},
 		{
 			"one more of a kind",
@@ -77,7 +77,7 @@ func TestDiff(t *testing.T) {
 			"NAT66",
 			[]netdrv.Network{lab},
 			[]netdrv.Network{example.WithNAT66(lab)},
-			"edit table inet vnetd: -chain leave_nat +chain leave_nat66 -1 +2 elements",
+			"edit table inet vnetd: -chain leave_nat -chain leave_nat_new +chain leave_nat66 +chain leave_nat66_new -1 +2 elements",
 		},
 		{
 			"a route's prefix",

@@ -65,6 +65,7 @@
 // IPv6 is translated only if the network asks for it (NAT66), and let in for
 // replies only in any case. What the kernel does not translate, because it takes it
 // for invalid or somebody exempted it from tracking, does not leave.
+// Nor are link-local destinations reached by translation (RFC 3927 section 7).
 //
 // # Segments
 //

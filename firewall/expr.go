@@ -180,6 +180,7 @@ const (
 	Invalid     CTState = 1 << 0
 	Established CTState = 1 << 1
 	Related     CTState = 1 << 2
+	New         CTState = 1 << 3
 	Untracked   CTState = 1 << 6
 )
 
@@ -267,7 +268,7 @@ func (e L4Proto) String() string { return L4Protocol.String() + " " + numberText
 
 func (e CTState) String() string {
 	var words []string
-	for i, w := range []string{"invalid", "established", "related", "", "", "", "untracked"} {
+	for i, w := range []string{"invalid", "established", "related", "new", "", "", "untracked"} {
 		if e&(1<<i) != 0 {
 			words = append(words, w)
 		}

@@ -105,7 +105,7 @@ func forwardChains() []Chain {
 		}},
 		leavePinned("leave_pinned_nat", "leave_nat"), leavePinned("leave_pinned_nat66", "leave_nat66"),
 		leavePinned("leave_pinned_route", "leave_route"),
-		leaveNAT("leave_nat", IPv4{}), leaveNAT("leave_nat66"),
+		leaveNAT("leave_nat"), leaveNATNew("leave_nat", IPv4{}), leaveNAT("leave_nat66"), leaveNATNew("leave_nat66"),
 		leaveRoute(),
 		enterPinned(), enterNAT(), enterRoute(), refuse(),
 	}
@@ -121,13 +121,24 @@ func leavePinned(from, to string) Chain {
 	}}
 }
 
-// leaveNAT: the kernel translates no packet that it takes for invalid or that
-// somebody exempted from tracking, so such a packet would carry its private source
-// address into the world.
-func leaveNAT(chain string, family ...Expr) Chain {
-	match := append(family, Invalid|Untracked, InSet{Fields: []Field{OIFName}, Set: "local", Not: true}, Counter{}, drop)
+// leaveNAT asks packets of connections that both ends have seen nothing more than a
+// routed network does.
+func leaveNAT(chain string) Chain {
 	return Chain{Name: chain, Rules: []Rule{
+		rule("", Invalid|Related|New|Untracked, goTo(chain+"_new")),
+		rule("", goTo("leave_route")),
+	}}
+}
+
+// leaveNATNew: the kernel translates no packet that it takes for invalid or that is
+// exempted from tracking, so such a packet would carry its private source address into
+// the world. Link-local destinations are not forwarded (RFC 3927 section 7): the metadata
+// service of a cloud is at one, and takes what is translated for a request of the host.
+func leaveNATNew(chain string, family ...Expr) Chain {
+	match := append(family, Invalid|Untracked, InSet{Fields: []Field{OIFName}, Set: "local", Not: true}, Counter{}, drop)
+	return Chain{Name: chain + "_new", Rules: []Rule{
 		rule("nat: would leave untranslated", match...),
+		rule("nat: link-local addresses are not routed", InPrefix{Field: IPDAddr, Prefix: linkLocal4}, Counter{}, goTo("refuse")),
 		rule("", goTo("leave_route")),
 	}}
 }

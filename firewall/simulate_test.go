@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -132,7 +133,7 @@ func (s *simulator) matches(e Expr, p packet) bool {
 	case TCPHandshake:
 		return p.proto == TCP
 	case CTState:
-		return p.state&e != 0
+		return cmp.Or(p.state, New)&e != 0
 	}
 	return true
 }

@@ -201,3 +201,18 @@ func TestVeryIsolatedReachesNobody(t *testing.T) {
 		}
 	}
 }
+
+// The metadata service of a cloud, at a link-local address outside, is for the host: it
+// would take a guest that is translated for the host. Others that are not translated reach
+// it as any other address outside.
+func TestLinkLocalIsNotTranslated(t *testing.T) {
+	w := newWorld(t)
+	metadata := netip.MustParseAddr("169.254.169.254")
+	w.members["outside"].run(t, "ip", "addr", "add", metadata.String()+"/32", "dev", "lo")
+	w.host.run(t, "ip", "route", "add", metadata.String(), "via", w.members["outside"].v4.String())
+	for name, want := range map[string]bool{"a": false, "b": false, "p": false, "c": true, "host": true} {
+		if got := reaches(w.members[name], metadata); got != want {
+			t.Errorf("%s reaches %s = %t, want %t", name, metadata, got, want)
+		}
+	}
+}

@@ -77,7 +77,7 @@ func TestRefusalNamesWhatIsMissing(t *testing.T) {
 		{"add table inet vnetd", "", unix.EPERM, "CAP_NET_ADMIN"},
 		{"add chain inet vnetd postrouting", "", unix.ENOENT, "nft_chain_nat?"},
 		{"add rule to chain inet vnetd masquerade_1024_65535: meta", "masq", unix.ENOENT, "module nft_masq?"},
-		{"add rule to chain inet vnetd leave_nat: meta cmp ct", "ct", unix.ENOENT, "module nft_ct?"},
+		{"add rule to chain inet vnetd leave_nat: ct", "ct", unix.ENOENT, "module nft_ct?"},
 		{"add rule to chain inet vnetd refuse: meta", "reject", unix.ENOENT, "module nft_reject_inet?"},
 		{"add rule to chain inet vnetd refuse: meta", "", unix.ENOENT, "module nft_reject_inet?"},
 	} {
