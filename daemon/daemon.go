@@ -109,14 +109,15 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	if d.rules, err = nft.Open(d.log); err != nil {
 		return err
 	}
-	d.leases = lease.Open(filepath.Join(d.cfg.StateDir, "leases"), d.log)
+	if d.leases, err = lease.Open(filepath.Join(d.cfg.StateDir, "leases"), d.log); err != nil {
+		return err
+	}
 	d.dhcp = dhcpd.New(d.leases, d.log)
 	d.boot = files.New(d.log)
 	d.dhcp.SetPorts(guestPorts{d.fdb})
 	d.dhcp.OnFull(d.publishFull)
 	d.proxy = proxy.New(peer.FileShare(maxProxied), d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
-	d.dns.SetPorts(guestPorts{d.fdb})
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
 	d.engine = reconcile.New(reconcile.Parts{
@@ -124,7 +125,6 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
-	d.leases.OnStoring(d.engine.Notice)
 	d.rpc = rpc.New(rpc.Parts{
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
@@ -242,10 +242,10 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	d.forgetStrayLeases()
 	if err := d.engine.Reconcile(ctx); err != nil {
 		return err
 	}
+	d.forgetStrayLeases()
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })

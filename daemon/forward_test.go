@@ -494,12 +494,15 @@ func TestForwardFrom(t *testing.T) {
 }
 
 // sctpInit is the first packet of an SCTP association (RFC 9260 section 3.3.2),
-// with its checksum.
-func sctpInit(from, to uint16) []byte {
+// with its checksum, and sctpInitAck the answer.
+func sctpInit(from, to uint16) []byte    { return sctpPacket(from, to, 1, 0) }
+func sctpInitAck(from, to uint16) []byte { return sctpPacket(from, to, 2, 1) }
+
+func sctpPacket(from, to uint16, chunk, tag byte) []byte {
 	b := binary.BigEndian.AppendUint16(nil, from)
 	b = binary.BigEndian.AppendUint16(b, to)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0) // no tag yet; the checksum
-	b = append(b, 1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1)
+	b = append(b, 0, 0, 0, tag, 0, 0, 0, 0) // the checksum
+	b = append(b, chunk, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1)
 	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	return b
 }
@@ -534,9 +537,34 @@ func TestForwardSCTP(t *testing.T) {
 		if port := binary.BigEndian.Uint16(buf[2:]); n != 32 || port != 3000 || peer.String() != c.caller {
 			t.Errorf("from %s: %d bytes from %s to port %d", c.caller, n, peer, port)
 		}
+		if _, err := ear.WriteTo(sctpInitAck(3000, uint16(4000+i)), peer); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if got := w.Host.Run(t, "nft list map inet vnetd self4"); strings.Contains(got, "sctp") {
 		t.Errorf("nobody is the proxy for %s", got)
+	}
+	// An association ends with its forward: its next packet does not arrive, and the one of
+	// a neighbour behind it does.
+	d.Ctl(t, "forward", "delete", "shop", "sctp/3868")
+	for _, c := range []struct {
+		from *nettest.Namespace
+		port uint16
+		to   string
+	}{{w.Internet.Namespace, 4000, "203.0.113.2"}, {db.Namespace, 4100, "192.168.10.80"}} {
+		mouth, err := c.from.ListenPacket("ip4:132", "0.0.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mouth.Close()
+		if _, err := mouth.WriteTo(sctpInit(c.port, 3868), &net.IPAddr{IP: net.ParseIP(c.to)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = ear.SetReadDeadline(time.Now().Add(nettest.Patience))
+	buf := make([]byte, 128)
+	if _, peer, err := ear.ReadFrom(buf); err != nil || binary.BigEndian.Uint16(buf) != 4100 {
+		t.Errorf("without its forward, the association's next packet arrives from %v (%v)", peer, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -67,7 +68,7 @@ func (d *Daemon) publishFull(p dhcpd.FullPool) {
 	})
 }
 
-// guestPorts tells the DHCP and the DNS server behind which ports guests are.
+// guestPorts tells the DHCP server where guests are.
 type guestPorts struct{ *kernel.FDB }
 
 func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Port(bridge, mac) }
@@ -79,11 +80,19 @@ func (l leaseNames) Names(network string) dnsd.Names { return l.Network(network)
 
 // Addresses shows it to the firewall.
 func (l leaseNames) Addresses(network string) map[netdrv.MAC][]netip.Addr {
-	out := map[netdrv.MAC][]netip.Addr{}
-	for _, lease := range l.Leases(network) {
-		out[netdrv.MAC(lease.MAC)] = append(out[netdrv.MAC(lease.MAC)], lease.Address)
-	}
+	out, now := map[netdrv.MAC][]netip.Addr{}, time.Now()
+	l.Network(network).Each(func(held *lease.Lease) bool {
+		if held.Live(now) {
+			out[netdrv.MAC(held.MAC)] = append(out[netdrv.MAC(held.MAC)], held.Address)
+		}
+		return true
+	})
 	return out
+}
+
+// Held are the addresses of one client.
+func (l leaseNames) Held(network string, mac netdrv.MAC) []netip.Addr {
+	return l.Network(network).Held(lease.MAC(mac), time.Now())
 }
 
 // ReleaseGuest ends the leases of a guest, of both families.
@@ -98,7 +107,7 @@ func (l leaseNames) ReleaseGuest(network string, mac netdrv.MAC) error {
 }
 
 // forgetStrayLeases drops the leases of networks that were deleted while the
-// daemon was being killed.
+// daemon was being killed. Those of orphans are kept for when they are adopted.
 func (d *Daemon) forgetStrayLeases() {
 	known := map[string]bool{}
 	for name := range d.store.Broken() {
@@ -106,6 +115,9 @@ func (d *Daemon) forgetStrayLeases() {
 	}
 	for _, e := range d.store.List() {
 		known[e.Network.Name] = true
+	}
+	for _, o := range d.engine.Orphans() {
+		known[o.Network] = true
 	}
 	for _, l := range d.leases.All() {
 		if known[l.Network] {

@@ -28,9 +28,13 @@ func seed(ctx context.Context, st *store.Store, k reconcile.Kernel, log *slog.Lo
 	if unread != nil {
 		return unread
 	}
-	_, host, err := k.Observe(ctx)
+	have, host, err := k.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)
+	}
+	if len(have.Links) > 0 {
+		log.Warn("default network not declared: the host holds links of networks that this state directory does not know", "links", len(have.Links))
+		return nil
 	}
 	n, moved := netdrv.Relocate(n, host)
 	for _, m := range moved {

@@ -1,11 +1,15 @@
 package dhcpd
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/ra"
@@ -76,4 +80,37 @@ func TestCompileNamesThePart(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// Reserved names are matched between the families in a time that grows with their
+// number, not with its square.
+func TestReservedNamesAreMatchedInLinearTime(t *testing.T) {
+	took := func(n int) time.Duration {
+		cfg := Config{V4: []v4.Config{{}}, V6: &v6.Config{Subnets: []v6.Subnet{{}}}}
+		for i := range n {
+			mac := lease.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+			cfg.V4[0].Reservations = append(cfg.V4[0].Reservations, v4.Reservation{MAC: mac, Hostname: fmt.Sprint("h", i)})
+			cfg.V6.Subnets[0].Reservations = append(cfg.V6.Subnets[0].Reservations, v6.Reservation{DUID: fmt.Sprint("duid", i), Hostname: fmt.Sprint("g", i)})
+		}
+		best := time.Hour
+		for range 5 {
+			start := cpu()
+			four, six := cfg.v4(), cfg.v6(lease.MAC{})
+			best = min(best, cpu()-start)
+			if len(four[0].Reservations) != 2*n || len(six.Subnets[0].Reservations) != 2*n {
+				t.Fatal("not each family has the names of both")
+			}
+		}
+		return best
+	}
+	if few, many := took(500), took(5000); many > 30*few && many > 10*time.Millisecond {
+		t.Errorf("500 of each family take %s, 5000 take %s", few, many)
+	}
+}
+
+// cpu is the time that the process has used.
+func cpu() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -57,9 +57,13 @@ func portSets(g guarded) []Set {
 	macs := Set{Name: "macs", Key: []Type{IfName, EtherAddr}}
 	taken := Set{Name: "taken_macs", Key: []Type{EtherAddr}}
 	bridges := Set{Name: "bridges", Key: []Type{EtherAddr}}
+	learning := map[string]bool{}
+	for _, p := range g.learning {
+		learning[p.Link] = true
+	}
 	for _, p := range g.members {
 		members.add(name(p.Link))
-		if !slices.ContainsFunc(g.learning, func(l Port) bool { return l.Link == p.Link }) {
+		if !learning[p.Link] {
 			settled.add(name(p.Link))
 		}
 	}

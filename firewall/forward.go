@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -84,15 +83,7 @@ func ownPrefixes(n *netdrv.Network, ipv4 bool) []netip.Prefix {
 	for _, r := range n.Routes {
 		all = append(all, r.Destination.Masked())
 	}
-	all = slices.DeleteFunc(all, func(p netip.Prefix) bool { return p.Addr().Is4() != ipv4 })
-	slices.SortStableFunc(all, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
-	out := all[:0]
-	for _, p := range all {
-		if !slices.ContainsFunc(out, p.Overlaps) {
-			out = append(out, p)
-		}
-	}
-	return out
+	return netdrv.Merge(slices.DeleteFunc(all, func(p netip.Prefix) bool { return p.Addr().Is4() != ipv4 }))
 }
 
 // forwardChains ask the two questions. No rule of theirs is about one network.

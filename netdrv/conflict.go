@@ -147,7 +147,10 @@ func bridgeConflicts(fs *Findings, n *Network, host Host) {
 		}
 		return
 	}
-	if exists {
+	switch {
+	case exists && l.Orphan != "":
+		fs.Add("bridge.name", "%s exists already and belongs to network %s, which is not declared; adopt it (vnetctl network adopt %s), remove it (vnetctl network forget %s), or choose another name", n.Bridge.Name, l.Orphan, l.Orphan, l.Orphan)
+	case exists:
 		fs.Add("bridge.name", "%s exists already and is not vnetd's; choose another name, or remove that link", n.Bridge.Name)
 	}
 }

@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -145,20 +146,25 @@ func (d *differ) forget(link string) {
 
 func (d *differ) addrs(l Link) {
 	want, have := d.want.addrs[l.Name], d.have.addrs[l.Name]
+	wanted, there := prefixesOf(want), prefixesOf(have)
 	for _, a := range want {
-		if !holds(have, a) {
+		if !there[a.Prefix] {
 			d.add(l.Network, AddrAdd{a})
 		}
 	}
 	for _, a := range have {
-		if !holds(want, a) && !kernelMade(a, l) {
+		if !wanted[a.Prefix] && !kernelMade(a, l) {
 			d.add(l.Network, AddrDel{a})
 		}
 	}
 }
 
-func holds(list []Addr, a Addr) bool {
-	return slices.ContainsFunc(list, func(b Addr) bool { return a.Prefix == b.Prefix })
+func prefixesOf(addrs []Addr) map[netip.Prefix]bool {
+	out := make(map[netip.Prefix]bool, len(addrs))
+	for _, a := range addrs {
+		out[a.Prefix] = true
+	}
+	return out
 }
 
 // kernelMade reports whether the kernel keeps an address by itself: on links
@@ -169,20 +175,31 @@ func kernelMade(a Addr, l Link) bool {
 
 func (d *differ) routes(l Link) {
 	want, have := d.want.routes[l.Name], d.have.routes[l.Name]
+	wanted, there := routeSet(want), routeSet(have)
 	for _, r := range have {
-		if !hasRoute(want, r) {
+		if !wanted[r.unowned()] {
 			d.add(l.Network, RouteDel{r})
 		}
 	}
 	for _, r := range want {
-		if !hasRoute(have, r) {
+		if !there[r.unowned()] {
 			d.add(l.Network, RouteAdd{r})
 		}
 	}
 }
 
-func hasRoute(list []LinkRoute, r LinkRoute) bool {
-	return slices.ContainsFunc(list, func(o LinkRoute) bool { o.Network = r.Network; return o == r })
+func routeSet(routes []LinkRoute) map[LinkRoute]bool {
+	out := make(map[LinkRoute]bool, len(routes))
+	for _, r := range routes {
+		out[r.unowned()] = true
+	}
+	return out
+}
+
+// unowned is the route without its network, as the kernel has it.
+func (r LinkRoute) unowned() LinkRoute {
+	r.Network = ""
+	return r
 }
 
 // sysctls compares the settings of one link, or of the host when link is "".

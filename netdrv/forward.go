@@ -23,13 +23,7 @@ type Forward struct {
 
 // Callers are those of From of one family, none of them within another.
 func (f *Forward) Callers(ipv4 bool) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range slices.SortedFunc(slices.Values(f.From), func(a, b netip.Prefix) int { return a.Bits() - b.Bits() }) {
-		if p.Addr().Is4() == ipv4 && !slices.ContainsFunc(out, p.Overlaps) {
-			out = append(out, p)
-		}
-	}
-	return out
+	return Merge(slices.DeleteFunc(slices.Clone(f.From), func(p netip.Prefix) bool { return p.Addr().Is4() != ipv4 }))
 }
 
 // Admits reports whether an address may call.

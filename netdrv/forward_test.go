@@ -85,7 +85,7 @@ func TestTargets(t *testing.T) {
 		{"10.0.0.8:80", "", "[10.0.0.8]"},
 	} {
 		f := forwardTo("tcp/80", c.to, c.address)
-		got := Targets(&n, &f, func(name string) []netip.Addr { return Addresses(&n, name, leases) })
+		got := Targets(&n, &f, func(name string) []netip.Addr { return NamesOf(&n).Addresses(name, leases) })
 		if fmt.Sprint(got) != c.want {
 			t.Errorf("%s on %q: got %s, want %s", c.to, c.address, got, c.want)
 		}

@@ -44,22 +44,28 @@ func Introduce(members []Member, who []int, heard []Heard, networks []Network, k
 			taken[m.Network][m.MAC] = true
 		}
 	}
+	asked, behind := setOf(who), map[int][]Heard{}
+	for _, h := range heard {
+		if asked[h.Index] {
+			behind[h.Index] = append(behind[h.Index], h)
+		}
+	}
 	out := slices.Clone(members)
 	for i := range out {
 		m := &out[i]
-		if !slices.Contains(who, m.Index) {
+		if !asked[m.Index] {
 			continue
 		}
-		m.MAC = first(m.Index, heard, func(mac MAC) bool { return known(m.Network, mac) }, taken[m.Network])
+		m.MAC = first(behind[m.Index], func(mac MAC) bool { return known(m.Network, mac) }, taken[m.Network])
 		taken[m.Network][m.MAC] = true
 	}
 	return out
 }
 
-func first(index int, heard []Heard, known func(MAC) bool, taken map[MAC]bool) MAC {
+func first(heard []Heard, known func(MAC) bool, taken map[MAC]bool) MAC {
 	var out MAC
 	for _, h := range heard {
-		if h.Index != index || taken[h.MAC] || h.MAC.IsMulticast() {
+		if taken[h.MAC] || h.MAC.IsMulticast() {
 			continue
 		}
 		better := known(h.MAC) && !known(out) || known(h.MAC) == known(out) && bytes.Compare(h.MAC[:], out[:]) < 0

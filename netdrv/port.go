@@ -121,15 +121,21 @@ func ValidatePort(p *Port, n *Network) Findings {
 // of it.
 func PortsAgainst(ports []Port, n *Network) Findings {
 	var fs Findings
+	found := make([]Findings, len(ports))
+	in, out := floors(ports, n)
+	for i := range ports {
+		if p := &ports[i]; p.Network == n.Name && !p.Transient {
+			found[i] = ValidatePort(p, n)
+			floorConflicts(&found[i], p, n, in, out)
+		}
+	}
+	reservationConflicts(found, ports, n)
 	for i := range ports {
 		p := &ports[i]
 		if p.Network != n.Name || p.Transient {
 			continue
 		}
-		found := ValidatePort(p, n)
-		floorConflicts(&found, p, n, slices.Delete(slices.Clone(ports), i, i+1))
-		reservationConflicts(&found, p, n)
-		for _, f := range found {
+		for _, f := range found[i] {
 			fs.Add("ports."+p.Link+"."+f.Path, "%s; change the port first (vnetctl port set), or delete it", f.Why)
 		}
 	}
@@ -195,8 +201,11 @@ func PortConflicts(p *Port, n *Network, others []Port, host Host) Findings {
 	for i := range others {
 		portConflict(&fs, p, &others[i])
 	}
-	floorConflicts(&fs, p, n, others)
-	reservationConflicts(&fs, p, n)
+	in, out := floors(others, n)
+	floorConflicts(&fs, p, n, in+p.Bandwidth.In.Floor, out+p.Bandwidth.Out.Floor)
+	reserved := make([]Findings, 1)
+	reservationConflicts(reserved, []Port{*p}, n)
+	fs = append(fs, reserved[0]...)
 	if n.Mode == DirectLink {
 		uplinkProblem(&fs, "uplink", p.Uplink, "", host)
 		if n.Direct.Mode == DirectPassthrough && portsOn(p.Uplink, others) > 0 {
@@ -226,24 +235,40 @@ func portConflict(fs *Findings, p, o *Port) {
 	}
 }
 
-func reservationConflicts(fs *Findings, p *Port, n *Network) {
-	for i := range n.Subnets {
-		if d := n.Subnets[i].DHCP; d != nil {
-			for j := range d.Reservations {
-				reservationConflict(fs, p, &d.Reservations[j], fmt.Sprintf("subnets[%d].dhcp.reservations[%d]", i, j))
-			}
+// reservationConflicts adds to the findings about each port: it may repeat a reservation
+// of its network, but not one for another guest.
+func reservationConflicts(fs []Findings, ports []Port, n *Network) {
+	addresses, guests := map[netip.Addr][2]int{}, map[string]int{}
+	for i := range ports {
+		p := &ports[i]
+		if p.Network != n.Name {
+			continue
+		}
+		for j, a := range p.Addresses {
+			addresses[a] = [2]int{i, j}
+		}
+		if p.Guest != "" {
+			guests[strings.ToLower(p.Guest)] = i
 		}
 	}
-}
-
-// reservationConflict lets a port repeat a reservation, but for another guest.
-func reservationConflict(fs *Findings, p *Port, r *Reservation, where string) {
-	same := r.MAC == p.MAC && !p.MAC.IsZero()
-	if i := slices.Index(p.Addresses, r.Address); i >= 0 && !same {
-		fs.Add(index("addresses", i), "%s is reserved for another guest by %s of the network", r.Address, where)
+	if len(addresses)+len(guests) == 0 {
+		return
 	}
-	if p.Guest != "" && strings.EqualFold(p.Guest, r.Hostname) && !same {
-		fs.Add("guest", "%s is the name of another guest in %s of the network", p.Guest, where)
+	for i := range n.Subnets {
+		d := n.Subnets[i].DHCP
+		if d == nil {
+			continue
+		}
+		for j := range d.Reservations {
+			r, where := &d.Reservations[j], [2]int{i, j}
+			same := func(port int) bool { return r.MAC == ports[port].MAC && !r.MAC.IsZero() }
+			if at, ok := addresses[r.Address]; ok && !same(at[0]) {
+				fs[at[0]].Add(index("addresses", at[1]), "%s is reserved for another guest by subnets[%d].dhcp.reservations[%d] of the network", r.Address, where[0], where[1])
+			}
+			if port, ok := guests[strings.ToLower(r.Hostname)]; ok && !same(port) {
+				fs[port].Add("guest", "%s is the name of another guest in subnets[%d].dhcp.reservations[%d] of the network", ports[port].Guest, where[0], where[1])
+			}
+		}
 	}
 }
 
@@ -297,42 +322,77 @@ func (n *Network) KnowsGuest(mac MAC, ports []Port) bool {
 }
 
 // WithPorts returns the network with reservations for its ports, in the subnets
-// that serve DHCP. What the definition says itself comes first.
+// that serve DHCP; n itself if that adds none. What the definition says itself comes
+// first.
 func (n *Network) WithPorts(ports []Port) *Network {
-	n = n.Clone()
+	c := portReserver{n: n, known: make([]reservedKeys, len(n.Subnets))}
 	for i := range ports {
 		if p := &ports[i]; p.Network == n.Name && !p.MAC.IsZero() {
-			n.reserve(p)
+			c.reserve(p)
 		}
 	}
-	return n
+	return c.n
 }
 
-func (n *Network) reserve(p *Port) {
+// portReserver adds reservations, and copies the network before the first.
+type portReserver struct {
+	n      *Network
+	copied bool
+	known  []reservedKeys // of each subnet; none until one is to get a reservation
+}
+
+// reservedKeys are what a subnet's reservations have; names in lower case.
+type reservedKeys struct {
+	macs  map[MAC]bool
+	addrs map[netip.Addr]bool
+	names map[string]bool
+}
+
+func (c *portReserver) reserve(p *Port) {
 	named := p.Guest == ""
-	for i := range n.Subnets {
-		s := &n.Subnets[i]
+	for i := range c.n.Subnets {
+		s := &c.n.Subnets[i]
 		at := slices.IndexFunc(p.Addresses, s.Address.Contains)
 		if !s.Stateful() || at < 0 {
 			continue
 		}
-		n.reserveIn(s, Reservation{MAC: p.MAC, Address: p.Addresses[at], Hostname: p.Guest})
+		c.reserveIn(i, Reservation{MAC: p.MAC, Address: p.Addresses[at], Hostname: p.Guest})
 		named = true
 	}
-	for i := range n.Subnets {
-		if s := &n.Subnets[i]; s.Stateful() && !named {
-			n.reserveIn(s, Reservation{MAC: p.MAC, Hostname: p.Guest})
+	for i := range c.n.Subnets {
+		if c.n.Subnets[i].Stateful() && !named {
+			c.reserveIn(i, Reservation{MAC: p.MAC, Hostname: p.Guest})
 			return
 		}
 	}
 }
 
-// reserveIn adds a reservation that meets no other.
-func (n *Network) reserveIn(s *Subnet, r Reservation) {
-	for _, o := range s.DHCP.Reservations {
-		if o.MAC == r.MAC || o.Address == r.Address && r.Address.IsValid() || o.Hostname != "" && strings.EqualFold(o.Hostname, r.Hostname) {
-			return
+// reserveIn adds a reservation that repeats nothing of another.
+func (c *portReserver) reserveIn(subnet int, r Reservation) {
+	k := &c.known[subnet]
+	if k.macs == nil {
+		*k = reservedKeys{map[MAC]bool{}, map[netip.Addr]bool{}, map[string]bool{}}
+		for _, o := range c.n.Subnets[subnet].DHCP.Reservations {
+			k.add(&o)
 		}
 	}
-	s.DHCP.Reservations = append(s.DHCP.Reservations, r)
+	if k.macs[r.MAC] || k.addrs[r.Address] || k.names[strings.ToLower(r.Hostname)] {
+		return
+	}
+	if !c.copied {
+		c.n, c.copied = c.n.Clone(), true
+	}
+	d := c.n.Subnets[subnet].DHCP
+	d.Reservations = append(d.Reservations, r)
+	k.add(&r)
+}
+
+func (k *reservedKeys) add(r *Reservation) {
+	k.macs[r.MAC] = true
+	if r.Address.IsValid() {
+		k.addrs[r.Address] = true
+	}
+	if r.Hostname != "" {
+		k.names[strings.ToLower(r.Hostname)] = true
+	}
 }

@@ -11,10 +11,76 @@ type Surroundings struct {
 	// Networks are all of the host's that run, and Ports those of all of them.
 	Networks []Network
 	Ports    []Port
-	// Leased are the addresses of leases in force on a network, by who has them.
-	Leased func(network string) map[MAC][]netip.Addr
+	// Leased are the addresses of a client's leases in force on a network.
+	Leased func(network string, mac MAC) []netip.Addr
 	// Host are the host's addresses on links that are not ours.
 	Host []netip.Addr
+	// Names indexes the names of one of the networks; nil: NamesOf, once for each.
+	Names func(n *Network) *Names
+
+	networks map[string]*Network // by name; made when first needed, as are the others
+	names    map[string]*Names
+	ports    map[string][]*Port // by network and what they are called, see portKey
+}
+
+// portKey is for a port's link or its guest's name, which has no '/'.
+func portKey(network, name string) string { return network + "/" + strings.ToLower(name) }
+
+func (s *Surroundings) index() {
+	if s.networks != nil {
+		return
+	}
+	s.networks, s.names, s.ports = make(map[string]*Network, len(s.Networks)), map[string]*Names{}, make(map[string][]*Port, len(s.Ports))
+	for i := range s.Networks {
+		s.networks[s.Networks[i].Name] = &s.Networks[i]
+	}
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		link, guest := portKey(p.Network, p.Link), portKey(p.Network, p.Guest)
+		s.ports[link] = append(s.ports[link], p)
+		if p.Guest != "" && guest != link {
+			s.ports[guest] = append(s.ports[guest], p)
+		}
+	}
+}
+
+func (s *Surroundings) namesOf(n *Network) *Names {
+	if s.names[n.Name] == nil {
+		of := NamesOf
+		if s.Names != nil {
+			of = s.Names
+		}
+		s.names[n.Name] = of(n)
+	}
+	return s.names[n.Name]
+}
+
+// network returns the one of that name, n before all others, or nil.
+func (s *Surroundings) network(name string, n *Network) *Network {
+	if name == n.Name {
+		return n
+	}
+	return s.networks[name]
+}
+
+// guestOf splits NETWORK/NAME. A name alone is on n.
+func (s *Surroundings) guestOf(remote string, n *Network) (*Network, string) {
+	network, name, other := strings.Cut(remote, "/")
+	if !other {
+		return n, remote
+	}
+	return s.network(network, n), name
+}
+
+// portsCalled returns the ports of a network by link or guest. A link's name is matched
+// as it is written.
+func (s *Surroundings) portsCalled(n *Network, name string) (out []*Port) {
+	for _, p := range s.ports[portKey(n.Name, name)] {
+		if p.Link == name || strings.EqualFold(p.Guest, name) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Remote returns the prefixes that a rule's remote stands for on a network now, in
@@ -31,10 +97,11 @@ func (s *Surroundings) Remote(n *Network, remote string) []netip.Prefix {
 	if remote == RemoteHost {
 		return Merge(singles(n.OwnAddresses()))
 	}
-	if o := networkOf(remote, n, s.Networks); o != nil {
+	s.index()
+	if o := s.network(remote, n); o != nil {
 		return Merge(o.prefixes())
 	}
-	where, name := guestOf(remote, n, s.Networks)
+	where, name := s.guestOf(remote, n)
 	if where == nil {
 		return nil
 	}
@@ -50,70 +117,32 @@ func (n *Network) OwnAddresses() []netip.Addr {
 	return out
 }
 
-func networkOf(name string, n *Network, networks []Network) *Network {
-	if name == n.Name {
-		return n
-	}
-	i := slices.IndexFunc(networks, func(o Network) bool { return o.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &networks[i]
-}
-
-// guestOf splits NETWORK/NAME. A name alone is on n.
-func guestOf(remote string, n *Network, networks []Network) (*Network, string) {
-	network, name, other := strings.Cut(remote, "/")
-	if !other {
-		return n, remote
-	}
-	return networkOf(network, n, networks), name
-}
-
 // isDeclared reports whether a name is a declared guest's: a port's link or guest, a
 // reservation's, or a record's.
-func isDeclared(n *Network, name string, ports []Port) bool {
-	if slices.ContainsFunc(ports, func(p Port) bool { return p.Network == n.Name && p.isCalled(name) }) {
-		return true
-	}
-	return len(Addresses(n, name, func(string) []netip.Addr { return nil })) > 0
+func (s *Surroundings) isDeclared(n *Network, name string) bool {
+	return len(s.portsCalled(n, name)) > 0 || len(s.namesOf(n).Addresses(name, noLeases)) > 0
 }
 
-func (p *Port) isCalled(name string) bool {
-	return p.Link == name || p.Guest != "" && strings.EqualFold(p.Guest, name)
-}
+func noLeases(string) []netip.Addr { return nil }
 
-// guest returns the addresses of a guest that is declared. What a guest calls itself
-// is no word of anybody's.
+// guest returns the addresses of a guest that is declared. A hostname from DHCP does
+// not count: a guest could pick another's.
 func (s *Surroundings) guest(n *Network, name string) []netip.Addr {
-	out := Addresses(n, name, func(string) []netip.Addr { return nil })
-	var leased map[MAC][]netip.Addr
-	macs := reservedAs(n, name)
-	for i := range s.Ports {
-		if p := &s.Ports[i]; p.Network == n.Name && p.isCalled(name) {
-			out, macs = append(out, p.Addresses...), append(macs, p.MAC)
+	names := s.namesOf(n)
+	out := names.Addresses(name, noLeases)
+	var macs []MAC
+	for _, r := range names.reserved[names.relative(name)] {
+		if !r.MAC.IsZero() {
+			macs = append(macs, r.MAC)
 		}
+	}
+	for _, p := range s.portsCalled(n, name) {
+		out, macs = append(out, p.Addresses...), append(macs, p.MAC)
 	}
 	for _, m := range macs {
-		if leased == nil {
-			leased = s.Leased(n.Name)
-		}
-		out = append(out, leased[m]...)
+		out = append(out, s.Leased(n.Name, m)...)
 	}
 	return slices.DeleteFunc(out, func(a netip.Addr) bool { return !a.IsValid() })
-}
-
-func reservedAs(n *Network, name string) (out []MAC) {
-	for i := range n.Subnets {
-		if d := n.Subnets[i].DHCP; d != nil {
-			for _, r := range d.Reservations {
-				if r.Hostname != "" && !r.MAC.IsZero() && relative(n, r.Hostname) == relative(n, name) {
-					out = append(out, r.MAC)
-				}
-			}
-		}
-	}
-	return out
 }
 
 func singles(addrs []netip.Addr) []netip.Prefix {

@@ -33,13 +33,13 @@ func around() (Surroundings, *Network) {
 			{Network: "farm", Link: "vnet1", Guest: "cow", Addresses: []netip.Addr{netip.MustParseAddr("10.2.0.7")}},
 			{Network: "street", Link: "vnet2", MAC: MAC{2, 0, 0, 0, 0, 3}},
 		},
-		Leased: func(network string) map[MAC][]netip.Addr {
+		Leased: func(network string, m MAC) []netip.Addr {
 			if network != "street" {
 				return nil
 			}
 			return map[MAC][]netip.Addr{
 				{2, 0, 0, 0, 0, 2}: {netip.MustParseAddr("10.1.0.77")}, mac: {netip.MustParseAddr("fd00:1::5")},
-			}
+			}[m]
 		},
 	}
 	return s, &s.Networks[0]

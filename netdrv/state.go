@@ -147,6 +147,8 @@ type HostLink struct {
 	Up     bool
 	MTU    int
 	MAC    MAC
+	// Orphan is the network of a link of ours that is not declared (see Orphan).
+	Orphan string
 }
 
 // HostPrefix is a prefix that the host itself uses.

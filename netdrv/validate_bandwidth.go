@@ -54,14 +54,18 @@ func validatePortBandwidth(fs *Findings, p *Port, n *Network) {
 	validateOneWait(fs, "bandwidth.out", n, p.Bandwidth.Out)
 }
 
-// floorConflicts finds floors that together are more than there is to share.
-func floorConflicts(fs *Findings, p *Port, n *Network, others []Port) {
-	in, out := p.Bandwidth.In.Floor, p.Bandwidth.Out.Floor
-	for i := range others {
-		if o := &others[i]; o.Network == n.Name {
-			in, out = in+o.Bandwidth.In.Floor, out+o.Bandwidth.Out.Floor
+// floors are those of all ports of a network together.
+func floors(ports []Port, n *Network) (in, out BitRate) {
+	for i := range ports {
+		if p := &ports[i]; p.Network == n.Name {
+			in, out = in+p.Bandwidth.In.Floor, out+p.Bandwidth.Out.Floor
 		}
 	}
+	return in, out
+}
+
+// floorConflicts finds floors that together, in and out, are more than there is to share.
+func floorConflicts(fs *Findings, p *Port, n *Network, in, out BitRate) {
 	const more = "the floors of the network's ports are %s then, and its bandwidth.%s.average is %s"
 	if b := n.Bandwidth.In; p.Bandwidth.In.Floor > 0 && b.limits() && in > b.Average {
 		fs.Add("bandwidth.in.floor", more, in, "in", b.Average)

@@ -2,7 +2,6 @@ package netdrv
 
 import (
 	"regexp"
-	"slices"
 )
 
 const (
@@ -117,9 +116,10 @@ func validateRemote(fs *Findings, at string, r *FilterRule, network *Filter) {
 // are nobody's: of none of the networks, which hold n itself, and of none of the ports.
 func UnknownRemotes(f *Filter, n *Network, networks []Network, ports []Port) Findings {
 	var fs Findings
+	around := &Surroundings{Networks: networks, Ports: ports}
 	for i := range f.Rules {
 		r := &f.Rules[i]
-		if !knownRemote(r.Remote, n, networks, ports) {
+		if !around.known(r.Remote, n) {
 			fs.Add(index("filter.rules", i)+".remote", "%q is no address, prefix, network, or guest that is declared: a port, a reservation "+
 				"or a record; of another network, write NETWORK/NAME", r.Remote)
 		}
@@ -127,15 +127,16 @@ func UnknownRemotes(f *Filter, n *Network, networks []Network, ports []Port) Fin
 	return fs
 }
 
-func knownRemote(remote string, n *Network, networks []Network, ports []Port) bool {
+func (s *Surroundings) known(remote string, n *Network) bool {
 	_, isSet := setName(remote)
 	_, isPrefix := ParseRemotePrefix(remote)
 	if remote == "" || remote == RemoteHost || isSet || isPrefix || remote == n.Name {
 		return true
 	}
-	if slices.ContainsFunc(networks, func(o Network) bool { return o.Name == remote }) {
+	s.index()
+	if s.networks[remote] != nil {
 		return true
 	}
-	where, name := guestOf(remote, n, networks)
-	return where != nil && isDeclared(where, name, ports)
+	where, name := s.guestOf(remote, n)
+	return where != nil && s.isDeclared(where, name)
 }

@@ -23,7 +23,7 @@ func (t *tool) networkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "network", Aliases: []string{"net"}, Short: "Declare, change and show networks"}
 	c.AddCommand(
 		t.networkList(), t.networkShow(), t.networkInfo(), t.networkCreate(), t.networkApply(), t.networkEdit(),
-		t.networkSet(), t.networkStart(), t.networkStop(), t.networkConfirm(), t.networkDelete(), t.networkAutostart(),
+		t.networkSet(), t.networkStart(), t.networkStop(), t.networkConfirm(), t.networkDelete(), t.networkAutostart(), t.networkAdopt(), t.networkForget(),
 	)
 	return c
 }

@@ -81,6 +81,8 @@ type Firewall interface {
 	Apply(ctx context.Context, want firewall.Ruleset) error
 	// Mended says what the last Apply found changed by others; "" if nothing was.
 	Mended() string
+	// Treatments returns what the rules in force do with bridges, by their names.
+	Treatments(ctx context.Context) (map[string]netdrv.Treatment, error)
 	Watch(ctx context.Context, wake func()) error
 }
 
@@ -111,15 +113,10 @@ type (
 // forgotten with their network.
 type Leases interface {
 	Names(network string) dnsd.Names
-	// Addresses are those of the leases in force, by who has them.
+	// Addresses are those of the leases in force, by who has them; Held those of one.
 	Addresses(network string) map[netdrv.MAC][]netip.Addr
+	Held(network string, mac netdrv.MAC) []netip.Addr
 	Forget(network string) error
-	// Storing returns why no lease can be given, or nil.
-	Storing() error
-	// SetPorts tells which links, by index, a network's guests have, as of when Mark
-	// returned mark: leases by other links keep their names from no client.
-	SetPorts(network string, links map[int32]bool, mark uint64)
-	Mark() uint64
 	// ReleaseGuest ends the leases of a guest.
 	ReleaseGuest(network string, mac netdrv.MAC) error
 }
@@ -147,10 +144,14 @@ type Engine struct {
 	turn sync.Mutex         // held during a round
 	news chan chan struct{} // something was heard of guests; closed when rules follow it
 
-	rules   sync.Mutex // held while rules change
-	ruled   []netdrv.Network
-	ruleset firewall.Ruleset // of those networks, as of the last round
-	asks    atomic.Bool      // one of them asks something of its ports
+	derivedMu sync.Mutex
+	derived   map[string]*derived // by network
+
+	rules    sync.Mutex // held while rules change
+	ruled    []netdrv.Network
+	ruleset  firewall.Ruleset // of those networks, as of the last round
+	asks     atomic.Bool      // one of them asks something of its ports
+	enforced bool             // rules were applied since the start
 
 	mu       sync.Mutex
 	unmet    atomic.Bool // a guest of the tap door has not said its MAC
@@ -170,6 +171,9 @@ type Engine struct {
 	forwards map[string][]netdrv.Forward    // in force, by network, names resolved
 	doors    map[netdrv.Door]netip.AddrPort // in force; for rounds only
 	problems map[string]error               // what is wrong with no network in particular
+	orphans  []netdrv.Orphan                // as of the last full look, and so are unread:
+	unread   []netdrv.Orphan                // links of networks with a definition that cannot be read
+	treated  map[string]netdrv.Treatment    // by the rules that were in force at the start
 	tally    Tally
 }
 
@@ -186,7 +190,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1),
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
-		links:    map[string]netdrv.Link{},
+		links: map[string]netdrv.Link{}, derived: map[string]*derived{},
 		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},
 	}
 }

@@ -12,9 +12,8 @@ import (
 
 // names returns what a name stands for on a network now; ports have names, too.
 func (e *Engine) names(n *netdrv.Network) func(name string) []netip.Addr {
-	leases := e.Leases.Names(n.Name)
-	n = n.WithPorts(e.Store.PortsOf(n.Name))
-	return func(name string) []netip.Addr { return netdrv.Addresses(n, name, leases.Addrs) }
+	leases, names := e.Leases.Names(n.Name), e.derive(n).names()
+	return func(name string) []netip.Addr { return names.Addresses(name, leases.Addrs) }
 }
 
 // Targets returns where a forward of a network leads now.

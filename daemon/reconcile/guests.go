@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -90,12 +89,7 @@ func (e *Engine) followGuests(ctx context.Context) {
 }
 
 func (e *Engine) followOnce(ctx context.Context) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			limit.Report(e.log, limit.Guests, v, nil)
-			err = errors.New("panic")
-		}
-	}()
+	defer limit.RecoverAs(e.log, limit.Guests, &err)
 	e.rules.Lock()
 	defer e.rules.Unlock()
 	if !e.asks.Load() {
@@ -119,6 +113,11 @@ func (e *Engine) asksWho(n netdrv.Network) bool { return e.asksOfPorts(&n) || n.
 func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	e.rules.Lock()
 	defer e.rules.Unlock()
+	closed, leave, err := e.closed(ctx, networks)
+	if err != nil || leave {
+		return err
+	}
+	networks = slices.Concat(networks, closed)
 	if err := e.hear(ctx, networks); err != nil {
 		return err
 	}
@@ -126,7 +125,7 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 	if err := e.Firewall.Apply(ctx, want); err != nil {
 		return err
 	}
-	e.ruled, e.ruleset = networks, want
+	e.ruled, e.ruleset, e.enforced = networks, want, true
 	e.asks.Store(slices.ContainsFunc(networks, e.asksWho))
 	return nil
 }
@@ -141,7 +140,7 @@ func (e *Engine) hear(ctx context.Context, networks []netdrv.Network) error {
 		if err != nil {
 			return err
 		}
-		known := func(network string, m netdrv.MAC) bool { return e.Leases.Addresses(network)[m] != nil }
+		known := func(network string, m netdrv.MAC) bool { return len(e.Leases.Held(network, m)) > 0 }
 		now = netdrv.Introduce(now, who, heard, networks, known)
 	}
 	if slices.Equal(members, now) {
@@ -152,13 +151,19 @@ func (e *Engine) hear(ctx context.Context, networks []netdrv.Network) error {
 
 // introduced notes the MACs of members, of those that are still there.
 func (e *Engine) introduced(members []netdrv.Member) error {
+	type at struct {
+		network string
+		index   int
+	}
+	macs := map[at]netdrv.MAC{}
+	for _, m := range members {
+		macs[at{m.Network, m.Index}] = m.MAC
+	}
 	e.mu.Lock()
 	now := slices.Clone(e.members)
 	for i := range now {
-		for _, m := range members {
-			if m.Index == now[i].Index && m.Network == now[i].Network {
-				now[i].MAC = m.MAC
-			}
+		if mac, ok := macs[at{now[i].Network, now[i].Index}]; ok {
+			now[i].MAC = mac
 		}
 	}
 	e.members = now
@@ -179,12 +184,16 @@ func (e *Engine) shareAmong(members []netdrv.Member) {
 // filtered are the ports of networks that ask something of theirs.
 func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 	host := e.Host()
-	around := netdrv.Surroundings{Networks: networks, Ports: e.Store.Ports(), Leased: e.Leases.Addresses, Host: host.Addresses()}
+	around := netdrv.Surroundings{Networks: networks, Ports: e.Store.Ports(), Leased: e.Leases.Held, Host: host.Addresses(), Names: func(n *netdrv.Network) *netdrv.Names { return e.derive(n).declared() }}
+	members := map[string][]netdrv.Member{}
+	for _, m := range e.Members() {
+		members[m.Network] = append(members[m.Network], m)
+	}
 	var out []firewall.Port
 	for i := range networks {
 		if n := &networks[i]; e.asksOfPorts(n) {
 			ports := e.Store.PortsOf(n.Name)
-			now := portsOf(n.WithPorts(ports), e.Members(), e.Leases.Addresses(n.Name))
+			now := portsOf(e.derive(n).with, members[n.Name], e.Leases.Addresses(n.Name))
 			out = append(out, ruled(now, n, ports, &around)...)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/dnsd/zone"
 	"github.com/vnetd/vnetd/firewall"
@@ -52,7 +51,7 @@ func (r *round) withPeers(cfg dnsd.Config, n *netdrv.Network) dnsd.Config {
 		return cfg
 	}
 	for _, o := range peers(n, r.live) {
-		peer, served := dnsConfig(&o, r.Store.PortsOf(o.Name), r.Hostname)
+		peer, served := r.derive(&o).dnsConfig(r.Hostname)
 		if !served {
 			continue
 		}
@@ -76,17 +75,17 @@ func peers(n *netdrv.Network, networks []netdrv.Network) []netdrv.Network {
 
 // serveNamers gives those networks their names anew that name one of the round.
 func (r *round) serveNamers() {
-	about := slices.Clone(r.gone)
-	for _, entry := range r.scope {
-		about = append(about, entry.Network.Name)
+	about := map[string]bool{}
+	for _, name := range r.gone {
+		about[name] = true
 	}
-	inScope := func(e store.Entry) bool {
-		return slices.ContainsFunc(r.scope, func(s store.Entry) bool { return s.Network.Name == e.Network.Name })
+	for i := range r.scope {
+		about[r.scope[i].Network.Name] = true
 	}
 	for i := range r.entries {
 		e := &r.entries[i]
-		named := slices.ContainsFunc(e.Network.DNS.Peers, func(p string) bool { return slices.Contains(about, p) })
-		if !named || !e.Live || inScope(*e) {
+		named := slices.ContainsFunc(e.Network.DNS.Peers, func(p string) bool { return about[p] })
+		if !named || !e.Live || r.about(e.Network.Name) {
 			continue
 		}
 		if err := r.serveDNS(&e.Network); err != nil {

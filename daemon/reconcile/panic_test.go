@@ -19,3 +19,15 @@ func TestPanicOfRulesThatFollowGuests(t *testing.T) {
 		t.Error("the lock stays held")
 	}
 }
+
+// A round does not end the daemon: its networks are degraded, and looked at again.
+func TestPanicOfARound(t *testing.T) {
+	e := &Engine{log: slog.New(slog.DiscardHandler)} // without a kernel
+	before := limit.Panics()[limit.Guests]
+	if err := (&round{Engine: e}).run(t.Context()); err == nil || limit.Panics()[limit.Guests] != before+1 {
+		t.Errorf("got %v, %d panics", err, limit.Panics()[limit.Guests]-before)
+	}
+	if !e.mu.TryLock() || !e.rules.TryLock() {
+		t.Error("a lock stays held")
+	}
+}

@@ -149,20 +149,25 @@ func (e *Engine) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) ([
 	return files, nil
 }
 
-// make makes the link of a transient port before the port is stored: one without a
-// link is taken for gone.
+// make makes the link of a transient port. A tap is made before the port is stored, as
+// a port without a link is taken for gone; a macvtap after it, as it would stay without
+// a port if the daemon ended in between.
 func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vnetHeader bool) (files []*os.File, err error) {
 	l := netdrv.LinkOf(&p, &entry.Network, entry.Live, e.Host())
-	if l.Kind == netdrv.KindTap {
-		l.MAC = tapMAC(p.MAC)
-		if p.MAC.IsZero() {
-			e.unmet.Store(true)
+	if l.Kind == netdrv.KindMacvtap {
+		if err := e.Store.PutPort(p); err != nil {
+			return nil, err
 		}
-		files, err = e.Kernel.MakeTap(ctx, l, vnetHeader)
-	} else {
-		err = e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l})
+		if err := e.Kernel.Apply(ctx, netdrv.LinkAdd{Link: l}); err != nil {
+			return nil, errors.Join(err, e.Store.DisownPort(p.Link))
+		}
+		return nil, nil
 	}
-	if err != nil {
+	l.MAC = tapMAC(p.MAC)
+	if p.MAC.IsZero() {
+		e.unmet.Store(true)
+	}
+	if files, err = e.Kernel.MakeTap(ctx, l, vnetHeader); err != nil {
 		return nil, err
 	}
 	if err := e.Store.PutPort(p); err != nil {
@@ -243,9 +248,7 @@ func (r *round) ports(have netdrv.State) []netdrv.Port {
 	return out
 }
 
-func (r *round) about(network string) bool {
-	return slices.ContainsFunc(r.scope, func(e store.Entry) bool { return e.Network.Name == network })
-}
+func (r *round) about(network string) bool { return r.scoped[network] }
 
 func (r *round) drop(p netdrv.Port) {
 	r.log.Info("guest of the tap door is gone", "network", p.Network, "port", p.Link)

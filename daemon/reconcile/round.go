@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/internal/limit"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -22,6 +23,7 @@ type round struct {
 	all     []netdrv.Network // of the entries, those that are meant to run first
 	live    []netdrv.Network // those
 	scope   []store.Entry    // those that this round is about
+	scoped  map[string]bool  // their names
 	gone    []string         // named, or known from before, and no longer stored
 	failed  map[string]error
 	applied bool
@@ -72,11 +74,11 @@ func (e *Engine) round(ctx context.Context, w work) {
 // pick finds what the round is about.
 func (r *round) pick(names map[string]bool) {
 	stored := map[string]bool{}
-	r.scope, r.gone = nil, nil
+	r.scope, r.gone, r.scoped = nil, nil, map[string]bool{}
 	for _, entry := range r.entries {
 		stored[entry.Network.Name] = true
 		if r.full || names[entry.Network.Name] {
-			r.scope = append(r.scope, entry)
+			r.scope, r.scoped[entry.Network.Name] = append(r.scope, entry), true
 		}
 	}
 	r.mu.Lock()
@@ -98,13 +100,15 @@ func (r *round) aboutMacvtaps() bool {
 		})
 }
 
-func (r *round) run(ctx context.Context) error {
-	was, mark := r.Members(), r.Leases.Mark()
+// run makes the host as the networks of the round want it. A panic makes them degraded, as
+// an error does, and the servers of all networks go on.
+func (r *round) run(ctx context.Context) (err error) {
+	defer limit.RecoverAs(r.log, limit.Guests, &err)
+	was := r.Members()
 	plans, err := r.plan(ctx)
 	if err != nil {
 		return err
 	}
-	r.tellLeases(mark)
 	r.repairs(netdrv.Unasked(plans, netdrv.Newcomers(was, r.Members())))
 	r.warnLeases(plans)
 	r.withdraw()
@@ -124,7 +128,6 @@ func (r *round) run(ctx context.Context) error {
 		r.log.Warn("guests of the tap door are not known", "err", err)
 	}
 	r.serve()
-	r.checkLeases()
 	r.serveNamers()
 	r.sweep(ctx)
 	r.checkGround()
@@ -152,21 +155,21 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 func (r *round) observe(ctx context.Context) (netdrv.State, netdrv.Host, error) {
 	if !r.full {
 		have, err := r.Kernel.ObserveLinks(ctx, append(r.bridgesOf(), r.portLinks()...), r.guests())
+		have, _ = netdrv.SplitOrphans(have, r.known())
 		return r.inScope(have), r.Host(), err
 	}
 	have, host, err := r.lookAtAll(ctx)
+	if err == nil {
+		r.forgetRemoved(have)
+	}
 	return r.inScope(have), host, err
 }
 
 // guests are the indexes of the guests' links of the networks in scope.
 func (r *round) guests() []int {
-	scope := map[string]bool{}
-	for _, entry := range r.scope {
-		scope[entry.Network.Name] = true
-	}
 	var out []int
 	for _, m := range r.Members() {
-		if scope[m.Network] {
+		if r.about(m.Network) {
 			out = append(out, m.Index)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func (r *round) serveDHCP(n *netdrv.Network) error {
-	cfg, served := dhcpConfig(n.WithPorts(r.Store.PortsOf(n.Name)), netdrv.EffectiveMTU(n, r.Host()))
+	cfg, served := r.derive(n).dhcpConfig(netdrv.EffectiveMTU(n, r.Host()))
 	if !served {
 		r.DHCP.Remove(n.Name)
 		delete(r.dhcp, n.Name)
@@ -21,7 +21,7 @@ func (r *round) serveDHCP(n *netdrv.Network) error {
 }
 
 func (r *round) serveDNS(n *netdrv.Network) error {
-	cfg, served := dnsConfig(n, r.Store.PortsOf(n.Name), r.Hostname)
+	cfg, served := r.derive(n).dnsConfig(r.Hostname)
 	if !served {
 		r.DNS.Remove(n.Name)
 		delete(r.dns, n.Name)

@@ -62,6 +62,9 @@ func (e *Engine) report(entry store.Entry, s Status) {
 	} else {
 		e.log.Info("network "+PhaseWord(s.Phase), "network", name)
 	}
+	if !e.Events.Watched() {
+		return // a definition may be large
+	}
 	n := wire.ToNetwork(&entry.Network)
 	n.Revision = entry.Revision
 	n.Status = s.Proto()
@@ -116,4 +119,7 @@ func (e *Engine) forget(name string) {
 	delete(e.retries, name)
 	delete(e.status, name)
 	delete(e.bridges, name)
+	e.derivedMu.Lock()
+	defer e.derivedMu.Unlock()
+	delete(e.derived, name)
 }

@@ -60,7 +60,7 @@ func (s *Server) proto(e store.Entry) *vnetv1.Network {
 		p.Status.Phase = vnetv1.Phase_PHASE_PENDING
 	}
 	p.Status.Leases = s.countLeases(e.Network.Name)
-	p.Status.Ports = uint32(len(s.ports(e.Network.Name)))
+	p.Status.Ports = s.countPorts(e.Network.Name)
 	p.Status.ConfirmBy = s.confirmBy(e.Network.Name)
 	return p
 }
@@ -337,6 +337,9 @@ func (s *Server) StopNetwork(ctx context.Context, req *vnetv1.StopNetworkRequest
 
 func (s *Server) publish(t vnetv1.EventType, e store.Entry) {
 	s.log.Info("network "+eventWord(t), "network", e.Network.Name)
+	if !s.Events.Watched() {
+		return // a definition may be large
+	}
 	s.Events.Publish(&vnetv1.WatchResponse{Type: t, Time: timestamppb.Now(), Network: s.proto(e)})
 }
 

@@ -57,6 +57,16 @@ func (s *Server) ports(network string) []*vnetv1.Port {
 	return out
 }
 
+// countPorts is how many ports does.
+func (s *Server) countPorts(network string) (n uint32) {
+	for _, m := range s.Engine.Learned() {
+		if m.Network == network {
+			n++
+		}
+	}
+	return n + uint32(len(s.Store.PortsOf(network)))
+}
+
 func portProto(p *reconcile.PortLink) *vnetv1.Port {
 	out := wire.ToPort(&p.Port)
 	out.Kind, out.Index, out.Managed, out.Attached = string(p.Link.Kind), int32(p.Link.Index), true, p.Attached()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/wire"
@@ -14,11 +15,21 @@ import (
 // prepare reads, completes and checks a definition. old is the one it
 // replaces, or nil.
 func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Network) (netdrv.Network, error) {
-	n, findings := wire.FromNetwork(p)
 	host, err := s.Engine.FreshHost(ctx)
 	if err != nil {
-		return n, failed("check network "+n.Name, err)
+		return netdrv.Network{}, failed("check network "+p.GetName(), err)
 	}
+	for _, o := range s.Engine.Orphans() {
+		if o.Network == p.GetName() && old == nil {
+			return netdrv.Network{}, status.Errorf(codes.FailedPrecondition, "network %s: the host holds links of a network of that name, which is not declared: %s; declare it with `vnetctl network adopt %s`, or remove it with `vnetctl network forget %s`", o.Network, &o, o.Network, o.Network)
+		}
+	}
+	return s.check(ctx, p, old, host)
+}
+
+// check is prepare with what the host has besides our own.
+func (s *Server) check(ctx context.Context, p *vnetv1.Network, old *netdrv.Network, host netdrv.Host) (netdrv.Network, error) {
+	n, findings := wire.FromNetwork(p)
 	others := s.others(n.Name)
 	bridges := bridgesOf(others)
 	n, none := netdrv.Pick(n, old, s.Pools, netdrv.Taken(others, host), random[[5]byte]())

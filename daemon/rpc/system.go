@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -15,7 +14,7 @@ import (
 // GetStatus is in the contract.
 func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.GetStatusResponse, error) {
 	resp := &vnetv1.GetStatusResponse{
-		Version: s.Version, StartTime: timestamppb.New(time.Now().Add(-time.Since(s.started)).Truncate(time.Second)), StateDir: s.StateDir,
+		Version: s.Version, StartTime: timestamppb.New(s.started), StateDir: s.StateDir,
 	}
 	for _, e := range s.Store.List() {
 		resp.Leases += s.countLeases(e.Network.Name)
@@ -34,7 +33,10 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	for _, name := range slices.Sorted(maps.Keys(broken)) {
 		resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %v", name, broken[name]))
 	}
-	resp.Problems = append(resp.Problems, s.Leases.Problems()...)
+	problems := s.Engine.Problems()
+	for _, what := range slices.Sorted(maps.Keys(problems)) {
+		resp.Problems = append(resp.Problems, problems[what].Error())
+	}
 	for _, p := range s.DHCP.Full() {
 		resp.Problems = append(resp.Problems, p.String())
 	}

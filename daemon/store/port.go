@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -63,14 +64,38 @@ func (s *Store) Ports() []netdrv.Port {
 func (s *Store) PortsOf(network string) []netdrv.Port {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []netdrv.Port
-	for _, p := range s.ports {
-		if p.Network == network {
-			out = append(out, p)
+	if s.portsOf == nil {
+		s.portsOf = map[string][]netdrv.Port{}
+		for _, p := range s.ports {
+			s.portsOf[p.Network] = append(s.portsOf[p.Network], p)
+		}
+		for _, ports := range s.portsOf {
+			slices.SortFunc(ports, func(a, b netdrv.Port) int { return strings.Compare(a.Link, b.Link) })
 		}
 	}
-	slices.SortFunc(out, func(a, b netdrv.Port) int { return strings.Compare(a.Link, b.Link) })
-	return out
+	return slices.Clone(s.portsOf[network])
+}
+
+// PortRevision grows with every change to a port of a network.
+func (s *Store) PortRevision(network string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.portRevision[network]
+}
+
+// setPort and unsetPort change a port in memory; the lock is the caller's.
+func (s *Store) setPort(p netdrv.Port) {
+	s.unsetPort(p.Link)
+	s.ports[p.Link], s.portsOf = p, nil
+	s.portRevision[p.Network]++
+}
+
+func (s *Store) unsetPort(link string) {
+	if p, ok := s.ports[link]; ok {
+		delete(s.ports, link)
+		s.portsOf = nil
+		s.portRevision[p.Network]++
+	}
 }
 
 // BrokenPorts returns the links of ports whose files cannot be read, with the
@@ -92,13 +117,35 @@ func (s *Store) PutPort(p netdrv.Port) error {
 	if err != nil {
 		return fmt.Errorf("write port %s: %w", p.Link, err)
 	}
-	s.ports[p.Link] = p
+	s.setPort(p)
 	delete(s.brokenPorts, p.Link)
+	return s.unmarkRemoved(s.removed.Links, "links", p.Link)
+}
+
+// DeletePort forgets a port; its link is to be removed. One that is not there is no
+// error.
+func (s *Store) DeletePort(link string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.ports[link]
+	if !ok {
+		return nil
+	}
+	err := s.markRemoved(s.removed.Links, "links", link)
+	if err == nil {
+		err = removeFile(s.portPath(p), lasting(!p.Transient))
+	}
+	if err != nil {
+		err = errors.Join(err, s.unmarkRemoved(s.removed.Links, "links", link))
+		return fmt.Errorf("delete port %s: %w", link, err)
+	}
+	delete(s.ports, link)
 	return nil
 }
 
-// DeletePort forgets a port. One that is not there is no error.
-func (s *Store) DeletePort(link string) error {
+// DisownPort forgets a port, and leaves its link alone. One that is not there is no
+// error.
+func (s *Store) DisownPort(link string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.ports[link]
@@ -108,7 +155,7 @@ func (s *Store) DeletePort(link string) error {
 	if err := removeFile(s.portPath(p), lasting(!p.Transient)); err != nil {
 		return fmt.Errorf("delete port %s: %w", link, err)
 	}
-	delete(s.ports, link)
+	s.unsetPort(link)
 	return nil
 }
 

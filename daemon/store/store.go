@@ -10,6 +10,7 @@
 //	STATE/ports/LINK.yaml      a port
 //	RUNTIME/ports/LINK.yaml    a port of the tap door's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
+//	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
 //
 // Every write is whole, and what is to outlive the boot is on stable storage, before
 // the call returns. A file that cannot be read is kept as it is and reported; the
@@ -61,8 +62,11 @@ type Store struct {
 	revision int64
 	trials   map[string]Trial
 
-	ports       map[string]netdrv.Port // by link
-	brokenPorts map[string]error
+	ports        map[string]netdrv.Port   // by link
+	portsOf      map[string][]netdrv.Port // by network, if they were listed since a change
+	portRevision map[string]int64         // by network
+	brokenPorts  map[string]error
+	removed      Removed
 }
 
 // Open takes the state directory, making it if need be, and reads it. It
@@ -70,7 +74,7 @@ type Store struct {
 func Open(state, runtime string) (*Store, error) {
 	s := &Store{
 		state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{},
-		ports: map[string]netdrv.Port{}, brokenPorts: map[string]error{},
+		ports: map[string]netdrv.Port{}, brokenPorts: map[string]error{}, portRevision: map[string]int64{},
 	}
 	_, err := os.Stat(s.runtimePath("live"))
 	s.booted = errors.Is(err, fs.ErrNotExist)
@@ -93,6 +97,7 @@ func (s *Store) open() error {
 	for _, dir := range []string{
 		s.statePath("networks"), s.statePath("ports"), s.statePath("trials"),
 		s.runtimePath("networks"), s.runtimePath("ports"), s.runtimePath("live"),
+		s.runtimePath("removed", "networks"), s.runtimePath("removed", "links"),
 	} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -110,6 +115,9 @@ func (s *Store) open() error {
 		if err := s.loadPorts(dir); err != nil {
 			return err
 		}
+	}
+	if err := s.loadRemoved(); err != nil {
+		return err
 	}
 	return s.loadTrials()
 }
@@ -236,8 +244,20 @@ func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
 
 // Begin is Put while the file is still being written. The entry counts from now on;
 // written waits until it is stored, or takes it back and says why it is not. Until
-// then nobody else may change the network.
+// then no other change of the network may begin. A daemon that ends before a new
+// network is stored has marked it as removed, so that no link of it stays.
 func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() error) {
+	return s.begin(n, live, true)
+}
+
+// Adopt stores a network of which the host holds links already, as live. Whatever
+// happens, those links are not marked as removed.
+func (s *Store) Adopt(n netdrv.Network) (Entry, error) {
+	e, written := s.begin(n, true, false)
+	return e, written()
+}
+
+func (s *Store) begin(n netdrv.Network, live, mark bool) (e Entry, written func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was, had := s.entries[n.Name]
@@ -246,14 +266,21 @@ func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() erro
 	e = Entry{Network: n, Revision: s.revision, Live: live}
 	s.set(n.Name, e)
 	delete(s.broken, n.Name)
+	var marked error
+	if mark && !had {
+		marked = s.markRemoved(s.removed.Networks, "networks", n.Name)
+	}
 	done := make(chan error, 1)
-	go func() { done <- s.write(e, was.Live) }()
+	go func() { done <- errors.Join(marked, s.write(e, was.Live)) }()
 	return e, func() error {
 		err := <-done
 		if err != nil {
 			s.restore(n.Name, was, had, broken)
+			return err
 		}
-		return err
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.unmarkRemoved(s.removed.Networks, "networks", n.Name)
 	}
 }
 
@@ -322,8 +349,25 @@ func (s *Store) markLive(name string, live bool) error {
 	return os.WriteFile(path, nil, 0o600) // that it is there is all it says
 }
 
-// Delete forgets a network. One that is not there is no error.
+// Delete forgets a network; what the host holds of it is to be removed. One that is
+// not there is no error.
 func (s *Store) Delete(name string) error {
+	if _, ok := s.Get(name); !ok {
+		return nil
+	}
+	if err := s.Remove([]string{name}, nil); err != nil {
+		return fmt.Errorf("delete network %s: %w", name, err)
+	}
+	err := s.Disown(name)
+	if err != nil {
+		err = errors.Join(err, s.keepDeclared(name))
+	}
+	return err
+}
+
+// Disown forgets a network, and leaves what the host holds of it alone. One that is
+// not there is no error.
+func (s *Store) Disown(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[name]

@@ -57,7 +57,7 @@ func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
 	}
 	if req.FQDN {
 		had, _ := p.leases.ByMAC(req.MAC)
-		d.Name, _ = p.hostname(req, c, had.Wanted, now)
+		d.Name = p.hostname(req, c, had.Hostname, now)
 	}
 	return d
 }
@@ -191,10 +191,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 		Bind: true,
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
-	if c.at.Port > 0 && c.at.Circuit == 0 && !req.Relayed() && !sub.relayed {
-		d.Lease.Port = int32(c.at.Port)
-	}
-	d.Lease.Hostname, d.Lease.Wanted = p.hostname(req, c, had.Wanted, now)
+	d.Lease.Hostname = p.hostname(req, c, had.Hostname, now)
 	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
@@ -217,23 +214,23 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	return d
 }
 
-// hostname decides what the client is called, and what it would be called if no
-// other had that name. The first holder of a name keeps it while its link is there;
-// a reservation's name is for its client only.
-func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
+// hostname decides what the client is called. The first holder of a name
+// keeps it; a reservation's name is never anybody else's.
+func (p *Pool) hostname(req *Request, c *client, had string, now time.Time) string {
 	if name := p.reservedName(c, now); name != "" {
-		return name, name
+		return name
 	}
+	name := had
 	if req.Hostname != nil {
-		wanted = Hostname(req.Hostname)
+		name = Hostname(req.Hostname)
 	}
-	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
-		return "", ""
+	if r := p.svc.byName[name]; r != nil && !r.isFor(c) {
+		return ""
 	}
-	if holder, held := p.leases.Holder(wanted, now); held && holder != req.MAC {
-		return "", wanted
+	if holder, held := p.leases.Holder(name, now); held && holder != req.MAC {
+		return ""
 	}
-	return wanted, wanted
+	return name
 }
 
 // decline answers a DHCPDECLINE, RFC 2131 §4.3.3.

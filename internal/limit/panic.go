@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -67,6 +68,16 @@ func Recover(log *slog.Logger, c Component, data []byte) {
 		Report(log, c, v, data)
 	}
 }
+
+// RecoverAs is Recover for a function that returns an error: err becomes one.
+func RecoverAs(log *slog.Logger, c Component, err *error) {
+	if v := recover(); v != nil {
+		Report(log, c, v, nil)
+		*err = errPanic
+	}
+}
+
+var errPanic = errors.New("internal error (a panic; the daemon's log has it, please report it)")
 
 // Report counts and logs a panic that was recovered, with its stack and all of data once a
 // minute.

@@ -91,6 +91,9 @@ func (k *Kernel) linkAdd(l netdrv.Link) error {
 		return err
 	}
 	return k.withOurs(l.Name, func(link netlink.Link) error {
+		if owner, ok := netdrv.ParseAlias(link.Attrs().Alias); ok && owner != l.Network {
+			return fmt.Errorf("%s exists already and belongs to network %s", l.Name, owner)
+		}
 		if l.Kind == netdrv.KindBridge {
 			if err := k.nl.LinkSetMTU(link, l.MTU); err != nil {
 				return err

@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +43,11 @@ func (k *Kernel) Listeners(wanted func(netdrv.Socket) bool) ([]netdrv.Socket, er
 		}
 	}
 	return out, nil
+}
+
+func addrPort(ip net.IP, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
 func listens(s *netlink.Socket) bool {

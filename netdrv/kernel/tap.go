@@ -18,7 +18,13 @@ import (
 
 // tapAdd makes a tap that stays when nobody has it open.
 func (k *Kernel) tapAdd(l netdrv.Link) error {
-	if err := k.withOurs(l.Name, func(netlink.Link) error { return nil }); !errors.Is(err, unix.ENODEV) {
+	err := k.withOurs(l.Name, func(link netlink.Link) error {
+		if owner, ok := netdrv.ParseAlias(link.Attrs().Alias); ok && owner != l.Network {
+			return fmt.Errorf("%s exists already and belongs to network %s", l.Name, owner)
+		}
+		return nil
+	})
+	if !errors.Is(err, unix.ENODEV) {
 		return err // ours from a round that was cut short, or another's
 	}
 	f, err := k.newTap(l, true)

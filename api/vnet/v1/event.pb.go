@@ -70,6 +70,9 @@ const (
 	// A guest got no address, for its pool has none left: message says which. At
 	// most once a minute for each pool.
 	EventType_EVENT_TYPE_POOL_EXHAUSTED EventType = 20
+	// Links of vnetd's were found that belong to a network which is not declared:
+	// message lists them. They are left alone.
+	EventType_EVENT_TYPE_NETWORK_ORPHANED EventType = 21
 )
 
 // Enum value maps for EventType.
@@ -96,6 +99,7 @@ var (
 		18: "EVENT_TYPE_PORT_UP",
 		19: "EVENT_TYPE_PORT_DOWN",
 		20: "EVENT_TYPE_POOL_EXHAUSTED",
+		21: "EVENT_TYPE_NETWORK_ORPHANED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":         0,
@@ -119,6 +123,7 @@ var (
 		"EVENT_TYPE_PORT_UP":             18,
 		"EVENT_TYPE_PORT_DOWN":           19,
 		"EVENT_TYPE_POOL_EXHAUSTED":      20,
+		"EVENT_TYPE_NETWORK_ORPHANED":    21,
 	}
 )
 
@@ -319,7 +324,7 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12!\n" +
 	"\x04port\x18\x05 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
-	"\x05steps\x18\a \x03(\tR\x05steps*\xf8\x04\n" +
+	"\x05steps\x18\a \x03(\tR\x05steps*\x99\x05\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_TYPE_SYNCED\x10\x01\x12\x1e\n" +
@@ -342,7 +347,8 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x1eEVENT_TYPE_NETWORK_ROLLED_BACK\x10\x11\x12\x16\n" +
 	"\x12EVENT_TYPE_PORT_UP\x10\x12\x12\x18\n" +
 	"\x14EVENT_TYPE_PORT_DOWN\x10\x13\x12\x1d\n" +
-	"\x19EVENT_TYPE_POOL_EXHAUSTED\x10\x142H\n" +
+	"\x19EVENT_TYPE_POOL_EXHAUSTED\x10\x14\x12\x1f\n" +
+	"\x1bEVENT_TYPE_NETWORK_ORPHANED\x10\x152H\n" +
 	"\fEventService\x128\n" +
 	"\x05Watch\x12\x15.vnet.v1.WatchRequest\x1a\x16.vnet.v1.WatchResponse0\x01B+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 

@@ -2765,6 +2765,227 @@ func (x *ConfirmNetworkResponse) GetNetwork() *Network {
 	return nil
 }
 
+// AdoptNetworkRequest names an orphaned network.
+type AdoptNetworkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The network's name, as the links' alias has it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The definition. What is not set is taken from the kernel: bridge, MTU, subnets
+	// without DHCP, routes, uplinks, and the mode if links and firewall rules show it.
+	Network *Network `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
+	// Change nothing, and return what would be declared.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptNetworkRequest) Reset() {
+	*x = AdoptNetworkRequest{}
+	mi := &file_vnet_v1_network_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptNetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptNetworkRequest) ProtoMessage() {}
+
+func (x *AdoptNetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptNetworkRequest.ProtoReflect.Descriptor instead.
+func (*AdoptNetworkRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *AdoptNetworkRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdoptNetworkRequest) GetNetwork() *Network {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+func (x *AdoptNetworkRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// AdoptNetworkResponse has the network as it is declared now.
+type AdoptNetworkResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The network.
+	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	// The links of ports that were declared with it.
+	Ports         []string `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptNetworkResponse) Reset() {
+	*x = AdoptNetworkResponse{}
+	mi := &file_vnet_v1_network_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptNetworkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptNetworkResponse) ProtoMessage() {}
+
+func (x *AdoptNetworkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptNetworkResponse.ProtoReflect.Descriptor instead.
+func (*AdoptNetworkResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *AdoptNetworkResponse) GetNetwork() *Network {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+func (x *AdoptNetworkResponse) GetPorts() []string {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// ForgetNetworkRequest names an orphaned network.
+type ForgetNetworkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The network's name, or the name of a link that has no alias.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also while guests are attached.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetNetworkRequest) Reset() {
+	*x = ForgetNetworkRequest{}
+	mi := &file_vnet_v1_network_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetNetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetNetworkRequest) ProtoMessage() {}
+
+func (x *ForgetNetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetNetworkRequest.ProtoReflect.Descriptor instead.
+func (*ForgetNetworkRequest) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ForgetNetworkRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ForgetNetworkRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// ForgetNetworkResponse lists what was removed.
+type ForgetNetworkResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The links that were removed.
+	Links         []string `protobuf:"bytes,1,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetNetworkResponse) Reset() {
+	*x = ForgetNetworkResponse{}
+	mi := &file_vnet_v1_network_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetNetworkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetNetworkResponse) ProtoMessage() {}
+
+func (x *ForgetNetworkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vnet_v1_network_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetNetworkResponse.ProtoReflect.Descriptor instead.
+func (*ForgetNetworkResponse) Descriptor() ([]byte, []int) {
+	return file_vnet_v1_network_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ForgetNetworkResponse) GetLinks() []string {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
 var File_vnet_v1_network_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_network_proto_rawDesc = "" +
@@ -2959,7 +3180,19 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x15ConfirmNetworkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
 	"\x16ConfirmNetworkResponse\x12*\n" +
-	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork*~\n" +
+	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\"n\n" +
+	"\x13AdoptNetworkRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
+	"\anetwork\x18\x02 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"X\n" +
+	"\x14AdoptNetworkResponse\x12*\n" +
+	"\anetwork\x18\x01 \x01(\v2\x10.vnet.v1.NetworkR\anetwork\x12\x14\n" +
+	"\x05ports\x18\x02 \x03(\tR\x05ports\"@\n" +
+	"\x14ForgetNetworkRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"-\n" +
+	"\x15ForgetNetworkResponse\x12\x14\n" +
+	"\x05links\x18\x01 \x03(\tR\x05links*~\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bMODE_NAT\x10\x01\x12\x0e\n" +
@@ -2981,7 +3214,7 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\rPHASE_STOPPED\x10\x01\x12\x11\n" +
 	"\rPHASE_PENDING\x10\x02\x12\x0f\n" +
 	"\vPHASE_READY\x10\x03\x12\x12\n" +
-	"\x0ePHASE_DEGRADED\x10\x042\xfe\x04\n" +
+	"\x0ePHASE_DEGRADED\x10\x042\x9b\x06\n" +
 	"\x0eNetworkService\x12K\n" +
 	"\fListNetworks\x12\x1c.vnet.v1.ListNetworksRequest\x1a\x1d.vnet.v1.ListNetworksResponse\x12E\n" +
 	"\n" +
@@ -2991,7 +3224,9 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\rDeleteNetwork\x12\x1d.vnet.v1.DeleteNetworkRequest\x1a\x1e.vnet.v1.DeleteNetworkResponse\x12K\n" +
 	"\fStartNetwork\x12\x1c.vnet.v1.StartNetworkRequest\x1a\x1d.vnet.v1.StartNetworkResponse\x12H\n" +
 	"\vStopNetwork\x12\x1b.vnet.v1.StopNetworkRequest\x1a\x1c.vnet.v1.StopNetworkResponse\x12Q\n" +
-	"\x0eConfirmNetwork\x12\x1e.vnet.v1.ConfirmNetworkRequest\x1a\x1f.vnet.v1.ConfirmNetworkResponseB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
+	"\x0eConfirmNetwork\x12\x1e.vnet.v1.ConfirmNetworkRequest\x1a\x1f.vnet.v1.ConfirmNetworkResponse\x12K\n" +
+	"\fAdoptNetwork\x12\x1c.vnet.v1.AdoptNetworkRequest\x1a\x1d.vnet.v1.AdoptNetworkResponse\x12N\n" +
+	"\rForgetNetwork\x12\x1d.vnet.v1.ForgetNetworkRequest\x1a\x1e.vnet.v1.ForgetNetworkResponseB+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 
 var (
 	file_vnet_v1_network_proto_rawDescOnce sync.Once
@@ -3006,7 +3241,7 @@ func file_vnet_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_vnet_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_vnet_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_vnet_v1_network_proto_goTypes = []any{
 	(Mode)(0),                      // 0: vnet.v1.Mode
 	(DirectMode)(0),                // 1: vnet.v1.DirectMode
@@ -3047,15 +3282,19 @@ var file_vnet_v1_network_proto_goTypes = []any{
 	(*StopNetworkResponse)(nil),    // 36: vnet.v1.StopNetworkResponse
 	(*ConfirmNetworkRequest)(nil),  // 37: vnet.v1.ConfirmNetworkRequest
 	(*ConfirmNetworkResponse)(nil), // 38: vnet.v1.ConfirmNetworkResponse
-	(*Filter)(nil),                 // 39: vnet.v1.Filter
-	(*NetworkBandwidth)(nil),       // 40: vnet.v1.NetworkBandwidth
-	(*durationpb.Duration)(nil),    // 41: google.protobuf.Duration
-	(*DHCPOptions)(nil),            // 42: vnet.v1.DHCPOptions
-	(*DHCPTag)(nil),                // 43: vnet.v1.DHCPTag
-	(*Boot)(nil),                   // 44: vnet.v1.Boot
-	(*GuestBoot)(nil),              // 45: vnet.v1.GuestBoot
-	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
-	(*Counters)(nil),               // 47: vnet.v1.Counters
+	(*AdoptNetworkRequest)(nil),    // 39: vnet.v1.AdoptNetworkRequest
+	(*AdoptNetworkResponse)(nil),   // 40: vnet.v1.AdoptNetworkResponse
+	(*ForgetNetworkRequest)(nil),   // 41: vnet.v1.ForgetNetworkRequest
+	(*ForgetNetworkResponse)(nil),  // 42: vnet.v1.ForgetNetworkResponse
+	(*Filter)(nil),                 // 43: vnet.v1.Filter
+	(*NetworkBandwidth)(nil),       // 44: vnet.v1.NetworkBandwidth
+	(*durationpb.Duration)(nil),    // 45: google.protobuf.Duration
+	(*DHCPOptions)(nil),            // 46: vnet.v1.DHCPOptions
+	(*DHCPTag)(nil),                // 47: vnet.v1.DHCPTag
+	(*Boot)(nil),                   // 48: vnet.v1.Boot
+	(*GuestBoot)(nil),              // 49: vnet.v1.GuestBoot
+	(*timestamppb.Timestamp)(nil),  // 50: google.protobuf.Timestamp
+	(*Counters)(nil),               // 51: vnet.v1.Counters
 }
 var file_vnet_v1_network_proto_depIdxs = []int32{
 	0,  // 0: vnet.v1.Network.mode:type_name -> vnet.v1.Mode
@@ -3067,73 +3306,79 @@ var file_vnet_v1_network_proto_depIdxs = []int32{
 	7,  // 6: vnet.v1.Network.direct:type_name -> vnet.v1.Direct
 	8,  // 7: vnet.v1.Network.routes:type_name -> vnet.v1.Route
 	9,  // 8: vnet.v1.Network.ra:type_name -> vnet.v1.RA
-	39, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
+	43, // 9: vnet.v1.Network.filter:type_name -> vnet.v1.Filter
 	4,  // 10: vnet.v1.Network.forwards:type_name -> vnet.v1.Forward
 	5,  // 11: vnet.v1.Network.access:type_name -> vnet.v1.Access
-	40, // 12: vnet.v1.Network.bandwidth:type_name -> vnet.v1.NetworkBandwidth
+	44, // 12: vnet.v1.Network.bandwidth:type_name -> vnet.v1.NetworkBandwidth
 	1,  // 13: vnet.v1.Direct.mode:type_name -> vnet.v1.DirectMode
-	41, // 14: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
-	41, // 15: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
+	45, // 14: vnet.v1.RA.interval:type_name -> google.protobuf.Duration
+	45, // 15: vnet.v1.RA.lifetime:type_name -> google.protobuf.Duration
 	11, // 16: vnet.v1.Subnet.dhcp:type_name -> vnet.v1.DHCP
 	13, // 17: vnet.v1.DHCP.ranges:type_name -> vnet.v1.AddressRange
-	41, // 18: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
+	45, // 18: vnet.v1.DHCP.lease_time:type_name -> google.protobuf.Duration
 	14, // 19: vnet.v1.DHCP.reservations:type_name -> vnet.v1.Reservation
-	42, // 20: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
-	41, // 21: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
-	41, // 22: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
-	43, // 23: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
-	44, // 24: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
+	46, // 20: vnet.v1.DHCP.options:type_name -> vnet.v1.DHCPOptions
+	45, // 21: vnet.v1.DHCP.renew_time:type_name -> google.protobuf.Duration
+	45, // 22: vnet.v1.DHCP.rebind_time:type_name -> google.protobuf.Duration
+	47, // 23: vnet.v1.DHCP.tags:type_name -> vnet.v1.DHCPTag
+	48, // 24: vnet.v1.DHCP.boot:type_name -> vnet.v1.Boot
 	13, // 25: vnet.v1.DHCP.exclude:type_name -> vnet.v1.AddressRange
 	12, // 26: vnet.v1.DHCP.relayed:type_name -> vnet.v1.RelayedSubnet
 	13, // 27: vnet.v1.RelayedSubnet.ranges:type_name -> vnet.v1.AddressRange
 	13, // 28: vnet.v1.RelayedSubnet.exclude:type_name -> vnet.v1.AddressRange
-	41, // 29: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
+	45, // 29: vnet.v1.RelayedSubnet.lease_time:type_name -> google.protobuf.Duration
 	14, // 30: vnet.v1.RelayedSubnet.reservations:type_name -> vnet.v1.Reservation
-	42, // 31: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
-	45, // 32: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
+	46, // 31: vnet.v1.Reservation.options:type_name -> vnet.v1.DHCPOptions
+	49, // 32: vnet.v1.Reservation.boot:type_name -> vnet.v1.GuestBoot
 	17, // 33: vnet.v1.DNS.forwarders:type_name -> vnet.v1.Forwarder
 	16, // 34: vnet.v1.DNS.records:type_name -> vnet.v1.Record
-	41, // 35: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
+	45, // 35: vnet.v1.Record.ttl:type_name -> google.protobuf.Duration
 	18, // 36: vnet.v1.Forwarder.tls:type_name -> vnet.v1.ForwarderTLS
 	20, // 37: vnet.v1.NAT.ports:type_name -> vnet.v1.PortRange
 	13, // 38: vnet.v1.NAT.addresses:type_name -> vnet.v1.AddressRange
 	2,  // 39: vnet.v1.NetworkStatus.phase:type_name -> vnet.v1.Phase
-	46, // 40: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
-	47, // 41: vnet.v1.NetworkStatus.counters:type_name -> vnet.v1.Counters
+	50, // 40: vnet.v1.NetworkStatus.confirm_by:type_name -> google.protobuf.Timestamp
+	51, // 41: vnet.v1.NetworkStatus.counters:type_name -> vnet.v1.Counters
 	3,  // 42: vnet.v1.ListNetworksResponse.networks:type_name -> vnet.v1.Network
 	3,  // 43: vnet.v1.GetNetworkResponse.network:type_name -> vnet.v1.Network
 	3,  // 44: vnet.v1.CreateNetworkRequest.network:type_name -> vnet.v1.Network
-	41, // 45: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	45, // 45: vnet.v1.CreateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
 	3,  // 46: vnet.v1.CreateNetworkResponse.network:type_name -> vnet.v1.Network
 	3,  // 47: vnet.v1.UpdateNetworkRequest.network:type_name -> vnet.v1.Network
-	41, // 48: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	45, // 48: vnet.v1.UpdateNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
 	3,  // 49: vnet.v1.UpdateNetworkResponse.network:type_name -> vnet.v1.Network
 	30, // 50: vnet.v1.UpdateNetworkResponse.changes:type_name -> vnet.v1.FieldChange
-	41, // 51: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
+	45, // 51: vnet.v1.StartNetworkRequest.confirm_within:type_name -> google.protobuf.Duration
 	3,  // 52: vnet.v1.StartNetworkResponse.network:type_name -> vnet.v1.Network
 	3,  // 53: vnet.v1.StopNetworkResponse.network:type_name -> vnet.v1.Network
 	3,  // 54: vnet.v1.ConfirmNetworkResponse.network:type_name -> vnet.v1.Network
-	22, // 55: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
-	24, // 56: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
-	26, // 57: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
-	28, // 58: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
-	31, // 59: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
-	33, // 60: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
-	35, // 61: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
-	37, // 62: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
-	23, // 63: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
-	25, // 64: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
-	27, // 65: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
-	29, // 66: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
-	32, // 67: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
-	34, // 68: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
-	36, // 69: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
-	38, // 70: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
-	63, // [63:71] is the sub-list for method output_type
-	55, // [55:63] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	3,  // 55: vnet.v1.AdoptNetworkRequest.network:type_name -> vnet.v1.Network
+	3,  // 56: vnet.v1.AdoptNetworkResponse.network:type_name -> vnet.v1.Network
+	22, // 57: vnet.v1.NetworkService.ListNetworks:input_type -> vnet.v1.ListNetworksRequest
+	24, // 58: vnet.v1.NetworkService.GetNetwork:input_type -> vnet.v1.GetNetworkRequest
+	26, // 59: vnet.v1.NetworkService.CreateNetwork:input_type -> vnet.v1.CreateNetworkRequest
+	28, // 60: vnet.v1.NetworkService.UpdateNetwork:input_type -> vnet.v1.UpdateNetworkRequest
+	31, // 61: vnet.v1.NetworkService.DeleteNetwork:input_type -> vnet.v1.DeleteNetworkRequest
+	33, // 62: vnet.v1.NetworkService.StartNetwork:input_type -> vnet.v1.StartNetworkRequest
+	35, // 63: vnet.v1.NetworkService.StopNetwork:input_type -> vnet.v1.StopNetworkRequest
+	37, // 64: vnet.v1.NetworkService.ConfirmNetwork:input_type -> vnet.v1.ConfirmNetworkRequest
+	39, // 65: vnet.v1.NetworkService.AdoptNetwork:input_type -> vnet.v1.AdoptNetworkRequest
+	41, // 66: vnet.v1.NetworkService.ForgetNetwork:input_type -> vnet.v1.ForgetNetworkRequest
+	23, // 67: vnet.v1.NetworkService.ListNetworks:output_type -> vnet.v1.ListNetworksResponse
+	25, // 68: vnet.v1.NetworkService.GetNetwork:output_type -> vnet.v1.GetNetworkResponse
+	27, // 69: vnet.v1.NetworkService.CreateNetwork:output_type -> vnet.v1.CreateNetworkResponse
+	29, // 70: vnet.v1.NetworkService.UpdateNetwork:output_type -> vnet.v1.UpdateNetworkResponse
+	32, // 71: vnet.v1.NetworkService.DeleteNetwork:output_type -> vnet.v1.DeleteNetworkResponse
+	34, // 72: vnet.v1.NetworkService.StartNetwork:output_type -> vnet.v1.StartNetworkResponse
+	36, // 73: vnet.v1.NetworkService.StopNetwork:output_type -> vnet.v1.StopNetworkResponse
+	38, // 74: vnet.v1.NetworkService.ConfirmNetwork:output_type -> vnet.v1.ConfirmNetworkResponse
+	40, // 75: vnet.v1.NetworkService.AdoptNetwork:output_type -> vnet.v1.AdoptNetworkResponse
+	42, // 76: vnet.v1.NetworkService.ForgetNetwork:output_type -> vnet.v1.ForgetNetworkResponse
+	67, // [67:77] is the sub-list for method output_type
+	57, // [57:67] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_vnet_v1_network_proto_init() }
@@ -3155,7 +3400,7 @@ func file_vnet_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnet_v1_network_proto_rawDesc), len(file_vnet_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,8 @@ const (
 	NetworkService_StartNetwork_FullMethodName   = "/vnet.v1.NetworkService/StartNetwork"
 	NetworkService_StopNetwork_FullMethodName    = "/vnet.v1.NetworkService/StopNetwork"
 	NetworkService_ConfirmNetwork_FullMethodName = "/vnet.v1.NetworkService/ConfirmNetwork"
+	NetworkService_AdoptNetwork_FullMethodName   = "/vnet.v1.NetworkService/AdoptNetwork"
+	NetworkService_ForgetNetwork_FullMethodName  = "/vnet.v1.NetworkService/ForgetNetwork"
 )
 
 // NetworkServiceClient is the client API for NetworkService service.
@@ -65,6 +67,11 @@ type NetworkServiceClient interface {
 	// ConfirmNetwork says that a change with confirm_within is to stay. A network
 	// that waits for nothing is confirmed already.
 	ConfirmNetwork(ctx context.Context, in *ConfirmNetworkRequest, opts ...grpc.CallOption) (*ConfirmNetworkResponse, error)
+	// AdoptNetwork declares an orphaned network, one that the kernel has links of and
+	// that this state directory does not know, without touching its guests.
+	AdoptNetwork(ctx context.Context, in *AdoptNetworkRequest, opts ...grpc.CallOption) (*AdoptNetworkResponse, error)
+	// ForgetNetwork removes the links of an orphaned network.
+	ForgetNetwork(ctx context.Context, in *ForgetNetworkRequest, opts ...grpc.CallOption) (*ForgetNetworkResponse, error)
 }
 
 type networkServiceClient struct {
@@ -155,6 +162,26 @@ func (c *networkServiceClient) ConfirmNetwork(ctx context.Context, in *ConfirmNe
 	return out, nil
 }
 
+func (c *networkServiceClient) AdoptNetwork(ctx context.Context, in *AdoptNetworkRequest, opts ...grpc.CallOption) (*AdoptNetworkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdoptNetworkResponse)
+	err := c.cc.Invoke(ctx, NetworkService_AdoptNetwork_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *networkServiceClient) ForgetNetwork(ctx context.Context, in *ForgetNetworkRequest, opts ...grpc.CallOption) (*ForgetNetworkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetNetworkResponse)
+	err := c.cc.Invoke(ctx, NetworkService_ForgetNetwork_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NetworkServiceServer is the server API for NetworkService service.
 // All implementations must embed UnimplementedNetworkServiceServer
 // for forward compatibility.
@@ -187,6 +214,11 @@ type NetworkServiceServer interface {
 	// ConfirmNetwork says that a change with confirm_within is to stay. A network
 	// that waits for nothing is confirmed already.
 	ConfirmNetwork(context.Context, *ConfirmNetworkRequest) (*ConfirmNetworkResponse, error)
+	// AdoptNetwork declares an orphaned network, one that the kernel has links of and
+	// that this state directory does not know, without touching its guests.
+	AdoptNetwork(context.Context, *AdoptNetworkRequest) (*AdoptNetworkResponse, error)
+	// ForgetNetwork removes the links of an orphaned network.
+	ForgetNetwork(context.Context, *ForgetNetworkRequest) (*ForgetNetworkResponse, error)
 	mustEmbedUnimplementedNetworkServiceServer()
 }
 
@@ -220,6 +252,12 @@ func (UnimplementedNetworkServiceServer) StopNetwork(context.Context, *StopNetwo
 }
 func (UnimplementedNetworkServiceServer) ConfirmNetwork(context.Context, *ConfirmNetworkRequest) (*ConfirmNetworkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ConfirmNetwork not implemented")
+}
+func (UnimplementedNetworkServiceServer) AdoptNetwork(context.Context, *AdoptNetworkRequest) (*AdoptNetworkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdoptNetwork not implemented")
+}
+func (UnimplementedNetworkServiceServer) ForgetNetwork(context.Context, *ForgetNetworkRequest) (*ForgetNetworkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetNetwork not implemented")
 }
 func (UnimplementedNetworkServiceServer) mustEmbedUnimplementedNetworkServiceServer() {}
 func (UnimplementedNetworkServiceServer) testEmbeddedByValue()                        {}
@@ -386,6 +424,42 @@ func _NetworkService_ConfirmNetwork_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NetworkService_AdoptNetwork_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdoptNetworkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NetworkServiceServer).AdoptNetwork(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NetworkService_AdoptNetwork_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NetworkServiceServer).AdoptNetwork(ctx, req.(*AdoptNetworkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NetworkService_ForgetNetwork_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetNetworkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NetworkServiceServer).ForgetNetwork(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NetworkService_ForgetNetwork_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NetworkServiceServer).ForgetNetwork(ctx, req.(*ForgetNetworkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NetworkService_ServiceDesc is the grpc.ServiceDesc for NetworkService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -424,6 +498,14 @@ var NetworkService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ConfirmNetwork",
 			Handler:    _NetworkService_ConfirmNetwork_Handler,
+		},
+		{
+			MethodName: "AdoptNetwork",
+			Handler:    _NetworkService_AdoptNetwork_Handler,
+		},
+		{
+			MethodName: "ForgetNetwork",
+			Handler:    _NetworkService_ForgetNetwork_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
