@@ -56,7 +56,7 @@ subnets:
       boot: {root: %[1]s, files: [{arch: efi-x86-64, file: f}, {client: ipxe, file: f}, {file: f}]}
   - address: fd00:10::1/64
     dhcp: {ranges: [{start: "fd00:10::1000", end: "fd00:10::ffff"}], boot: {root: %[1]s, files: [{file: f}]}}
-dns: {domain: lab.test}
+dns: {domain: lab.test, forwarders: [{domain: evil.test, address: "203.0.113.1:5301"}]}
 `
 
 // TestPacketFuzz sends mutated frames of every protocol that guests reach to a running
@@ -134,6 +134,25 @@ func TestPacketFuzz(t *testing.T) {
 		}
 	})
 
+	upstream, err := w.Internet.ListenPacket("udp", "203.0.113.1:5301")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upstream.Close()
+	go evilUpstream(upstream, rand.New(rand.NewPCG(seed, 53)))
+	victims.Go(func() { // no victim, but as long: replies have to be asked for
+		r := rand.New(rand.NewPCG(seed, 1))
+		c, err := victim.Dial("udp", "192.168.10.1:53")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for pace := time.NewTicker(2 * time.Millisecond); !over(stop); <-pace.C {
+			_, _ = c.Write(query(fmt.Sprintf("r%d.evil.test.", r.Uint32()), []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeTXT}[r.IntN(4)]))
+		}
+	})
+
 	start, most := time.Now(), 0
 	var sent atomic.Int64
 	for n := range fuzzingPorts {
@@ -179,6 +198,7 @@ func TestPacketFuzz(t *testing.T) {
 		`vnetd_dhcp_messages_total{network="lab",family="ipv6",message="SOLICIT",reply="ADVERTISE"`,
 		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="DISCOVER",reply="OFFER"`,
 		`vnetd_dns_queries_total{network="lab",outcome="malformed"}`,
+		`vnetd_dns_upstream_replies_total{upstream="203.0.113.1:5301"}`, `vnetd_dns_upstream_failures_total{upstream="203.0.113.1:5301"}`,
 		`vnetd_boot_requests_total{network="lab",protocol="tftp",outcome="missing"}`,
 		`vnetd_boot_requests_total{network="lab",protocol="http",outcome="missing"}`,
 	} {
@@ -187,6 +207,50 @@ func TestPacketFuzz(t *testing.T) {
 		}
 	}
 	says(t, "the daemon", d.Ctl(t, "network", "list"), "lab")
+}
+
+// evilUpstream answers each query with a mutated reply. Most have the query's header and
+// question, without which a reply is not looked at.
+func evilUpstream(c net.PacketConn, r *rand.Rand) {
+	f := &fuzzer{Rand: r}
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var q dns.Msg
+		if q.Unpack(buf[:n]) != nil || len(q.Question) != 1 {
+			continue
+		}
+		name := q.Question[0].Name
+		m := new(dns.Msg).SetReply(&q)
+		for _, line := range []string{
+			"%s 300 IN CNAME a.%[1]s", "a.%s 5 IN CNAME b.lab.test.", "%s 2147483648 IN A 192.168.10.1", "%s 1 IN AAAA 64:ff9b::1", "%s 1 IN HTTPS 1 . ipv4hint=10.0.0.1 alpn=h2",
+			"%s 1 IN TXT \"x\" \"y\"", "%s 1 IN DNAME evil.test.", "%s 1 IN MX 1 %[1]s",
+		} {
+			if rr, err := dns.NewRR(fmt.Sprintf(line, name)); err == nil && r.IntN(3) == 0 {
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+		if rr, err := dns.NewRR("evil.test. 60 IN SOA ns.evil.test. x.evil.test. 1 2 3 4 5"); err == nil && r.IntN(2) == 0 {
+			m.Ns = append(m.Ns, rr)
+		}
+		m.SetEdns0(4096, true)
+		m.Compress = r.IntN(2) == 0
+		b, err := m.Pack()
+		if err != nil {
+			continue
+		}
+		f.seeds = [][][]byte{{b}}
+		keep := min(n, len(b))
+		if r.IntN(8) == 0 {
+			keep = 0
+		} else if opt := q.IsEdns0(); opt != nil {
+			keep = min(n-11, len(b)) // the query without its OPT
+		}
+		_, _ = c.WriteTo(append(slices.Clone(b[:keep]), f.mutate(b[keep:])...), from)
+	}
 }
 
 // grep returns the lines that match.
