@@ -42,10 +42,7 @@ func newLinkWithDisk(t *testing.T, disk <-chan struct{}) *link {
 	w.Host.Run(t, "ip link set br0 address 02:00:00:00:ff:01; ip -6 addr flush dev br0 scope link")
 	w.Host.Address(t, "br0", "fe80::1/64")
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	leases, err := lease.Open(t.TempDir(), log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	leases := lease.Open(t.TempDir(), log)
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &link{World: w, leases: leases, server: dhcpd.New(leases, log)}
 	done := make(chan error, 2)

@@ -13,6 +13,8 @@ const (
 	complainEvery = time.Minute // while the disk fails
 	retryRotation = 10 * time.Second
 	retryRenewal  = time.Second
+	retryStoring  = 2 * time.Second  // while the disk fails and nothing changes
+	clockEvery    = 10 * time.Second // how often the wall clock is looked at
 )
 
 // A batch is the changes of one commit.
@@ -31,17 +33,25 @@ type op struct {
 	stored  bool // the lease was on the disk before
 }
 
-var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, frameHeader, 4096)} }}
+var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, frameStart, 4096)} }}
 
 func newBatch() *batch { return batches.Get().(*batch) }
 
 func (b *batch) recycle() {
 	clear(b.ops)
-	b.buf, b.ops, b.err = b.buf[:frameHeader], b.ops[:0], nil
+	b.buf, b.ops, b.err = b.buf[:frameStart], b.ops[:0], nil
 	batches.Put(b)
 }
 
 func (b *batch) add(o op) { b.ops = append(b.ops, o) }
+
+// renamed adds leases that got a hostname by the changes before. The journal need
+// not know: it has what they want.
+func (b *batch) renamed(leases []Lease) {
+	for _, l := range leases {
+		b.add(op{event: Event{Kind: Renewed, Lease: l}})
+	}
+}
 
 // settle marks the new leases as stored, or takes them back.
 func (b *batch) settle() {
@@ -98,7 +108,7 @@ func (n *Network) takeBack(l *Lease, stamp uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if e := n.byClient[l.Client()]; e != nil && e.stamp == stamp && !e.stored {
-		n.endLocked(l.Client(), l.Address, time.UnixMilli(max(1, l.Start.UnixMilli())))
+		n.endLocked(l.Client(), l.Address, l.Start)
 	}
 }
 
@@ -120,6 +130,7 @@ func (t *Table) Run(ctx context.Context) error {
 
 	t.gathered.Lock()
 	t.gathered.closed = true
+	t.gathered.stale = true // the next boot is to know how late it was
 	t.gathered.Unlock()
 	t.commit(stored)
 	close(stored)
@@ -142,10 +153,13 @@ func (t *Table) write(ctx context.Context, stored chan<- *batch) {
 		case <-ctx.Done():
 			return
 		case <-end.C:
+			t.followWallClock()
 			t.expire(time.Now())
+			t.commit(stored) // there may be space again
 		case r := <-t.snapshots.done:
 			t.snapshots.finished(r)
 		case <-t.wake:
+			t.followWallClock()
 			t.commit(stored)
 			t.snapshots.rotate()
 		}
@@ -156,11 +170,46 @@ func (t *Table) resetTimer(end *time.Timer) {
 	t.gathered.Lock()
 	next := t.gathered.next
 	t.gathered.Unlock()
-	wait := time.Minute // not longer: somebody may set the clock
+	wait := clockEvery
+	if t.Storing() != nil {
+		wait = retryStoring
+	}
 	if !next.IsZero() {
 		wait = min(wait, max(0, time.Until(next)))
 	}
 	end.Reset(wait)
+}
+
+// followWallClock finds out whether somebody set the wall clock: leases then keep
+// their lengths and get other dates.
+func (t *Table) followWallClock() {
+	if t.clock.Load().step(t.now()).Abs() < minStep {
+		return
+	}
+	t.stepped.Lock()
+	defer t.stepped.Unlock()
+	was, r := t.clock.Load(), t.read()
+	step := was.step(r.now)
+	if step.Abs() < minStep {
+		return // it was followed meanwhile, or the thread was interrupted
+	}
+	t.logStep(step, r.now)
+	c := newClock(r)
+	c.mono = was.stored(c.base)
+	t.clock.Store(c)
+	for _, n := range t.networks() {
+		n.redate(c)
+	}
+	t.gathered.Lock()
+	t.gathered.stale = true // the next boot is to know of it
+	t.gathered.Unlock()
+	t.kick()
+}
+
+// logStep logs that the wall clock differs from what it should be now.
+func (t *Table) logStep(step time.Duration, now time.Time) {
+	t.log.Warn("wall clock was stepped, or the host was suspended; leases keep their remaining time",
+		"expected", now.Add(-step).Round(0), "now", now.Round(0), "step", step.Round(time.Second))
 }
 
 // expire ends what is over in every network.
@@ -169,22 +218,26 @@ func (t *Table) expire(now time.Time) {
 	t.gathered.next = time.Time{}
 	t.gathered.Unlock()
 	for _, n := range t.networks() {
-		for _, l := range n.expire(now) {
+		over, renamed := n.expire(now)
+		for _, l := range over {
 			t.watch.tell(Event{Kind: Expired, Lease: l})
 		}
+		t.tellRenamed(renamed)
 		t.expectEnd(n)
 	}
 }
 
-// commit stores what has gathered. It passes the batch on to be told.
+// commit stores what has gathered. It passes the batch on to be told. While nothing
+// can be stored it tries to, also without a change.
 func (t *Table) commit(stored chan<- *batch) {
 	fresh := newBatch()
 	t.gathered.Lock()
 	b := t.gathered.batch
 	t.gathered.batch = fresh
+	stale := t.gathered.stale
+	t.gathered.stale = false
 	t.gathered.Unlock()
-	if len(b.buf) > frameHeader {
-		sealFrame(b.buf)
+	if t.dir != "" && (len(b.buf) > frameStart || stale || t.Storing() != nil) {
 		b.err = t.store(b.buf)
 		t.report(b.err)
 	}
@@ -194,8 +247,8 @@ func (t *Table) commit(stored chan<- *batch) {
 
 func (t *Table) store(frame []byte) error {
 	if t.journal.suspect {
-		if time.Now().Before(t.snapshots.retry) && t.failing != nil {
-			return t.failing
+		if failing := t.Storing(); failing != nil && time.Now().Before(t.snapshots.retry) {
+			return failing
 		}
 		t.snapshots.wait() // it writes the same file
 		if err := t.renew(); err != nil {
@@ -203,21 +256,41 @@ func (t *Table) store(frame []byte) error {
 			return err
 		}
 	}
-	return t.journal.append(frame)
+	return t.journal.append(frame, t.clock.Load().stamp(t.now()))
 }
 
-// report says when the disk begins to fail, once a minute that it still
+// Storing returns why leases cannot be stored, as of the last attempt, or nil.
+// Then clients with a lease keep it, and others get none: one that is in memory
+// only would be forgotten by the next start, and its address given away.
+func (t *Table) Storing() error {
+	if err := t.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// OnStoring has f called when what Storing returns has changed. f must not wait.
+// Call it before Run, once.
+func (t *Table) OnStoring(f func()) { t.onStoring = f }
+
+// report notes and logs when the disk begins to fail, once a minute that it still
 // does, and when it works again.
 func (t *Table) report(err error) {
-	now := time.Now()
+	was, now := t.Storing(), time.Now()
 	switch {
-	case err != nil && (t.failing == nil || now.After(t.complain)):
-		t.log.Error("leases could not be stored, new clients get no address until they can", "dir", t.dir, "err", err)
-		t.complain = now.Add(complainEvery)
-	case err == nil && t.failing != nil:
+	case err != nil:
+		t.trouble.Store(&err)
+		if was == nil || now.After(t.complain) {
+			t.log.Error("leases cannot be stored; new clients get no address until they can", "dir", t.dir, "err", err)
+			t.complain = now.Add(complainEvery)
+		}
+	case was != nil:
+		t.trouble.Store(nil)
 		t.log.Info("leases can be stored again", "dir", t.dir)
 	}
-	t.failing = err
+	if (err == nil) != (was == nil) || err != nil && err.Error() != was.Error() {
+		t.onStoring()
+	}
 }
 
 // snapshots writes snapshots beside the writer, one at a time.

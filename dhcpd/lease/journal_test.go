@@ -3,7 +3,10 @@ package lease
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,13 +19,15 @@ import (
 )
 
 // journalOf returns a journal of one lease to a frame, and the offsets where
-// frames end.
+// frames end. The first is the header's.
 func journalOf(leases ...Lease) (data []byte, ends []int) {
-	data = []byte(journalMagic)
+	c := newClock(readClock())
+	data, m := header(journalMagic)
 	ends = []int{len(data)}
 	for _, l := range leases {
-		f := appendBind(make([]byte, frameHeader), &l)
-		sealFrame(f)
+		l.Wanted, l.Length = l.Hostname, time.Hour
+		f := appendBind(make([]byte, frameStart), &l, c)
+		sealFrame(f, m, c.stamp(time.Now()))
 		data = append(data, f...)
 		ends = append(ends, len(data))
 	}
@@ -41,20 +46,17 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 	for cut := range len(data) + 1 {
 		dir := t.TempDir()
 		left := bytes.Clone(data[:cut])
-		if cut >= len(journalMagic) && cut < len(data) && data[cut] != 0 {
+		if cut >= ends[0] && cut < len(data) && data[cut] != 0 {
 			left = append(left, make([]byte, 100)...) // written ahead
 		}
 		write(t, dir, "journal", left)
-		table, err := Open(dir, quiet())
-		if err != nil {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
+		table := Open(dir, quiet())
 		want := 0
 		for want+1 < len(ends) && ends[want+1] <= cut {
 			want++
 		}
-		if got := len(table.All()); got != want {
-			t.Fatalf("cut at %d: got %d leases, want %d", cut, got, want)
+		if got := len(table.All()); got != want || table.Storing() != nil || len(table.Problems()) > 0 {
+			t.Fatalf("cut at %d: got %d leases, want %d; %v, %v", cut, got, want, table.Storing(), table.Problems())
 		}
 		table.Close()
 
@@ -62,10 +64,7 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 		again, stop := running(t, dir)
 		mustBind(t, again, lab(9))
 		stop()
-		third, err := Open(dir, quiet())
-		if err != nil {
-			t.Fatalf("cut at %d, second start: %v", cut, err)
-		}
+		third := Open(dir, quiet())
 		if got := len(third.All()); got != want+1 {
 			t.Fatalf("cut at %d, second start: got %d leases, want %d", cut, got, want+1)
 		}
@@ -76,22 +75,25 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 // A sector of the last frame may not have reached the disk although later
 // ones did: zeros anywhere in it are a torn tail too.
 func TestJournalWithAHoleInTheLastFrame(t *testing.T) {
-	batch := make([]byte, frameHeader)
+	head, _ := journalOf(lab(100))
+	f := openFile(head, journalMagic)
+	c := newClock(readClock())
+	batch := make([]byte, frameStart)
 	for i := range 20 {
 		l := lab(i)
-		batch = appendBind(batch, &l)
+		batch = appendBind(batch, &l, c)
 	}
-	sealFrame(batch)
-	head, _ := journalOf(lab(100))
+	sealFrame(batch, f.marker, c.stamp(time.Now()))
 	for at := range len(batch) - 16 {
 		data := append(bytes.Clone(head), batch...)
-		clear(data[len(head)+at:][:16])
+		hole := data[len(head)+at:][:16]
+		if len(bytes.Trim(hole, "\x00")) == 0 {
+			continue
+		}
+		clear(hole)
 		dir := t.TempDir()
 		write(t, dir, "journal", data)
-		table, err := Open(dir, quiet())
-		if err != nil {
-			t.Fatalf("hole at %d: %v", at, err)
-		}
+		table := Open(dir, quiet())
 		if got := len(table.All()); got != 1 {
 			t.Fatalf("hole at %d: got %d leases, want 1", at, got)
 		}
@@ -99,48 +101,183 @@ func TestJournalWithAHoleInTheLastFrame(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
-	good, ends := journalOf(lab(1), lab(2), lab(3))
-	damaged := bytes.Clone(good)
-	damaged[ends[1]+20] ^= 1
-	of6, ends6 := journalOf(lab(1), lab(2), six(3, ""))
-	of6[ends6[1]+20] ^= 1
-	unknown := append([]byte(journalMagic), 0, 0, 0, 0, 0, 0, 0, 0, 77)
-	sealFrame(unknown[len(journalMagic):])
-	snap := append([]byte(snapshotMagic), good[ends[0]:]...)
+// damaged opens a directory with one file that is damaged, and expects of the table
+// that it serves, has these clients, keeps the damaged file beside the new one, and
+// says so; and after a restart the same.
+func damaged(t *testing.T, dir, name string, data []byte, want ...int) {
+	t.Helper()
+	var log strings.Builder
+	table := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+	has := func(table *Table) {
+		t.Helper()
+		if got := table.All(); len(got) != len(want) {
+			t.Fatalf("%d leases, want %d", len(got), len(want))
+		}
+		for _, n := range want {
+			if l, ok := table.Network("lab").ByMAC(mac(n)); !ok || l.Address != addr(n) {
+				t.Fatalf("lease %d: %v, %v", n, l, ok)
+			}
+		}
+	}
+	has(table)
+	aside := filepath.Join(dir, name+".damaged")
+	if kept, err := os.ReadFile(aside); err != nil || !bytes.Equal(kept, data) {
+		t.Fatalf("the damaged file is not kept: %v", err)
+	}
+	if p := table.Problems(); len(p) != 1 || !strings.Contains(p[0], aside) {
+		t.Fatalf("problems: %q", p)
+	}
+	if !strings.Contains(log.String(), filepath.Join(dir, name)) || !strings.Contains(log.String(), "level=ERROR") {
+		t.Fatalf("logged: %s", log.String())
+	}
+	table.Close()
+	again := Open(dir, quiet())
+	has(again)
+	if p := again.Problems(); len(p) != 1 {
+		t.Fatalf("problems after a restart: %q", p)
+	}
+	stop := run(t, again)
+	mustBind(t, again, lab(77))
+	stop()
+	want = append(want, 77)
+	again = Open(dir, quiet())
+	has(again)
+	if err := errors.Join(again.Close(), os.Remove(aside)); err != nil || len(again.Problems()) > 0 {
+		t.Fatalf("the problem stays: %v", err)
+	}
+}
+
+// A bit that flips anywhere costs the frame that it is in, and never makes another
+// lease. In the last frame it is a torn tail.
+func TestFlippedBits(t *testing.T) {
+	all := []Lease{lab(0), named(1, "web"), lab(2), lab(3), lab(4)}
+	data, ends := journalOf(all...)
+	for at := range data {
+		flipped := bytes.Clone(data)
+		flipped[at] ^= 1 << (at % 8)
+		dir := t.TempDir()
+		write(t, dir, "journal", flipped)
+		var want []int
+		for i := range all {
+			if at < ends[i] || at >= ends[i+1] {
+				want = append(want, i)
+			}
+		}
+		if at >= ends[len(ends)-2] {
+			table := Open(dir, quiet())
+			if got := len(table.All()); got != len(want) || table.Storing() != nil {
+				t.Fatalf("octet %d: %d leases; %v", at, got, table.Storing())
+			}
+			table.Close()
+			continue
+		}
+		damaged(t, dir, "journal", flipped, want...)
+	}
+}
+
+// Whatever a client sends, it is no frame: not even all that can be in one.
+func TestGuestOctetsAreNoFrame(t *testing.T) {
+	forged := appendBind(make([]byte, frameStart), &Lease{Network: "lab", MAC: mac(66), Address: addr(66)}, newClock(readClock()))
+	_, guess := header(journalMagic)
+	sealFrame(forged, guess, stamp{})
+	old := forged[markerLen:] // as in version 1
+	for _, octets := range [][]byte{forged, old} {
+		l := lab(1)
+		l.ClientID = string(octets)
+		data, ends := journalOf(lab(2), l)
+		for cut := ends[1] + 1; cut < ends[2]; cut++ {
+			dir := t.TempDir()
+			write(t, dir, "journal", append(bytes.Clone(data[:cut]), make([]byte, ends[2]-cut)...))
+			table := Open(dir, quiet())
+			if got := table.All(); len(got) != 1 || got[0].MAC != mac(2) || len(table.Problems()) > 0 {
+				t.Fatalf("cut at %d: %v, %v", cut, got, table.Problems())
+			}
+			table.Close()
+		}
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	journal, ends := journalOf(lab(1), lab(2), lab(3))
+	table := Memory(quiet())
+	mustBind(t, table, lab(1), lab(2))
+	snapshot := table.contents()
+	unknown, m := header(journalMagic)
+	unknown = append(append(unknown, make([]byte, frameStart)...), 77)
+	sealFrame(unknown[len(unknown)-frameStart-1:], m, stamp{})
 	tests := []struct {
 		name, file string
 		data       []byte
-		want       string
+		want       []int
 	}{
-		{"damage in the middle", "journal", damaged, "damaged at offset"},
-		{"damage before a lease of IPv6", "journal", of6, "damaged at offset"},
-		{"a foreign file", "journal", []byte("1732000000 52:54:00:aa:bb:01 192.168.122.5 * *\n"), "not a lease file"},
-		{"a record of the future", "journal", unknown, "unreadable record"},
-		{"a foreign snapshot", "snapshot", []byte("{}"), "not a lease file"},
-		{"a snapshot without its end", "snapshot", snap, "incomplete"},
-		{"an empty snapshot", "snapshot", nil, "incomplete"},
+		{"two damaged frames", "journal", flip(journal, ends[0]+9, ends[1]+20), []int{3}},
+		{"a damaged old journal", "journal.old", flip(journal, ends[1]+20), []int{1, 3}},
+		{"a foreign file", "journal", []byte("1732000000 52:54:00:aa:bb:01 192.168.122.5 * *\n"), nil},
+		{"a record of the future", "journal", unknown, nil},
+		{"a foreign snapshot", "snapshot", []byte("{}"), nil},
+		{"a snapshot without its end", "snapshot", snapshot[:len(snapshot)-1], nil},
+		{"an empty snapshot", "snapshot", nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, tt.file, tt.data)
-			_, err := Open(dir, quiet())
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), filepath.Join(dir, tt.file)) {
-				t.Errorf("got %v, want %q and the file's name", err, tt.want)
-			}
-			if left, _ := os.ReadFile(filepath.Join(dir, tt.file)); !bytes.Equal(left, tt.data) {
-				t.Error("the file was changed")
-			}
+			damaged(t, dir, tt.file, tt.data, tt.want...)
 		})
 	}
 }
 
-func TestOpenNamesTheDirectory(t *testing.T) {
+func flip(b []byte, at ...int) []byte {
+	b = bytes.Clone(b)
+	for _, i := range at {
+		b[i] ^= 1
+	}
+	return b
+}
+
+// A journal that is a directory cannot be read; it is set aside like a damaged file.
+func TestJournalIsADirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "journal", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	table, stop := running(t, dir)
+	mustBind(t, table, lab(1))
+	stop()
+	if _, err := os.Stat(filepath.Join(dir, "journal.damaged", "x")); err != nil || len(table.Problems()) != 1 {
+		t.Errorf("%v, %v", err, table.Problems())
+	}
+	if again := Open(dir, quiet()); len(again.All()) != 1 {
+		t.Errorf("%d leases", len(again.All()))
+	}
+}
+
+// A directory that cannot be made serves, gives no lease, and says why; when it can
+// be made, it is, without a restart.
+func TestOpenWithoutADirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, filepath.Dir(file), "file", nil)
-	if _, err := Open(filepath.Join(file, "leases"), quiet()); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("got %v", err)
+	table := Open(filepath.Join(file, "leases"), quiet())
+	told := make(chan struct{}, 10)
+	table.OnStoring(func() { told <- struct{}{} })
+	stop := run(t, table)
+	if err := table.Storing(); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("storing: %v", err)
+	}
+	if err := bind(t, table, lab(1)); err == nil {
+		t.Error("a lease was given that is stored nowhere")
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	<-told // without anything to store
+	if err := table.Storing(); err != nil {
+		t.Error(err)
+	}
+	mustBind(t, table, lab(2))
+	stop()
+	if again := Open(filepath.Join(file, "leases"), quiet()); len(again.All()) != 1 {
+		t.Errorf("%d leases", len(again.All()))
 	}
 }
 
@@ -207,17 +344,11 @@ func TestDiskFull(t *testing.T) {
 // After a failed sync nobody knows what the file holds: it is made anew.
 func TestSuspectJournalIsRenewed(t *testing.T) {
 	dir := t.TempDir()
-	table, err := Open(dir, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := Open(dir, quiet())
 	stop := run(t, table)
 	mustBind(t, table, lab(1))
 	stop()
-	table, err = Open(dir, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
+	table = Open(dir, quiet())
 	table.journal.f.Close() // every write fails, and so does cutting back
 	stop = run(t, table)
 	if err := bind(t, table, lab(2)); err == nil {
@@ -232,53 +363,43 @@ func TestSuspectJournalIsRenewed(t *testing.T) {
 	}
 }
 
-func FuzzReplay(f *testing.F) {
-	good, ends := journalOf(named(1, "web"), six(1, "web"), lab(2), Lease{Network: "x", MAC: mac(3), Address: addr(3)})
-	f.Add(good)
-	f.Add(good[:len(good)-3])
-	f.Add(good[:ends[0]])
-	end := appendForget(appendEnd(make([]byte, frameHeader), &Lease{Network: "lab", MAC: mac(1), Address: addr(1)}, time.UnixMilli(5)), "x")
-	was := six(1, "web")
-	end = appendEnd(end, &was, time.UnixMilli(6))
-	sealFrame(end)
-	f.Add(append(bytes.Clone(good), end...))
-	f.Add([]byte(nil))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		// As it is, and with what follows the header made a good frame, so
-		// that the records are reached.
-		replayed(t, data)
-		sealed := append([]byte(journalMagic), make([]byte, frameHeader)...)
-		sealed = append(sealed, data...)
-		sealFrame(sealed[len(journalMagic):])
-		replayed(t, sealed)
-	})
+// holders are leases without their dates, which may be out of any range.
+func holders(leases []Lease) (out []string) {
+	for _, l := range leases {
+		out = append(out, fmt.Sprintf("%s %v %s %q %q %q", l.Network, l.Client(), l.Address, l.ClientID, l.Hostname, l.Wanted))
+	}
+	return out
 }
 
-// replayed checks that what was read and written again reads the same.
-func replayed(t *testing.T, data []byte) {
-	now := time.UnixMilli(1)
-	table := Memory(quiet())
-	good, err := replay(data, journalMagic, func(r record) error { return table.apply(r, now) })
-	if good > len(data) {
-		t.Fatalf("%d of %d octets were good", good, len(data))
-	}
-	if err != nil {
-		return
-	}
-	again := Memory(quiet())
-	if _, err := replay(table.snapshot(), snapshotMagic, func(r record) error {
-		if r.kind == recCount {
-			return nil
+// FuzzRecords reads any octets as the records of a frame, in files of both versions.
+func FuzzRecords(f *testing.F) {
+	c := newClock(readClock())
+	l, l6 := named(1, "web"), six(1, "web")
+	good := appendBind(appendBind(nil, &l, c), &l6, c)
+	f.Add(good)
+	f.Add(appendForget(appendEnd(appendEnd(good, &l, time.Now(), c), &l6, time.Now(), c), "x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		sealed, m := header(journalMagic)
+		at := len(sealed)
+		sealed = append(append(sealed, make([]byte, frameStart)...), data...)
+		sealFrame(sealed[at:], m, c.stamp(time.Now()))
+		old := binary.BigEndian.AppendUint32([]byte(strings.Replace(journalMagic, "2", "1", 1)), uint32(len(data)))
+		at = len(old) - 4
+		old = append(append(old, 0, 0, 0, 0), data...)
+		binary.BigEndian.PutUint32(old[at+4:], frameSum(old[at:]))
+		for _, b := range [][]byte{sealed, old} {
+			dir := t.TempDir()
+			write(t, dir, "journal", b)
+			first := Open(dir, quiet())
+			got := first.All()
+			first.Close()
+			second := Open(dir, quiet())
+			if diff := cmp.Diff(holders(got), holders(second.All())); diff != "" {
+				t.Fatal(diff)
+			}
+			second.Close()
 		}
-		return again.apply(r, now)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range table.networks() {
-		if diff := cmp.Diff(n.Leases(now), again.Network(n.name).Leases(now), equal); diff != "" {
-			t.Fatal(diff)
-		}
-	}
+	})
 }
 
 func TestRunEndsWithNothingToDo(t *testing.T) {

@@ -51,7 +51,9 @@ func (m *MAC) UnmarshalText(b []byte) (err error) {
 }
 
 // A Lease is one client's hold on one address. It is a value: changing a
-// copy changes nothing in the table. Times have millisecond precision.
+// copy changes nothing in the table. Times have millisecond precision and a
+// monotonic reading: compared with time.Now they count by CLOCK_MONOTONIC, and
+// as dates they are by the wall clock of now.
 //
 // Deviation: RFC 2131 §4.2 identifies a client by its client identifier if it
 // sends one. Here it is the MAC within the network, because clones of a
@@ -67,12 +69,15 @@ type Lease struct {
 	ClientID string // IPv4: the octets of option 61 as sent, type first; "" if none
 	DUID     string // IPv6: the octets of the client's DUID; "" in a lease of IPv4
 	IAID     uint32 // IPv6: the identity association (RFC 8415 §12)
+	Port     int32  // the index of the link that the client's last message came by; 0: unknown, or behind a relay; below 0: gone
 	Hostname string // one lower-case label; "" if none
+	Wanted   string // the label that the client asked for last, if it may have it; Hostname, or another client has that
 	Start    time.Time
-	Expires  time.Time // zero: never
+	Expires  time.Time     // zero: never
+	Length   time.Duration // how long before Expires it was extended last; set by the table
 }
 
-// Live says whether the lease is in force at now.
+// Live reports whether the lease is in force at now.
 func (l *Lease) Live(now time.Time) bool {
 	return l.Expires.IsZero() || now.Before(l.Expires)
 }
@@ -95,6 +100,9 @@ func (l *Lease) family() int {
 	return 0
 }
 
+// goneLink is the Port of a lease that was obtained in an earlier boot.
+const goneLink = -1
+
 // What a caller can meet and act on.
 var (
 	ErrNotFound = errors.New("no such lease")
@@ -105,12 +113,3 @@ var (
 	// address is on it from before, and its extension stands in memory.
 	ErrNotExtended = errors.New("the extension of a lease could not be stored")
 )
-
-// millis is the precision of the journal, without the monotonic clock, so that
-// a lease is equal before and after a restart.
-func millis(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return time.UnixMilli(t.UnixMilli())
-}

@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -18,12 +19,15 @@ type Network struct {
 	mu       sync.RWMutex
 	byClient map[Client]*entry
 	byAddr   map[netip.Addr]*entry
-	byName   names
+	byName   *names
 	six      map[MAC][]*entry // live leases of IPv6, by MAC
 	ending   expiries         // live leases that end some day, the next one first
 	ended    [2]entryList     // the others of IPv4 and IPv6, the one that ended first in front
 	untold   []Lease          // ended by time, and no watcher knows yet
 	count6   int              // leases of IPv6
+
+	ports  map[int32]bool // the links of the network's bridge, as of SetPorts
+	unseen bool           // a lease is of a link that SetPorts did not know of
 }
 
 // entry is a lease with its places in the indexes. Its Address and Client
@@ -33,7 +37,8 @@ type entry struct {
 	nameLink
 	live       bool   // in force as far as we looked
 	stored     bool   // the journal knows that the client holds it
-	place      int    // in ending, or -1
+	absent     bool   // the link that it came by is gone
+	place      int32  // in ending, or -1
 	stamp      uint64 // which Bind wrote it last
 	prev, next *entry // in ended
 }
@@ -47,7 +52,7 @@ func newNetwork(name string) *Network {
 func (n *Network) clear() {
 	n.byClient = map[Client]*entry{}
 	n.byAddr = map[netip.Addr]*entry{}
-	n.byName = names{}
+	n.byName = newNames()
 	n.six = map[MAC][]*entry{}
 	n.ending = nil
 	n.ended = [2]entryList{}
@@ -85,7 +90,7 @@ func (e *entry) lease() (Lease, bool) {
 func (n *Network) Addrs(hostname string) []netip.Addr {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.byName[hostname].liveAddrs(time.Now())
+	return n.byName.held[hostname].liveAddrs(time.Now())
 }
 
 // Held returns the addresses of a MAC's leases in force at now, of both families. It
@@ -115,16 +120,59 @@ func (n *Network) Name(addr netip.Addr) (string, bool) {
 	return e.Hostname, true
 }
 
-// Holder returns the client whose live leases have this hostname.
+// Holder returns the client that keeps this hostname from others: it has a live
+// lease with the name, and its link is there as far as is known.
 func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for e := n.byName[hostname]; e != nil; e = e.mate {
-		if e.Live(now) {
+	for e := n.byName.held[hostname]; e != nil; e = e.mate {
+		if !e.absent && e.Live(now) {
 			return e.MAC, true
 		}
 	}
 	return MAC{}, false
+}
+
+// setPorts notes which links the network's bridge has, as of a time when no later
+// lease was bound than mark.
+func (n *Network) setPorts(ports map[int32]bool, mark uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.unseen && maps.Equal(n.ports, ports) {
+		return
+	}
+	n.ports, n.unseen = ports, false
+	names := map[string]bool{} // that may be another guest's now
+	for _, e := range n.byClient {
+		absent := e.Port != 0 && !ports[e.Port]
+		if absent && e.stamp > mark {
+			n.unseen = true
+			continue
+		}
+		if absent != e.absent && e.live {
+			names[e.Hostname], names[e.Wanted] = true, true
+		}
+		e.absent = absent
+	}
+	for name := range names {
+		n.byName.pass(name)
+	}
+}
+
+// renamedLocked returns the leases that got, since it was last called, a hostname
+// which they waited for, and have it.
+func (n *Network) renamedLocked() []Lease {
+	if len(n.byName.passed) == 0 {
+		return nil
+	}
+	var out []Lease
+	for _, e := range n.byName.passed {
+		if e.live && e.Hostname == e.Wanted {
+			out = append(out, e.Lease)
+		}
+	}
+	n.byName.passed = nil
+	return out
 }
 
 // Count6 returns how many leases of IPv6 are remembered, also ended ones.
@@ -203,14 +251,20 @@ func (n *Network) Drop(addr netip.Addr) {
 // live lease of another client that lost it.
 func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evicted *Lease) {
 	l.Network = n.name
-	l.Start, l.Expires = millis(l.Start), millis(l.Expires)
+	if l.Wanted == "" {
+		l.Wanted = l.Hostname
+	}
 	if other := n.byAddr[l.Address]; other != nil && other.Client() != l.Client() {
 		if other.live {
 			evicted = &other.Lease
 		}
 		n.removeLocked(other)
+		defer n.byName.pass(other.Hostname)
 	}
 	e := n.byClient[l.Client()]
+	if e != nil {
+		defer n.byName.pass(e.Hostname) // if it is called otherwise by then
+	}
 	if e != nil && e.Address != l.Address {
 		n.removeLocked(e)
 		e = nil
@@ -224,7 +278,8 @@ func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evi
 		e.stored = e.stored && e.live
 		n.unlinkLocked(e)
 	}
-	e.Lease, e.stamp = l, stamp
+	e.Lease, e.stamp, e.absent = l, stamp, l.Port < 0
+	n.unseen = n.unseen || l.Port != 0 && !n.ports[l.Port]
 	if live {
 		n.linkLocked(e)
 	} else {
@@ -252,7 +307,7 @@ func (n *Network) unlinkLocked(e *entry) {
 	}
 	e.live = false
 	if e.place >= 0 {
-		heap.Remove(&n.ending, e.place)
+		heap.Remove(&n.ending, int(e.place))
 	}
 	n.byName.remove(e)
 	if e.family() == 1 {
@@ -277,8 +332,11 @@ func (n *Network) endLocked(c Client, addr netip.Addr, at time.Time) *Lease {
 		return nil
 	}
 	n.unlinkLocked(e)
+	n.byName.pass(e.Hostname)
 	l := e.Lease
-	e.Expires = millis(at)
+	if e.Expires = at; at.IsZero() {
+		e.Expires = time.UnixMilli(0) // zero is never
+	}
 	n.ended[e.family()].push(e)
 	return &l
 }
@@ -289,27 +347,48 @@ func (n *Network) expireLocked(now time.Time) {
 		e := n.ending[0]
 		n.untold = append(n.untold, e.Lease)
 		n.unlinkLocked(e)
+		n.byName.pass(e.Hostname)
 		n.ended[e.family()].push(e)
 	}
 }
 
-// expire ends what is over at now and returns what ended since it was last
-// called.
-func (n *Network) expire(now time.Time) []Lease {
+// expire ends what is over at now. It returns what ended since it was last called,
+// and which leases got a hostname by it.
+func (n *Network) expire(now time.Time) (over, renamed []Lease) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.expireLocked(now)
-	over := n.untold
+	over = n.untold
 	n.untold = nil
-	return over
+	return over, n.renamedLocked()
 }
 
-// settleLocked puts the ended leases in order after a replay, which meets
-// them in the order of the file.
-func (n *Network) settleLocked() {
+// settle ends a replay, in which all leases were live unless something ended them:
+// here gives each its times, and those that are over at now end.
+func (n *Network) settle(here func(*entry), now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.byClient {
+		here(e)
+	}
+	heap.Init(&n.ending)
+	n.byName.refresh()
+	n.expireLocked(now)
+	n.untold, n.byName.passed = nil, nil
 	for i := range n.ended {
 		n.ended[i].sort()
 	}
+}
+
+// redate gives all leases the dates that a clock shows for the moments at which
+// they begin and end.
+func (n *Network) redate(c *clock) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.byClient {
+		e.Start, e.Expires = c.exact(e.Start), c.exact(e.Expires)
+	}
+	n.byName.refresh()
 }
 
 // entryList is a list through the entries' own links: no allocation, and
@@ -362,12 +441,12 @@ func (h expiries) Less(i, j int) bool { return h[i].Expires.Before(h[j].Expires)
 
 func (h expiries) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
+	h[i].place, h[j].place = int32(i), int32(j)
 }
 
 func (h *expiries) Push(x any) {
 	e := x.(*entry)
-	e.place = len(*h)
+	e.place = int32(len(*h))
 	*h = append(*h, e)
 }
 

@@ -3,37 +3,53 @@ package lease
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
 	"time"
 )
 
-// The records of the journal. Each says what is so from here on.
+// The records of the files. Each says what is so from here on. Those of version
+// 1 have times by the wall clock, and are only read.
 const (
-	recBind   = 1 // a whole lease
-	recEnd    = 2 // the client's lease of an address ended at a time
+	recBind1  = 1 // a whole lease
+	recEnd1   = 2 // the client's lease of an address ended at a time
 	recForget = 3 // a network has no leases
 	recCount  = 4 // the end of a snapshot, with the number of its leases
-	recBind6  = 5 // a whole lease of IPv6
-	recEnd6   = 6 // as recEnd, for IPv6
-	recLast   = recEnd6
+	recBind16 = 5 // as recBind1, for IPv6
+	recEnd16  = 6 // as recEnd1, for IPv6
+
+	// With times by CLOCK_MONOTONIC of the boot that the frame names.
+	recBind  = 7
+	recEnd   = 8
+	recBind6 = 9
+	recEnd6  = 10
 )
 
 const maxString = 255
 
+// never is the zero time.
+const never = math.MinInt64
+
 // appendBind adds a lease. Strings longer than 255 octets cannot come from
 // the wire and are cut.
-func appendBind(b []byte, l *Lease) []byte {
+func appendBind(b []byte, l *Lease, c *clock) []byte {
 	b = appendBinding(b, recBind, l)
-	b = appendTime(b, l.Start)
-	b = appendTime(b, l.Expires)
+	b = appendTime(b, l.Start, c)
+	b = appendTime(b, l.Expires, c)
+	b = binary.BigEndian.AppendUint64(b, uint64(l.Length.Milliseconds()))
+	b = binary.BigEndian.AppendUint32(b, uint32(l.Port))
 	b = appendString(b, l.ClientID)
-	return appendString(b, l.Hostname)
+	b = appendString(b, l.Wanted)
+	if l.Hostname == l.Wanted {
+		return append(b, 1)
+	}
+	return appendString(append(b, 0), l.Hostname)
 }
 
 // appendEnd adds the end of a lease, of which only its client and its address
 // are written.
-func appendEnd(b []byte, l *Lease, at time.Time) []byte {
-	return appendTime(appendBinding(b, recEnd, l), at)
+func appendEnd(b []byte, l *Lease, at time.Time, c *clock) []byte {
+	return appendTime(appendBinding(b, recEnd, l), at, c)
 }
 
 // appendBinding adds a record's kind, for IPv4 or IPv6, and who has what.
@@ -70,34 +86,35 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 	return append(append(b, byte(len(s))), s...)
 }
 
-// appendTime adds milliseconds since 1970; zero is the zero time.
-func appendTime(b []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return binary.BigEndian.AppendUint64(b, 0)
+// appendTime adds milliseconds of CLOCK_MONOTONIC.
+func appendTime(b []byte, t time.Time, c *clock) []byte {
+	ms := int64(never)
+	if !t.IsZero() {
+		ms = c.stored(t).Milliseconds()
 	}
-	return binary.BigEndian.AppendUint64(b, uint64(t.UnixMilli()))
+	return binary.BigEndian.AppendUint64(b, uint64(ms))
 }
 
 var errRecord = errors.New("unreadable record")
 
-// record is any of the records, as read back.
+// record is any of the records, as read back. Its times count from 1970 by the
+// clock that the record is written by.
 type record struct {
 	kind  byte
+	wall  bool  // that is the wall clock
 	lease Lease // recEnd and recEnd6 use Network, Client, Address and Expires
 	count uint64
 }
 
-// records calls yield with each record of a frame's payload.
-func records(b []byte, yield func(record) error) error {
+// records calls yield with each record of a frame.
+func records(b []byte, yield func(record)) error {
 	d := decoder{b: b}
 	for len(d.b) > 0 {
 		r := d.record()
 		if d.bad {
 			return errRecord
 		}
-		if err := yield(r); err != nil {
-			return err
-		}
+		yield(r)
 	}
 	return nil
 }
@@ -112,13 +129,35 @@ type decoder struct {
 func (d *decoder) record() record {
 	r := record{kind: d.octet()}
 	switch r.kind {
-	case recBind, recBind6:
-		r.lease = d.binding(r.kind)
-		r.lease.Start, r.lease.Expires = d.time(), d.time()
+	case recBind1, recBind16:
+		r.wall = true
+		r.lease = d.binding(r.kind == recBind16)
+		r.lease.Start, r.lease.Expires = d.time1(), d.time1()
 		r.lease.ClientID, r.lease.Hostname = d.string(), d.string()
+		r.lease.Wanted = r.lease.Hostname
+		if !r.lease.Expires.IsZero() {
+			r.lease.Length = max(0, r.lease.Expires.Sub(r.lease.Start))
+		}
+		r.kind = recBind
+	case recEnd1, recEnd16:
+		r.wall = true
+		r.lease = d.binding(r.kind == recEnd16)
+		r.lease.Expires = d.time1()
+		r.kind = recEnd
+	case recBind, recBind6:
+		r.lease = d.binding(r.kind == recBind6)
+		r.lease.Start, r.lease.Expires = d.time(), d.time()
+		r.lease.Length = d.duration()
+		r.lease.Port = int32(d.uint32())
+		r.lease.ClientID, r.lease.Wanted = d.string(), d.string()
+		if r.lease.Hostname = r.lease.Wanted; d.octet() == 0 {
+			r.lease.Hostname = d.string()
+		}
+		r.kind = recBind
 	case recEnd, recEnd6:
-		r.lease = d.binding(r.kind)
+		r.lease = d.binding(r.kind == recEnd6)
 		r.lease.Expires = d.time()
+		r.kind = recEnd
 	case recForget:
 		r.lease.Network = d.string()
 	case recCount:
@@ -129,11 +168,11 @@ func (d *decoder) record() record {
 	return r
 }
 
-func (d *decoder) binding(kind byte) (l Lease) {
+func (d *decoder) binding(six bool) (l Lease) {
 	l.Network = d.string()
 	copy(l.MAC[:], d.take(6))
 	l.Address = d.addr()
-	if kind == recBind6 || kind == recEnd6 {
+	if six {
 		l.DUID, l.IAID = d.string(), d.uint32()
 	}
 	return l
@@ -180,9 +219,25 @@ func (d *decoder) addr() netip.Addr {
 	return a
 }
 
+// maxMillis is as much as a time.Duration holds: 292 years.
+const maxMillis = math.MaxInt64 / int64(time.Millisecond)
+
+func (d *decoder) duration() time.Duration {
+	ms := int64(d.uint64())
+	return time.Duration(min(max(ms, -maxMillis), maxMillis)) * time.Millisecond
+}
+
+// time1 reads a time of version 1: milliseconds of the wall clock, 0 for never.
+func (d *decoder) time1() time.Time {
+	if t := d.duration(); t != 0 {
+		return time.Unix(0, 0).Add(t)
+	}
+	return time.Time{}
+}
+
 func (d *decoder) time() time.Time {
-	if ms := d.uint64(); ms != 0 {
-		return time.UnixMilli(int64(ms))
+	if ms := int64(d.uint64()); ms != never {
+		return time.Unix(0, 0).Add(time.Duration(min(max(ms, -maxMillis), maxMillis)) * time.Millisecond)
 	}
 	return time.Time{}
 }

@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,132 +14,260 @@ const (
 	usualRecord   = 96 // octets, with a hostname and a client identifier
 )
 
-// load reads what Open finds in dir and returns how much of the journal is
-// good.
-func (t *Table) load(now time.Time) (good int64, err error) {
-	if err := t.loadSnapshot(now); err != nil {
-		return 0, err
-	}
-	if _, err := t.loadJournal("journal.old", now); err != nil {
-		return 0, err
-	}
-	good, err = t.loadJournal("journal", now)
-	if err != nil {
-		return 0, err
-	}
-	for _, n := range t.networks() {
-		n.expire(now)
-		n.settleLocked()
-	}
-	return good, nil
+// A loader reads the files of a table.
+type loader struct {
+	*Table
+	now   reading
+	boots []bootClock // that the files are of; the first stands for files of version 1
+	boot  int         // of the frame that is being read
+	old   bool        // a file is of version 1
+	unfit []string    // files that are damaged, or cannot be read: to be set aside
+	tail  *file       // the journal, if it can be appended to
 }
 
-func (t *Table) loadSnapshot(now time.Time) error {
-	path := filepath.Join(t.dir, "snapshot")
+// load reads what there is in dir. What is damaged or cannot be read is logged,
+// and the rest counts.
+func (t *Table) load(now reading) loader {
+	l := loader{Table: t, now: now, boots: make([]bootClock, 1)}
+	l.readSnapshot()
+	l.readJournal("journal.old")
+	l.tail = l.readJournal("journal")
+	for i := range l.boots {
+		if b := &l.boots[i]; (i > 0 || l.old) && !b.runs(now) {
+			l.tail = nil // its times are of another clock
+			l.logBoot(b)
+		}
+	}
+	t.clock.Store(l.clock())
+	for _, n := range t.networks() {
+		n.settle(l.settle, t.clock.Load().base)
+	}
+	return l
+}
+
+// clock returns the clock that goes on with the journal's.
+func (l *loader) clock() *clock {
+	c := newClock(l.now)
+	for i := range l.boots {
+		b := &l.boots[i]
+		if !b.runs(l.now) {
+			continue
+		}
+		mono := c.wall() - b.offset
+		if step := mono - c.mono; step.Abs() >= minStep {
+			l.logStep(step, c.base)
+			l.gathered.stale = true
+		} else {
+			c.mono = mono // differences that are no step do not add up
+		}
+	}
+	return c
+}
+
+// logBoot logs what becomes of the leases of an earlier boot.
+func (l *loader) logBoot(b *bootClock) {
+	last, now := time.Unix(0, 0).Add(b.offset+b.last), l.now.now
+	if b.known && now.Before(last) {
+		l.log.Warn("wall clock is behind that of the last boot; leases count from there", "last", last, "now", now)
+	}
+}
+
+// read reads a file, and calls yield with its records.
+func (l *loader) read(name, magic string, yield func(record)) (f file, found bool) {
+	path := filepath.Join(l.dir, name)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return f, false
 	} else if err != nil {
-		return err
+		f.damage = err
+		return f, true
 	}
+	for f = openFile(data, magic); ; {
+		s, recs, ok := f.next()
+		if !ok {
+			return f, true
+		}
+		l.stamp(s, f.version)
+		if err := records(recs, yield); err != nil {
+			f.damaged("before offset %d: %w", f.at, err)
+		}
+	}
+}
+
+// stamp notes the clocks of a frame.
+func (l *loader) stamp(s stamp, version int) {
+	if l.boot = 0; version == 1 {
+		l.old = true
+		return
+	}
+	for l.boot = 1; l.boot < len(l.boots) && l.boots[l.boot].id != s.boot; l.boot++ {
+	}
+	if l.boot == len(l.boots) {
+		l.boots = append(l.boots, bootClock{id: s.boot, known: true})
+	}
+	b := &l.boots[l.boot]
+	b.offset, b.last = s.wall-s.mono, max(b.last, s.mono)
+}
+
+// spoiled has a file set aside.
+func (l *loader) spoiled(name string, why error) {
+	l.unfit = append(l.unfit, name)
+	l.log.Error("lease file is damaged; what can be read of it is kept, and the file is set aside", "file", filepath.Join(l.dir, name), "err", why)
+}
+
+func (l *loader) readSnapshot() {
 	var seen, count uint64
-	good, err := replay(data, snapshotMagic, func(r record) error {
+	f, found := l.read("snapshot", snapshotMagic, func(r record) {
 		if r.kind == recCount {
 			count = r.count + 1
-			return nil
+			return
 		}
 		seen++
-		return t.apply(r, now)
+		l.apply(r)
 	})
-	if err == nil && (good != len(data) || count != seen+1) {
-		err = errors.New("it is incomplete")
+	if !found {
+		return
 	}
-	if err != nil {
-		return fmt.Errorf("lease snapshot %s: %w", path, err)
+	l.compacted = int64(len(f.data))
+	if count != seen+1 {
+		f.damaged("incomplete: %d records can be read", seen)
 	}
-	t.compacted = int64(len(data))
-	return nil
+	if f.damage != nil {
+		l.spoiled("snapshot", f.damage)
+	}
 }
 
-func (t *Table) loadJournal(name string, now time.Time) (int64, error) {
-	path := filepath.Join(t.dir, name)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
+// readJournal returns the file if it can be appended to.
+func (l *loader) readJournal(name string) *file {
+	f, found := l.read(name, journalMagic, l.apply)
+	if !found {
+		return nil
 	}
-	good, err := replay(data, journalMagic, func(r record) error { return t.apply(r, now) })
-	if err != nil {
-		return 0, fmt.Errorf("lease journal %s: %w (move it away to start without it)", path, err)
+	path := filepath.Join(l.dir, name)
+	if torn := f.torn(); torn > 0 && f.damage == nil {
+		if f.version == 1 { // which cannot tell a torn end from damage
+			f.damaged("torn or damaged at offset %d", f.good)
+		} else {
+			l.log.Warn("torn end of the lease journal was cut off", "file", path, "octets", torn)
+		}
 	}
-	if torn := bytes.TrimRight(data[good:], "\x00"); len(torn) > 0 {
-		t.log.Warn("torn end of the lease journal was cut off", "file", path, "octets", len(torn))
+	if f.damage != nil {
+		l.spoiled(name, f.damage)
 	}
-	return int64(good), nil
+	if f.damage != nil || f.version != 2 || f.good == 0 {
+		return nil
+	}
+	return &f
 }
 
-// apply puts a record that was read into memory.
-func (t *Table) apply(r record, now time.Time) error {
-	n := t.Network(r.lease.Network)
+// apply puts a record that was read into memory, as if its lease had no end: which
+// have ended is known when all clocks are.
+func (l *loader) apply(r record) {
+	boot := l.boot
+	if r.wall {
+		boot = 0
+	}
+	n := l.Network(r.lease.Network)
 	switch r.kind {
-	case recBind, recBind6:
-		n.putLocked(r.lease, 0, r.lease.Live(now))
+	case recBind:
+		n.putLocked(r.lease, uint64(boot), true)
 		n.byClient[r.lease.Client()].stored = true
-	case recEnd, recEnd6:
-		n.endLocked(r.lease.Client(), r.lease.Address, r.lease.Expires)
+	case recEnd:
+		if n.endLocked(r.lease.Client(), r.lease.Address, r.lease.Expires) != nil {
+			n.byClient[r.lease.Client()].stamp = uint64(boot)
+		}
 	case recForget:
 		n.clear()
-	default:
-		return errRecord
 	}
-	return nil
 }
 
-// snapshot returns the contents of a snapshot file. Leases may change while it
-// is made: those changes are in the journal that follows it.
-func (t *Table) snapshot() []byte {
-	networks := t.networks()
+// settle gives an entry, whose stamp is its boot, times by this boot's clock.
+// Of another boot's lease the end is bounded by the lease's length, and the port
+// is gone.
+func (l *loader) settle(e *entry) {
+	b, c := &l.boots[e.stamp], l.Table.clock.Load()
+	e.stamp = 0
+	same := b.runs(l.now)
+	now := b.at(l.now)
+	if same {
+		now = c.mono
+	}
+	here := func(t time.Time) time.Time {
+		if t.IsZero() {
+			return t
+		}
+		return c.base.Add(t.Sub(time.Unix(0, 0).Add(now)))
+	}
+	e.Start, e.Expires = here(e.Start), here(e.Expires)
+	if !e.live && e.Expires.After(c.base) {
+		e.Expires = c.base
+	}
+	if same {
+		return
+	}
+	if e.Start.After(c.base) {
+		e.Start = c.base
+	}
+	if end := c.base.Add(e.Length); e.live && e.Length > 0 && e.Expires.After(end) {
+		e.Expires = end
+	}
+	if e.Port != 0 {
+		e.Port, e.absent = goneLink, true
+	}
+}
+
+// contents returns what a snapshot file holds. Leases may change while it is made:
+// those changes are in the journal that follows it.
+func (t *Table) contents() []byte {
+	networks, c := t.networks(), t.clock.Load()
+	at := c.stamp(t.now())
 	size := snapshotFrame
 	for _, n := range networks {
 		size += n.count() * usualRecord
 	}
+	head, m := header(snapshotMagic)
 	// In one piece: to grow by copies would take the memory of the leases again.
-	b := append(make([]byte, 0, size), snapshotMagic...)
+	b := append(make([]byte, 0, size), head...)
 	start := len(b)
-	b = append(b, make([]byte, frameHeader)...)
+	begin := func() {
+		start = len(b)
+		b = append(b, make([]byte, frameStart)...)
+	}
+	begin()
 	count := 0
-	add := func(l *Lease) {
-		b = appendBind(b, l)
+	add := func(e *entry) {
+		b = appendBind(b, &e.Lease, c)
+		if !e.live {
+			b = appendEnd(b, &e.Lease, e.Expires, c)
+			count++
+		}
 		count++
 		if len(b)-start > snapshotFrame {
-			sealFrame(b[start:])
-			start = len(b)
-			b = append(b, make([]byte, frameHeader)...)
+			sealFrame(b[start:], m, at)
+			begin()
 		}
 	}
 	for _, n := range networks {
 		n.eachInOrder(add)
 	}
 	b = appendCount(b, count)
-	sealFrame(b[start:])
+	sealFrame(b[start:], m, at)
 	return b
 }
 
-// eachInOrder calls add with every lease, first those that ended: a replay
-// that takes one of them for live (the clock was set back) then lets the
-// live ones have their hostnames.
-func (n *Network) eachInOrder(add func(*Lease)) {
+// eachInOrder calls add with every lease, first those that ended, so that a replay
+// has live ones take the hostnames.
+func (n *Network) eachInOrder(add func(*entry)) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for i := range n.ended {
 		for e := n.ended[i].front; e != nil; e = e.next {
-			add(&e.Lease)
+			add(e)
 		}
 	}
 	for _, e := range n.byClient {
 		if e.live {
-			add(&e.Lease)
+			add(e)
 		}
 	}
 }
@@ -148,7 +275,7 @@ func (n *Network) eachInOrder(add func(*Lease)) {
 // writeSnapshot stores the memory. When it returns, the journals up to the
 // moment of the call are not needed any more.
 func (t *Table) writeSnapshot() (int64, error) {
-	data := t.snapshot()
+	data := t.contents()
 	if err := writeFile(t.dir, "snapshot", data); err != nil {
 		return 0, fmt.Errorf("lease snapshot in %s: %w", t.dir, err)
 	}
@@ -166,7 +293,7 @@ func (t *Table) rotate() error {
 	if err := os.Rename(current, old); err != nil {
 		return err
 	}
-	j, err := openJournal(t.dir, 0)
+	j, err := createJournal(t.dir)
 	if err != nil {
 		back := errors.Join(os.Rename(old, current), syncDir(t.dir))
 		t.journal.suspect = back != nil
@@ -177,21 +304,59 @@ func (t *Table) rotate() error {
 	return nil
 }
 
-// renew replaces a journal whose contents are in doubt by a snapshot and an
-// empty journal.
+// renew replaces files whose contents are in doubt by a snapshot and an empty
+// journal. Damaged ones are set aside.
 func (t *Table) renew() error {
+	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return fmt.Errorf("lease directory: %w", err)
+	}
+	for len(t.unfit) > 0 {
+		if err := setAside(t.dir, t.unfit[0]); err != nil {
+			return fmt.Errorf("set a damaged lease file aside: %w", err)
+		}
+		t.unfit = t.unfit[1:]
+	}
 	size, err := t.writeSnapshot()
 	if err != nil {
 		return err
 	}
-	if err := writeFile(t.dir, "journal", []byte(journalMagic)); err != nil {
-		return err
-	}
-	j, err := openJournal(t.dir, int64(len(journalMagic)))
+	j, err := createJournal(t.dir)
 	if err != nil {
 		return err
 	}
-	t.journal.f.Close()
+	_ = t.journal.close()
 	t.journal, t.compacted = j, size
 	return nil
+}
+
+const (
+	asideSuffix = ".damaged"
+	maxAside    = 8
+)
+
+// setAside gives a file a second name, so that it stays when its successor takes the
+// first one. What cannot have two, a directory, is renamed.
+func setAside(dir, name string) error {
+	path := filepath.Join(dir, name)
+	is, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	aside := path + asideSuffix
+	for i := 2; i <= maxAside; i++ {
+		taken, err := os.Lstat(aside)
+		if err != nil {
+			break
+		}
+		if os.SameFile(is, taken) {
+			return nil // done before a crash
+		}
+		aside = fmt.Sprint(path, asideSuffix, ".", i)
+	}
+	if os.Link(path, aside) == nil {
+		return nil
+	}
+	return os.Rename(path, aside)
 }

@@ -2,12 +2,14 @@ package lease
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +25,13 @@ type Table struct {
 	log   *slog.Logger
 	watch watchers
 
-	onStored func()
+	onStored  func()
+	onStoring func()
+
+	now     func() time.Time
+	read    func() reading
+	clock   atomic.Pointer[clock]
+	stepped sync.Mutex // held while a step of the wall clock is dealt with
 
 	mu       sync.RWMutex // guards byName
 	byName   map[string]*Network
@@ -32,39 +40,64 @@ type Table struct {
 		sync.Mutex
 		*batch
 		stamp  uint64
+		stale  bool // the journal does not know of a step of the wall clock
 		closed bool
 		next   time.Time // the earliest end of a lease; too early does no harm
 	}
 
+	trouble atomic.Pointer[error] // why nothing can be stored, as of the last commit
+
 	// Owned by the writer.
 	journal   *journal
-	compacted int64 // size of the snapshot
-	rotateAt  int64 // smallest journal that is compacted
+	unfit     []string // files that are to be set aside before others take their names
+	compacted int64    // size of the snapshot
+	rotateAt  int64    // smallest journal that is compacted
 	snapshots snapshots
-	failing   error // the last commit's
 	complain  time.Time
 }
 
 // Open reads the leases stored in dir, which it makes if need be. It takes no
-// lock: the caller sees to it that dir has one user. A torn end is cut off and
-// logged; a file that is damaged otherwise, or not ours, is an error that
-// names it.
-func Open(dir string, log *slog.Logger) (*Table, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("lease directory: %w", err)
-	}
+// lock: the caller sees to it that dir has one user.
+//
+// No state of dir is a reason not to serve. A torn end of the journal is cut
+// off and logged. A file that is damaged, or cannot be read, is set aside under
+// another name, and what can be read of it counts; see [Table.Problems]. While
+// dir cannot be written, leases in force are extended and none are given, as
+// with a full disk; see [Table.Storing].
+func Open(dir string, log *slog.Logger) *Table { return open(dir, log, time.Now, readClock) }
+
+func open(dir string, log *slog.Logger, now func() time.Time, read func() reading) *Table {
 	t := newTable(dir, log)
-	good, err := t.load(time.Now())
+	t.now, t.read = now, read
+	l := t.load(read())
+	t.unfit = l.unfit
+	err := errors.New("no journal")
+	if l.tail != nil {
+		t.journal, err = openJournal(dir, l.tail.marker, int64(l.tail.good))
+	}
 	if err != nil {
-		return nil, err
+		t.journal = &journal{suspect: true}
+		err = t.renew()
 	}
-	if t.journal, err = openJournal(dir, good); err != nil {
-		return nil, fmt.Errorf("lease journal: %w", err)
-	}
+	t.report(err)
 	for _, n := range t.networks() {
 		t.expectEnd(n)
 	}
-	return t, nil
+	return t
+}
+
+// Problems returns what an administrator should know about the files: those that were
+// set aside, until they are removed.
+func (t *Table) Problems() []string {
+	if t.dir == "" {
+		return nil
+	}
+	aside, _ := filepath.Glob(filepath.Join(t.dir, "*"+asideSuffix+"*"))
+	var out []string
+	for _, path := range aside {
+		out = append(out, fmt.Sprintf("lease file was damaged and is set aside as %s: what could be read of it is in force, the rest returns when clients renew; remove the file to clear this", path))
+	}
+	return out
 }
 
 // Memory returns an empty table that stores nothing: every Bind is done when
@@ -73,11 +106,12 @@ func Memory(log *slog.Logger) *Table { return newTable("", log) }
 
 func newTable(dir string, log *slog.Logger) *Table {
 	t := &Table{
-		dir: dir, log: log, rotateAt: minRotation, onStored: func() {},
+		dir: dir, log: log, rotateAt: minRotation, onStored: func() {}, onStoring: func() {}, now: time.Now, read: readClock,
 		byName: map[string]*Network{},
 		wake:   make(chan struct{}, 1),
 		watch:  watchers{all: map[*watcher]bool{}},
 	}
+	t.clock.Store(newClock(readClock()))
 	t.gathered.batch = newBatch()
 	t.snapshots = snapshots{t: t, done: make(chan snapshotResult, 1)}
 	return t
@@ -114,11 +148,13 @@ func (t *Table) networks() []*Network {
 
 // Leases returns the leases in force of one network, sorted by address.
 func (t *Table) Leases(network string) []Lease {
+	t.followWallClock()
 	return t.Network(network).Leases(time.Now())
 }
 
 // All returns the leases in force, sorted by network and address.
 func (t *Table) All() []Lease {
+	t.followWallClock()
 	var all []Lease
 	now := time.Now()
 	for _, n := range t.networks() {
@@ -134,6 +170,11 @@ func (t *Table) All() []Lease {
 // is ErrNotExtended. done may be nil, runs on another goroutine or before Bind
 // returns, and must not wait.
 func (t *Table) Bind(l Lease, done func(error)) {
+	c := t.clock.Load()
+	l.Start, l.Expires, l.Length = c.exact(l.Start), c.exact(l.Expires), 0
+	if !l.Expires.IsZero() {
+		l.Length = max(0, time.Until(l.Expires).Round(time.Millisecond))
+	}
 	n := t.Network(l.Network)
 	n.mu.Lock()
 	stamp, err := t.gather()
@@ -152,8 +193,9 @@ func (t *Table) Bind(l Lease, done func(error)) {
 	if renewed {
 		op.event.Kind = Renewed
 	}
-	b.buf = appendBind(b.buf, &op.event.Lease)
+	b.buf = appendBind(b.buf, &op.event.Lease, c)
 	b.add(op)
+	b.renamed(n.renamedLocked())
 	sooner := t.expectLocked(l.Expires)
 	n.mu.Unlock()
 	t.release(sooner)
@@ -177,11 +219,14 @@ func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
 		finish(done, err)
 		return
 	}
+	c := t.clock.Load()
+	at = c.exact(at.Add(-time.Millisecond / 2)) // rounded down: it is over
 	was := n.endLocked(l.Client(), l.Address, at)
 	if was != nil {
 		b := t.gathered.batch
-		b.buf = appendEnd(b.buf, was, at)
+		b.buf = appendEnd(b.buf, was, at, c)
 		b.add(op{event: Event{Kind: kind, Lease: *was}, done: done})
+		b.renamed(n.renamedLocked())
 	}
 	n.mu.Unlock()
 	t.release(was != nil)
@@ -231,6 +276,31 @@ func (t *Table) Forget(network string) error {
 		return fmt.Errorf("forget the leases of network %s: %w", network, err)
 	}
 	return nil
+}
+
+// SetPorts tells which links a network's bridge has: a lease by another link keeps
+// its hostname from no client that wants it. mark is what Mark returned before it
+// was looked at.
+func (t *Table) SetPorts(network string, ports map[int32]bool, mark uint64) {
+	n := t.Network(network)
+	n.setPorts(ports, mark)
+	n.mu.Lock()
+	renamed := n.renamedLocked()
+	n.mu.Unlock()
+	t.tellRenamed(renamed)
+}
+
+// Mark stands for the leases that are bound by now.
+func (t *Table) Mark() uint64 {
+	t.gathered.Lock()
+	defer t.gathered.Unlock()
+	return t.gathered.stamp
+}
+
+func (t *Table) tellRenamed(leases []Lease) {
+	for _, l := range leases {
+		t.watch.tell(Event{Kind: Renewed, Lease: l})
+	}
 }
 
 // Tell sends an event that changes no lease: an address was declined that

@@ -57,7 +57,7 @@ func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
 	}
 	if req.FQDN {
 		had, _ := p.leases.ByMAC(req.MAC)
-		d.Name = p.hostname(req, c, had.Hostname, now)
+		d.Name, _ = p.hostname(req, c, had.Wanted, now)
 	}
 	return d
 }
@@ -191,7 +191,10 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 		Bind: true,
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
-	d.Lease.Hostname = p.hostname(req, c, had.Hostname, now)
+	if c.at.Port > 0 && c.at.Circuit == 0 && !req.Relayed() && !sub.relayed {
+		d.Lease.Port = int32(c.at.Port)
+	}
+	d.Lease.Hostname, d.Lease.Wanted = p.hostname(req, c, had.Wanted, now)
 	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
@@ -214,23 +217,23 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	return d
 }
 
-// hostname decides what the client is called. The first holder of a name
-// keeps it; a reservation's name is never anybody else's.
-func (p *Pool) hostname(req *Request, c *client, had string, now time.Time) string {
+// hostname decides what the client is called, and what it would be called if no
+// other had that name. The first holder of a name keeps it while its link is there;
+// a reservation's name is for its client only.
+func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
 	if name := p.reservedName(c, now); name != "" {
-		return name
+		return name, name
 	}
-	name := had
 	if req.Hostname != nil {
-		name = Hostname(req.Hostname)
+		wanted = Hostname(req.Hostname)
 	}
-	if r := p.svc.byName[name]; r != nil && !r.isFor(c) {
-		return ""
+	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
+		return "", ""
 	}
-	if holder, held := p.leases.Holder(name, now); held && holder != req.MAC {
-		return ""
+	if holder, held := p.leases.Holder(wanted, now); held && holder != req.MAC {
+		return "", wanted
 	}
-	return name
+	return wanted, wanted
 }
 
 // decline answers a DHCPDECLINE, RFC 2131 §4.3.3.

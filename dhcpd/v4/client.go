@@ -28,14 +28,14 @@ func (p *Pool) client(req *Request) client {
 	if req.Hostname != nil {
 		c.name = Hostname(req.Hostname)
 	} else if l, ok := p.leases.ByMAC(req.MAC); ok {
-		c.name = l.Hostname
+		c.name = l.Wanted
 	}
 	return c
 }
 
 // holder is who has a lease.
 func holder(l *lease.Lease) client {
-	return client{mac: l.MAC, id: l.ClientID, duid: string(duidOf(l.ClientID)), name: l.Hostname}
+	return client{mac: l.MAC, id: l.ClientID, duid: string(duidOf(l.ClientID)), name: l.Wanted}
 }
 
 // rfc4361 is the type of a client identifier that is an IAID and a DUID.

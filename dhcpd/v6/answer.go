@@ -119,7 +119,7 @@ func (p *Pool) solicit(req *Request, now time.Time) Decision {
 		}
 		d.IAs = append(d.IAs, r)
 	}
-	d.Hostname = p.hostname(req, p.client(req, &IA{}), "", now)
+	d.Hostname, _ = p.hostname(req, p.client(req, &IA{}), "", now)
 	return p.orStateless(d)
 }
 
@@ -296,7 +296,10 @@ func (p *Pool) keeps(a netip.Addr, c *client) bool {
 func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
 	had, ok := p.leases.ByClient(c.Client)
 	l := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: r.Address, Start: now}
-	l.Hostname = p.hostname(req, c, had.Hostname, now)
+	if c.at.Port > 0 && c.at.Circuit == 0 && !req.Relayed() {
+		l.Port = int32(c.at.Port)
+	}
+	l.Hostname, l.Wanted = p.hostname(req, c, had.Wanted, now)
 	if ok && had.Address == l.Address && had.Live(now) {
 		l.Start = had.Start
 	}
@@ -307,25 +310,25 @@ func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.L
 }
 
 // hostname decides what the client is called: as its reservation says, as it
-// calls itself, as before, or as in IPv4. The first holder of a name keeps it; a
-// reservation's name is never anybody else's.
-func (p *Pool) hostname(req *Request, c *client, had string, now time.Time) string {
+// calls itself, as before, or as in IPv4; and what it would be called if no other
+// had that name. The first holder of a name keeps it while its link is there; a
+// reservation's name is for its client only.
+func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
 	if name := p.reservedName(c, now); name != "" {
-		return name
+		return name, name
 	}
-	name := had
 	if req.Hostname != nil {
-		name = v4.Hostname(req.Hostname)
-	} else if l, ok := p.leases.ByMAC(c.MAC); ok && name == "" && l.Live(now) {
-		name = l.Hostname
+		wanted = v4.Hostname(req.Hostname)
+	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) {
+		wanted = l.Wanted
 	}
-	if r := p.svc.byName[name]; r != nil && !r.isFor(c) {
-		return ""
+	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
+		return "", ""
 	}
-	if holder, held := p.leases.Holder(name, now); held && holder != c.MAC {
-		return ""
+	if holder, held := p.leases.Holder(wanted, now); held && holder != c.MAC {
+		return "", wanted
 	}
-	return name
+	return wanted, wanted
 }
 
 // confirm answers a CONFIRM, RFC 8415 §18.3.3: is the client still on this

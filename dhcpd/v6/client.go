@@ -22,13 +22,13 @@ func (p *Pool) client(req *Request, ia *IA) *client {
 	if req.Hostname != nil {
 		c.name = v4.Hostname(req.Hostname)
 	} else if l, ok := p.leases.ByClient(c.Client); ok {
-		c.name = l.Hostname
+		c.name = l.Wanted
 	}
 	return c
 }
 
 // holder is who has a lease.
-func holder(l *lease.Lease) *client { return &client{Client: l.Client(), name: l.Hostname} }
+func holder(l *lease.Lease) *client { return &client{Client: l.Client(), name: l.Wanted} }
 
 // subnet returns the subnet that an address is in, or nil: it is not on the
 // client's link.

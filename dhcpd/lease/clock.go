@@ -1,0 +1,131 @@
+package lease
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// minStep is the smallest difference between the wall clock and the time that
+// has passed that counts as a step of the wall clock.
+const minStep = time.Second
+
+// A reading is the host's clocks at one moment.
+type reading struct {
+	boot string        // the kernel's id of the boot, in hexadecimal; "" if it has none
+	mono time.Duration // CLOCK_MONOTONIC, in whole milliseconds
+	now  time.Time     // the wall clock, with Go's monotonic reading
+}
+
+// readClock reads the host's clocks. They are read again if the thread was
+// interrupted meanwhile, so that the delay is not taken for a step.
+func readClock() reading {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	r := reading{boot: strings.ReplaceAll(strings.TrimSpace(string(id)), "-", "")}
+	for range 10 {
+		var ts unix.Timespec
+		r.now = time.Now()
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+		r.mono = time.Duration(ts.Nano()).Truncate(time.Millisecond)
+		if time.Since(r.now) < 10*time.Millisecond {
+			break
+		}
+	}
+	return r
+}
+
+// A clock maps the times of leases to the journal's and back. Within the
+// process a time carries Go's monotonic reading, and is compared by that; the
+// journal has CLOCK_MONOTONIC, which restarts of the daemon do not interrupt.
+// The wall clock only shows times to users, and bridges two boots.
+//
+// CLOCK_MONOTONIC stops while the host is suspended, and CLOCK_BOOTTIME does
+// not. Guests are suspended with their host and do not count that time either:
+// by CLOCK_BOOTTIME a lease would end before its client believes it does, and
+// the address of a running guest could be given away. A client that was not
+// suspended (behind a relay) ends its lease sooner than the server, which is
+// harmless.
+type clock struct {
+	boot string
+	base time.Time     // a moment, in whole milliseconds of the wall clock
+	mono time.Duration // the same moment by CLOCK_MONOTONIC
+}
+
+func newClock(r reading) *clock {
+	base := r.now.Add(-time.Duration(r.now.Nanosecond()) % time.Millisecond)
+	return &clock{boot: r.boot, base: base, mono: r.mono}
+}
+
+// wall is the wall clock at base, as a duration since 1970.
+func (c *clock) wall() time.Duration { return time.Duration(c.base.UnixMilli()) * time.Millisecond }
+
+// step returns by how much the wall clock differs from what c expects.
+func (c *clock) step(now time.Time) time.Duration {
+	return now.Round(0).Sub(c.base.Round(0)) - now.Sub(c.base)
+}
+
+// exact returns t in whole milliseconds from base, with a monotonic reading.
+// The zero time, which is never, stays.
+func (c *clock) exact(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return c.base.Add(t.Sub(c.base).Round(time.Millisecond))
+}
+
+// stored returns a time as the journal has it.
+func (c *clock) stored(t time.Time) time.Duration {
+	return c.mono + t.Sub(c.base).Round(time.Millisecond)
+}
+
+// stamp returns the boot and the clocks at now, as a frame begins with them.
+// A difference that is no step is left out, so that times read back are shown
+// as they were.
+func (c *clock) stamp(now time.Time) stamp {
+	s := stamp{boot: c.boot, mono: c.stored(now)}
+	s.wall = c.wall() - c.mono + s.mono
+	if d := c.step(now); d.Abs() >= minStep {
+		s.wall += d.Truncate(time.Millisecond)
+	}
+	return s
+}
+
+// A stamp says when a frame was written.
+type stamp struct {
+	boot       string
+	mono, wall time.Duration // CLOCK_MONOTONIC, and since 1970; in whole milliseconds
+}
+
+// A bootClock is what the files tell of one boot of the host.
+type bootClock struct {
+	id     string
+	known  bool          // its frames have stamps; else their times are the wall clock's
+	offset time.Duration // wall clock minus CLOCK_MONOTONIC, as of the latest stamp
+	last   time.Duration // the latest stamp by CLOCK_MONOTONIC
+}
+
+// runs reports whether b is the boot that r was read in. A clock that is behind
+// b's last stamp is another one: that of a time namespace.
+func (b *bootClock) runs(r reading) bool {
+	return b.known && b.id != "" && b.id == r.boot && r.mono >= b.last-minStep
+}
+
+// at returns which time of b's frames is now, by r.
+//
+// Within a boot CLOCK_MONOTONIC tells, whatever became of the wall clock.
+// Between two boots only the wall clock does. One that is behind the last
+// stamp is wrong, and no time counts as passed: a board without a clock of its
+// own, which boots in 1980, ends no lease. One that is ahead cannot be told
+// from a host that was off for so long.
+func (b *bootClock) at(r reading) time.Duration {
+	wall := time.Duration(r.now.UnixMilli()) * time.Millisecond
+	switch {
+	case b.runs(r):
+		return r.mono
+	case b.known:
+		return max(wall-b.offset, b.last)
+	}
+	return wall
+}
