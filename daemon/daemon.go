@@ -109,9 +109,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	if d.rules, err = nft.Open(d.log); err != nil {
 		return err
 	}
-	if d.leases, err = lease.Open(filepath.Join(d.cfg.StateDir, "leases"), d.log); err != nil {
-		return err
-	}
+	d.leases = lease.Open(filepath.Join(d.cfg.StateDir, "leases"), d.log)
 	d.dhcp = dhcpd.New(d.leases, d.log)
 	d.boot = files.New(d.log)
 	d.dhcp.SetPorts(guestPorts{d.fdb})
@@ -125,6 +123,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
+	d.leases.OnStoring(d.engine.Notice)
 	d.rpc = rpc.New(rpc.Parts{
 		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
 		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,

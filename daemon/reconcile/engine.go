@@ -117,6 +117,12 @@ type Leases interface {
 	Addresses(network string) map[netdrv.MAC][]netip.Addr
 	Held(network string, mac netdrv.MAC) []netip.Addr
 	Forget(network string) error
+	// Storing returns why no lease can be given, or nil.
+	Storing() error
+	// SetPorts tells which links, by index, a network's guests have, as of when Mark
+	// returned mark: leases by other links keep their names from no client.
+	SetPorts(network string, links map[int32]bool, mark uint64)
+	Mark() uint64
 	// ReleaseGuest ends the leases of a guest.
 	ReleaseGuest(network string, mac netdrv.MAC) error
 }

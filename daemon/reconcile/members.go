@@ -34,6 +34,33 @@ func (r *round) learn(have netdrv.State) []netdrv.Member {
 	return now
 }
 
+// tellLeases tells the leases which links each network's guests have, after a look at
+// everything: links that others made, such as a tunnel's, are known only then.
+func (r *round) tellLeases(mark uint64) {
+	if !r.full {
+		return
+	}
+	links, bridges := map[string]map[int32]bool{}, map[string]string{}
+	for i := range r.all {
+		links[r.all[i].Name] = map[int32]bool{}
+		bridges[r.all[i].Bridge.Name] = r.all[i].Name
+	}
+	note := func(network string, index int) {
+		if l := links[network]; l != nil {
+			l[int32(index)] = true
+		}
+	}
+	for _, m := range r.Members() {
+		note(m.Network, m.Index)
+	}
+	for _, l := range r.Host().Links {
+		note(bridges[l.Master], l.Index)
+	}
+	for network, l := range links {
+		r.Leases.SetPorts(network, l, mark)
+	}
+}
+
 // tell publishes which guests' links came and went.
 func (r *round) tell(was, now []netdrv.Member) {
 	attached := map[netdrv.Member]bool{}

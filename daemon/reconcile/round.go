@@ -104,11 +104,12 @@ func (r *round) aboutMacvtaps() bool {
 // an error does, and the servers of all networks go on.
 func (r *round) run(ctx context.Context) (err error) {
 	defer limit.RecoverAs(r.log, limit.Guests, &err)
-	was := r.Members()
+	was, mark := r.Members(), r.Leases.Mark()
 	plans, err := r.plan(ctx)
 	if err != nil {
 		return err
 	}
+	r.tellLeases(mark)
 	r.repairs(netdrv.Unasked(plans, netdrv.Newcomers(was, r.Members())))
 	r.warnLeases(plans)
 	r.withdraw()
@@ -128,6 +129,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		r.log.Warn("guests of the tap door are not known", "err", err)
 	}
 	r.serve()
+	r.checkLeases()
 	r.serveNamers()
 	r.sweep(ctx)
 	r.checkGround()

@@ -106,12 +106,12 @@ func LeaseProto(l lease.Lease) *vnetv1.Lease {
 		Address:   l.Address.String(),
 		Hostname:  l.Hostname,
 		ClientId:  hex.EncodeToString([]byte(l.ClientID)),
-		StartTime: timestamppb.New(l.Start),
+		StartTime: timestamppb.New(l.Start.Truncate(time.Millisecond)),
 		Duid:      hex.EncodeToString([]byte(l.DUID)),
 		Iaid:      l.IAID,
 	}
 	if !l.Expires.IsZero() {
-		p.ExpireTime = timestamppb.New(l.Expires)
+		p.ExpireTime = timestamppb.New(l.Expires.Truncate(time.Millisecond))
 	}
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,7 +15,7 @@ import (
 // GetStatus is in the contract.
 func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.GetStatusResponse, error) {
 	resp := &vnetv1.GetStatusResponse{
-		Version: s.Version, StartTime: timestamppb.New(s.started), StateDir: s.StateDir,
+		Version: s.Version, StartTime: timestamppb.New(time.Now().Add(-time.Since(s.started)).Truncate(time.Second)), StateDir: s.StateDir,
 	}
 	for _, e := range s.Store.List() {
 		resp.Leases += s.countLeases(e.Network.Name)
@@ -37,6 +38,7 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	for _, what := range slices.Sorted(maps.Keys(problems)) {
 		resp.Problems = append(resp.Problems, problems[what].Error())
 	}
+	resp.Problems = append(resp.Problems, s.Leases.Problems()...)
 	for _, p := range s.DHCP.Full() {
 		resp.Problems = append(resp.Problems, p.String())
 	}
