@@ -102,7 +102,8 @@ func TestEmptyStateLeavesGuestsAlone(t *testing.T) {
 	if _, err := w.Host.Try(t.Context(), "ip link show late"); err == nil {
 		t.Error("the forgotten link is there")
 	}
-	refused(t, d, lab, 1, []string{"network", "create", "-f", "-"}, "network adopt lab")
+	refused(t, d, strings.Replace(lab, "lab0", "lab9", 1), 1, []string{"network", "create", "-f", "-"}, "has guests", "network adopt lab")
+	refused(t, d, lab, 1, []string{"network", "create", "--no-start", "-f", "-"}, "has guests", "network adopt lab")
 	refused(t, d, "{name: thief, mode: isolated, bridge: {name: lab0}}", 1, []string{"network", "create", "-f", "-"}, "belongs to network lab")
 	refused(t, d, "{name: thief, mode: nat, subnets: [{address: 192.168.10.129/25}]}", 1, []string{"network", "create", "-f", "-"}, "in use")
 
@@ -163,6 +164,14 @@ func TestOldStateLeavesNewerNetworksAlone(t *testing.T) {
 	was := links(t, w)
 	d.Kill()
 	lose(t, d)
+	d.Start()
+	d.CtlInput(t, lab, "network", "create", "-f", "-") // as from a file: it is what is there
+	if out, now := d.Ctl(t, "network", "show", "lab"), links(t, w); now != was {
+		t.Errorf("a definition of the same network changed\n%s\nto\n%s\nby %s", was, now, out)
+	}
+	conn.works("beside a network that was declared again")
+	d.Kill()
+	w.Host.Run(t, "rm -r "+d.StateDir)
 	w.Host.Run(t, "mv "+d.StateDir+".backup "+d.StateDir)
 	d.Start()
 	if now := links(t, w); now != was {

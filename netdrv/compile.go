@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 )
 
 // defaultMTU is what the kernel gives a bridge that is asked for none.
@@ -186,6 +185,10 @@ const unresolvedBytes = "8192"
 // arp_ignore 1 is where the host is to be seen by no other address than the
 // network's: Linux answers ARP for all its addresses on any link.
 //
+// forwarding is of the link that a packet comes in by, and new links get the host's
+// default, which may be 0. In IPv6 it also sets the router flag of neighbour
+// advertisements, without which guests drop their default route (RFC 4861 section 7.2.5).
+//
 // unres_qlen_bytes is what may wait for a neighbour that does not answer. A guest that
 // asks in the name of neighbours that are none has replies wait for all of them, and
 // what waits is taken off what the server may send to others.
@@ -201,8 +204,14 @@ func bridgeSysctls(n *Network) []Sysctl {
 		hide = "1"
 	}
 	out := []Sysctl{set("ipv4", "promote_secondaries", "1"), set("ipv4", "arp_ignore", hide), unresolved("ipv4")}
+	if n.Mode.Forwards() && n.HasIPv4() {
+		out = append(out, set("ipv4", "forwarding", "1"))
+	}
 	if !n.HasIPv6() {
 		return append(out, set("ipv6", "disable_ipv6", "1"))
+	}
+	if n.Mode.Forwards() {
+		out = append(out, set("ipv6", "forwarding", "1"))
 	}
 	return append(out, unresolved("ipv6"), set("ipv6", "addr_gen_mode", "1"), set("ipv6", "accept_ra", "0"), set("ipv6", "disable_ipv6", "0"))
 }
@@ -221,21 +230,74 @@ func hostSysctls(live []Network, host Host) []Sysctl {
 		out = append(out, Sysctl{Key: "net/ipv4/ip_forward", Value: "1"})
 	}
 	if v6 {
-		out = append(out, keepRouterAdvertisements(host)...)
+		out = append(out, keepRouterAdvertisements(live, host)...)
 		out = append(out, Sysctl{Key: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
 	return out
 }
 
-// keepRouterAdvertisements comes before IPv6 forwarding: with forwarding on, a
-// link whose accept_ra is 1 forgets the default route that it learned, and the
-// host is cut off. 2 accepts them all the same (Documentation/networking/
-// ip-sysctl.rst). Only links that have such a route now are touched.
-func keepRouterAdvertisements(host Host) []Sysctl {
+// keepRouterAdvertisements comes before IPv6 forwarding: with forwarding on, a link
+// with accept_ra 1 ignores router advertisements, and drops the default route that it
+// learned. 2 accepts them all the same (Documentation/networking/ip-sysctl.rst).
+//
+// It is set on the host's own links that accept advertisements, whether one was seen
+// already or not: network cards and what is stacked on them, and whatever has had a
+// default route. Other virtual links may lead to guests, of which the host must not
+// learn routes.
+func keepRouterAdvertisements(live []Network, host Host) []Sysctl {
+	uplinks := map[string]bool{}
+	for _, link := range slices.Concat(host.DefaultLinks, host.Uplinks) {
+		uplinks[link] = true
+	}
+	for i := range live {
+		for _, link := range live[i].Uplinks {
+			uplinks[link] = true
+		}
+	}
+	for name, l := range host.Links {
+		if cards[l.Kind] {
+			uplinks[cmp.Or(l.Master, name)] = true // the bridge or bond that it is in
+		}
+	}
 	var out []Sysctl
-	for _, link := range slices.Sorted(maps.Keys(host.RALinks)) {
-		if v, err := strconv.Atoi(host.RALinks[link]); err == nil && v > 0 {
+	for _, link := range slices.Sorted(maps.Keys(host.AcceptRA)) {
+		if uplinks[link] && host.AcceptRA[link] > 0 {
 			out = append(out, Sysctl{Key: "net/ipv6/conf/" + link + "/accept_ra", Value: "2"})
+		}
+	}
+	return out
+}
+
+// cards are the kinds of links that lead out of the host, or are stacked on one.
+var cards = map[string]bool{"device": true, "vlan": true, "bond": true, "team": true}
+
+// UplinkSettings are settings of links of the host without which replies to guests of
+// n are dropped. They are the host's, and not set by vnetd.
+func UplinkSettings(n *Network, host Host) []Sysctl {
+	var out []Sysctl
+	need := func(link, family string) {
+		out = append(out, Sysctl{Network: n.Name, Link: link, Key: "net/" + family + "/conf/" + link + "/forwarding", Value: "1"})
+	}
+	if !n.Mode.Forwards() {
+		return nil
+	}
+	if len(n.Uplinks) > 0 {
+		for _, link := range n.Uplinks {
+			if n.HasIPv4() {
+				need(link, "ipv4")
+			}
+			if n.HasIPv6() {
+				need(link, "ipv6")
+			}
+		}
+		return out
+	}
+	for _, link := range host.DefaultLinks {
+		if n.HasIPv4() && host.Defaults[link].IPv4 {
+			need(link, "ipv4")
+		}
+		if n.HasIPv6() && host.Defaults[link].IPv6 {
+			need(link, "ipv6")
 		}
 	}
 	return out

@@ -40,7 +40,14 @@ func withBandwidth(limited bool) State {
 
 func TestPlans(t *testing.T) {
 	quiet := Network{Name: "quiet", Mode: Isolated, Bridge: Bridge{Name: "quiet0", MAC: MAC{2, 0, 0, 0, 30, 1}}}
-	host := Host{RALinks: map[string]string{"eth0": "1", "eth1": "0", "eth2": "2"}}
+	host := Host{
+		AcceptRA: map[string]int{"eth0": 1, "eth1": 0, "eth2": 2, "up0": 1, "was0": 1, "br0": 1, "docker0": 1, "veth3": 1},
+		Links: map[string]HostLink{
+			"eth0": {Kind: "device"}, "eth1": {Kind: "device"}, "eth2": {Kind: "vlan"}, "eth3": {Kind: "device", Master: "br0"}, "up0": {Kind: "veth"},
+			"was0": {Kind: "veth"}, "br0": {Kind: "bridge"}, "docker0": {Kind: "bridge"}, "veth3": {Kind: "veth"}, "veth4": {Kind: "veth", Master: "docker0"},
+		},
+		DefaultLinks: []string{"up0"}, Uplinks: []string{"up0", "was0"},
+	}
 	moved := lab()
 	moved.Subnets[0].Address = netip.MustParsePrefix("192.168.11.1/24")
 	moved.Bridge.MTU = 9000

@@ -117,10 +117,18 @@ type Host struct {
 	// Spent are routes of ours that stood on a link of the host for one that the
 	// kernel had yet to learn, and has learned.
 	Spent []LinkRoute
-	// RALinks have a default route learned by the kernel from router
-	// advertisements, with the value of their accept_ra.
-	RALinks map[string]string
+	// Defaults says of which families the default routes of DefaultLinks are.
+	Defaults map[string]Families
+	// Uplinks have, or had while the daemon ran, a default route: one that was removed
+	// and is there again is known by its name.
+	Uplinks []string
+	// AcceptRA is accept_ra (Documentation/networking/ip-sysctl.rst) of the links that
+	// are not in a bridge or bond.
+	AcceptRA map[string]int
 }
+
+// Families says which families of addresses something is about.
+type Families struct{ IPv4, IPv6 bool }
 
 // HasLink reports whether a link of that name is there that is not ours.
 func (h *Host) HasLink(name string) bool {

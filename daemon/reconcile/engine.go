@@ -52,6 +52,8 @@ type Kernel interface {
 	// ObserveGround returns what there is of built bridges and their uplinks, and
 	// what the host has on them.
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
+	// Sysctls reads settings by their paths below /proc/sys; "" is one that is not there.
+	Sysctls(keys []string) (map[string]string, error)
 	// Counters returns what has passed bridges and guests' links, by name.
 	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.
@@ -169,6 +171,7 @@ type Engine struct {
 	members  []netdrv.Member        // guests' links as of the last round
 	links    map[string]netdrv.Link // of ports, as of the last look
 	host     netdrv.Host            // as of the last full look
+	uplinks  map[string]bool        // links that have had a default route since the start
 	seen     uint64                 // the kernel's HostChanges before that look
 	retries  map[string]*retry
 	held     map[string]held // by network, as of the last look; for rounds only
@@ -196,7 +199,7 @@ func New(parts Parts, log *slog.Logger) *Engine {
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1),
 		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
-		links: map[string]netdrv.Link{}, derived: map[string]*derived{},
+		links: map[string]netdrv.Link{}, derived: map[string]*derived{}, uplinks: map[string]bool{},
 		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},
 	}
 }

@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -47,6 +49,10 @@ func (e *Engine) lookAtAll(ctx context.Context) (netdrv.State, netdrv.Host, erro
 	host = host.WithOrphans(orphans)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, link := range host.DefaultLinks {
+		e.uplinks[link] = true
+	}
+	host.Uplinks = slices.Sorted(maps.Keys(e.uplinks))
 	e.host, e.seen = host, seen
 	return have, host, nil
 }
@@ -62,4 +68,51 @@ func (e *Engine) Declare(change func() error) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	return change()
+}
+
+// withSettings adds to have the settings that are wanted and were not looked at: those
+// of the host's links, and of links that have yet to be made.
+func (e *Engine) withSettings(have, want netdrv.State) (netdrv.State, error) {
+	seen := map[string]bool{}
+	for _, s := range have.Sysctls {
+		seen[s.Key] = true
+	}
+	var missing []netdrv.Sysctl
+	var keys []string
+	for _, s := range want.Sysctls {
+		if !seen[s.Key] {
+			missing, keys = append(missing, s), append(keys, s.Key)
+		}
+	}
+	values, err := e.Kernel.Sysctls(keys)
+	if err != nil {
+		return have, err
+	}
+	for _, s := range missing {
+		s.Value = values[s.Key]
+		have.Sysctls = append(have.Sysctls, s)
+	}
+	return have, nil
+}
+
+// checkUplinks finds settings of the host's links that keep replies from guests.
+func (r *round) checkUplinks() error {
+	host := r.Host()
+	values := map[string]string{}
+	for _, n := range r.standing() {
+		for _, s := range netdrv.UplinkSettings(n, host) {
+			if _, read := values[s.Key]; !read {
+				v, err := r.Kernel.Sysctls([]string{s.Key})
+				if err != nil {
+					return err
+				}
+				values[s.Key] = v[s.Key]
+			}
+			if v := values[s.Key]; v != "" && v != s.Value {
+				r.fail(n.Name, fmt.Errorf("uplink %s does not forward replies to guests: %s is %s; set it to %s (sysctl -w %s=%s, or IPv4Forwarding= and IPv6Forwarding= of systemd.network)",
+					s.Link, s.Key, v, s.Value, s.Key, s.Value))
+			}
+		}
+	}
+	return nil
 }

@@ -34,7 +34,11 @@ func (e *Engine) Plan(ctx context.Context, n, old *netdrv.Network) ([]string, er
 	for _, warning := range netdrv.Leases(n, ground) {
 		out = append(out, "# "+warning)
 	}
-	plans := withoutBuilt(netdrv.Diff(netdrv.Compile(in, e.Host()), have), live, have)
+	want := netdrv.Compile(in, e.Host())
+	if have, err = e.withSettings(have, want); err != nil {
+		return nil, err
+	}
+	plans := withoutBuilt(netdrv.Diff(want, have), live, have)
 	for _, p := range append(plans, built...) {
 		for _, s := range p.Steps {
 			out = append(out, s.String())

@@ -149,7 +149,11 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	members := r.learn(have)
 	r.note(have)
 	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: r.ports(have)}
-	return r.withBuilt(ctx, netdrv.Diff(netdrv.Compile(in, host), have), members, have)
+	want := netdrv.Compile(in, host)
+	if have, err = r.withSettings(have, want); err != nil {
+		return nil, fmt.Errorf("observe: %w", err)
+	}
+	return r.withBuilt(ctx, netdrv.Diff(want, have), members, have)
 }
 
 // observe looks at what the round is about. What the host has besides is known
@@ -364,7 +368,7 @@ func (r *round) checkHost(ctx context.Context) error {
 			r.fail(n.Name, fs)
 		}
 	}
-	return nil
+	return r.checkUplinks()
 }
 
 // remember keeps the links' names for the round in which a network is gone.

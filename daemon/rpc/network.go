@@ -84,7 +84,7 @@ func (s *Server) CreateNetwork(ctx context.Context, req *vnetv1.CreateNetworkReq
 
 func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (store.Entry, []string, error) {
 	p, noStart, dryRun := req.GetNetwork(), req.GetNoStart(), req.GetDryRun()
-	n, err := s.prepare(ctx, p, nil)
+	n, adopts, err := s.prepareNew(ctx, p, !noStart)
 	if err != nil {
 		return store.Entry{}, nil, err
 	}
@@ -106,10 +106,14 @@ func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (
 			return store.Entry{}, nil, err
 		}
 	}
-	entry, written := s.Store.Begin(n, !noStart)
+	begin, withdraw := s.Store.Begin, s.Store.Delete
+	if adopts { // what the host has of it is not removed if it fails
+		begin, withdraw = s.Store.Adopt, s.Store.Disown
+	}
+	entry, written := begin(n, !noStart)
 	if err := errors.Join(s.stand(ctx, entry), written()); err != nil {
 		// Should the daemon end in between, the trial's end takes it back.
-		err = s.takeBack(ctx, nil, n.Name, failed("create network "+n.Name, err))
+		err = s.withdraw(ctx, n.Name, withdraw, failed("create network "+n.Name, err))
 		s.endTrial(n.Name)
 		return store.Entry{}, nil, err
 	}
@@ -126,15 +130,15 @@ func (s *Server) stand(ctx context.Context, e store.Entry) error {
 	return s.Engine.Status(e.Network.Name).Err
 }
 
-// takeBack withdraws a change that could not be made: old is stored again, or
-// the network forgotten if there was none. It returns why.
+// takeBack stores old again in the place of a change that could not be made. It
+// returns why.
 func (s *Server) takeBack(ctx context.Context, old *store.Entry, name string, why error) error {
-	var err error
-	if old == nil {
-		err = s.Store.Delete(name)
-	} else {
-		_, err = s.Store.Put(old.Network, old.Live)
-	}
+	return s.withdraw(ctx, name, func(string) error { _, err := s.Store.Put(old.Network, old.Live); return err }, why)
+}
+
+// withdraw undoes what is stored of a change that could not be made, and returns why.
+func (s *Server) withdraw(ctx context.Context, name string, undo func(name string) error, why error) error {
+	err := undo(name)
 	if err == nil {
 		err = s.Engine.Reconcile(ctx, name)
 	}

@@ -38,6 +38,31 @@ func (s *Server) orphan(ctx context.Context, name string) (*netdrv.Orphan, error
 	return nil, status.Errorf(codes.NotFound, "no orphaned network %s; this host has %s", name, strings.Join(names, ", "))
 }
 
+// prepareNew is prepare for a network that is not declared. If the host holds links of
+// a network of that name, the definition takes them over: adopts is true then. It has
+// to keep the bridge of guests.
+func (s *Server) prepareNew(ctx context.Context, p *vnetv1.Network, start bool) (n netdrv.Network, adopts bool, err error) {
+	n, err = s.prepare(ctx, p, nil)
+	orphans := s.Engine.Orphans()
+	i := slices.IndexFunc(orphans, func(o netdrv.Orphan) bool { return o.Network == p.GetName() })
+	if i < 0 {
+		return n, false, err
+	}
+	o := &orphans[i]
+	shown := o.Adopted()
+	host, err := s.Engine.FreshHost(ctx)
+	if err != nil {
+		return n, false, failed("check network "+n.Name, err)
+	}
+	if n, err = s.check(ctx, p, &shown, host.Without(o)); err != nil {
+		return n, false, err
+	}
+	if len(o.Guests) > 0 && (!start || n.Bridge.Name != shown.Bridge.Name) {
+		return n, false, status.Errorf(codes.FailedPrecondition, "network %s: the host has guests on a network of that name, which is not declared: %s; declare it with its bridge (vnetctl network adopt %s), or remove it (vnetctl network forget %s)", n.Name, o, n.Name, n.Name)
+	}
+	return n, true, nil
+}
+
 // AdoptNetwork is in the contract.
 func (s *Server) AdoptNetwork(ctx context.Context, req *vnetv1.AdoptNetworkRequest) (*vnetv1.AdoptNetworkResponse, error) {
 	ctx, cancel := changing(ctx)
@@ -86,9 +111,9 @@ func (s *Server) adopt(ctx context.Context, entry store.Entry, declared bool, po
 		if declared {
 			return nil
 		}
-		var err error
-		entry, err = s.Store.Adopt(entry.Network)
-		return err
+		var written func() error
+		entry, written = s.Store.Adopt(entry.Network, true)
+		return written()
 	})
 	if err == nil {
 		err = s.stand(ctx, entry)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/wire"
@@ -18,11 +17,6 @@ func (s *Server) prepare(ctx context.Context, p *vnetv1.Network, old *netdrv.Net
 	host, err := s.Engine.FreshHost(ctx)
 	if err != nil {
 		return netdrv.Network{}, failed("check network "+p.GetName(), err)
-	}
-	for _, o := range s.Engine.Orphans() {
-		if o.Network == p.GetName() && old == nil {
-			return netdrv.Network{}, status.Errorf(codes.FailedPrecondition, "network %s: the host holds links of a network of that name, which is not declared: %s; declare it with `vnetctl network adopt %s`, or remove it with `vnetctl network forget %s`", o.Network, &o, o.Network, o.Network)
-		}
 	}
 	return s.check(ctx, p, old, host)
 }

@@ -250,11 +250,10 @@ func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() erro
 	return s.begin(n, live, true)
 }
 
-// Adopt stores a network of which the host holds links already, as live. Whatever
-// happens, those links are not marked as removed.
-func (s *Store) Adopt(n netdrv.Network) (Entry, error) {
-	e, written := s.begin(n, true, false)
-	return e, written()
+// Adopt is Begin for a network of which the host holds links already. Whatever
+// happens, those are not marked as removed.
+func (s *Store) Adopt(n netdrv.Network, live bool) (e Entry, written func() error) {
+	return s.begin(n, live, false)
 }
 
 func (s *Store) begin(n netdrv.Network, live, mark bool) (e Entry, written func() error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -161,7 +162,7 @@ type observer struct {
 func (k *Kernel) observer() *observer {
 	return &observer{
 		sys: k.sys, links: map[int]netlink.Link{},
-		host: netdrv.Host{Links: map[string]netdrv.HostLink{}},
+		host: netdrv.Host{Links: map[string]netdrv.HostLink{}, AcceptRA: map[string]int{}, Defaults: map[string]netdrv.Families{}},
 	}
 }
 
@@ -208,6 +209,11 @@ func (o *observer) take(links []listed) {
 			o.ourLink(l, specs[l.Attrs().Index])
 		} else {
 			o.hostLink(l)
+		}
+		if a := l.Attrs(); (!ours(l) || built(l)) && a.MasterIndex == 0 && a.Flags&net.FlagLoopback == 0 {
+			if v, err := strconv.Atoi(acceptRA.value(specs[a.Index])); err == nil {
+				o.host.AcceptRA[a.Name] = v
+			}
 		}
 		if kind, ok := guestKinds[l.Type()]; ok {
 			a := l.Attrs()
@@ -327,21 +333,9 @@ func (o *observer) defaultRoute(l netlink.Link, r listedRoute) {
 	if !slices.Contains(o.host.DefaultLinks, name) {
 		o.host.DefaultLinks = append(o.host.DefaultLinks, name)
 	}
-	if r.protocol == unix.RTPROT_RA {
-		o.raLink(name)
-	}
-}
-
-func (o *observer) raLink(name string) {
-	v, err := o.sys.get("net/ipv6/conf/" + name + "/accept_ra")
-	if err != nil {
-		return
-	}
-	if o.host.RALinks == nil {
-		o.host.RALinks = map[string]string{}
-	}
-	o.host.RALinks[name] = v
-	o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Key: "net/ipv6/conf/" + name + "/accept_ra", Value: v})
+	f := o.host.Defaults[name]
+	f.IPv4, f.IPv6 = f.IPv4 || r.family == unix.AF_INET, f.IPv6 || r.family == unix.AF_INET6
+	o.host.Defaults[name] = f
 }
 
 func (o *observer) readHostSysctls() {
@@ -352,4 +346,18 @@ func (o *observer) readHostSysctls() {
 		}
 		o.state.Sysctls = append(o.state.Sysctls, netdrv.Sysctl{Key: key, Value: v})
 	}
+}
+
+// Sysctls reads settings by their paths below /proc/sys; "" is one that this kernel or
+// link does not have.
+func (k *Kernel) Sysctls(keys []string) (map[string]string, error) {
+	out := make(map[string]string, len(keys))
+	for _, key := range keys {
+		v, err := k.sys.get(key)
+		if err != nil {
+			return nil, fmt.Errorf("read sysctl %s: %w", key, err)
+		}
+		out[key] = v
+	}
+	return out, nil
 }

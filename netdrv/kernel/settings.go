@@ -24,7 +24,12 @@ var linkSettings = []setting{
 	{"addr_gen_mode", true, 47},
 	{"accept_ra", true, 3},
 	{"disable_ipv6", true, 26},
+	{"forwarding", false, 0},
+	{"forwarding", true, 0},
 }
+
+// acceptRA is the setting of the host's own links that counts.
+var acceptRA = setting{"accept_ra", true, 3}
 
 // key is the path of a link's setting below /proc/sys.
 func (s setting) key(link string) string {

@@ -16,8 +16,8 @@ func TestSettingsAreThoseOfProc(t *testing.T) {
 	h := newHost(t)
 	h.converge(dual)
 	all, _ := h.settings()
-	if len(all) != 7 {
-		t.Fatalf("looked at %v, want seven settings", slices.Sorted(maps.Keys(all)))
+	if len(all) != 9 {
+		t.Fatalf("looked at %v, want nine settings", slices.Sorted(maps.Keys(all)))
 	}
 	for key, was := range all {
 		other := map[string]string{"0": "1", "8192": "4096"}[was] // and 0 for all others
