@@ -116,6 +116,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	d.dhcp.OnFull(d.publishFull)
 	d.proxy = proxy.New(peer.FileShare(maxProxied), d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
+	d.dns.SetPorts(guestPorts{d.fdb})
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
 	d.engine = reconcile.New(reconcile.Parts{

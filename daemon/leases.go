@@ -68,7 +68,7 @@ func (d *Daemon) publishFull(p dhcpd.FullPool) {
 	})
 }
 
-// guestPorts tells the DHCP server where guests are.
+// guestPorts tells the DHCP and the DNS server behind which ports guests are.
 type guestPorts struct{ *kernel.FDB }
 
 func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Port(bridge, mac) }

@@ -1,10 +1,9 @@
 package dnsd
 
 import (
-	"net/netip"
-
 	"github.com/miekg/dns"
 
+	"github.com/vnetd/vnetd/dnsd/forward"
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
@@ -20,7 +19,7 @@ func (s *service) leadsOut(q *wire.Query) []byte {
 // follow answers q with its aliases and with what next, the name that they lead
 // to, is answered with: stub resolvers do not follow by themselves. Its results
 // are those of ask.
-func (s *service) follow(buf []byte, q *wire.Query, next []byte, client netip.AddrPort, reply func([]byte)) (out []byte, wait bool) {
+func (s *service) follow(buf []byte, q *wire.Query, next []byte, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
 	q = q.Clone()
 	far := q.For(next)
 	end, ask := s.query(nil, far)

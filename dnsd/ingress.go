@@ -3,7 +3,6 @@ package dnsd
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -46,12 +45,8 @@ func ingressOf(cfg *Config) (ingress, error) {
 	return ingress{link: uint32(l.Attrs().Index), clients: cfg.Clients}, nil
 }
 
-// Offsets from netHeader are into the IP header, from linkHeader into Ethernet's:
-// SKF_NET_OFF and SKF_LL_OFF of linux/filter.h.
-const (
-	netHeader  = 0xfff0_0000
-	linkHeader = 0xffe0_0000
-)
+// Offsets from netHeader are into the IP header: SKF_NET_OFF of linux/filter.h.
+const netHeader = 0xfff0_0000
 
 var (
 	hear     = bpf.RetConstant{Val: 1 << 18} // bytes to keep: all
@@ -60,16 +55,12 @@ var (
 	linkLocal = netip.MustParsePrefix("fe80::/10")
 )
 
-// filter returns the program for a socket of IPv4 or IPv6, which begins with first;
-// nil takes all.
-func (in ingress) filter(v4 bool, first []bpf.Instruction) ([]bpf.RawInstruction, error) {
-	switch {
-	case in.link == 0 && first == nil:
+// filter returns the program for a socket of IPv4 or IPv6; nil takes all.
+func (in ingress) filter(v4 bool) ([]bpf.RawInstruction, error) {
+	if in.link == 0 {
 		return nil, nil
-	case in.link == 0:
-		return bpf.Assemble(append(slices.Clip(first), hear))
 	}
-	prog := append(slices.Clip(first),
+	prog := append([]bpf.Instruction(nil),
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loopback, SkipTrue: 1},
 		hear,
@@ -105,17 +96,6 @@ func toAddr(a netip.Addr, word bpf.Instruction) []bpf.Instruction {
 	return ofPrefix(netip.PrefixFrom(a, a.BitLen()), at, word)
 }
 
-// fromMAC goes on with then for what a MAC sends, and past it for others.
-func fromMAC(mac net.HardwareAddr, then ...bpf.Instruction) []bpf.Instruction {
-	past := uint8(len(then))
-	return append([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: linkHeader + 6, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(mac), SkipTrue: 2 + past},
-		bpf.LoadAbsolute{Off: linkHeader + 10, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipTrue: past},
-	}, then...)
-}
-
 // ofPrefix ends with a word on a packet whose address at that offset is of a prefix.
 func ofPrefix(p netip.Prefix, at uint32, word bpf.Instruction) []bpf.Instruction {
 	p = p.Masked()
@@ -137,8 +117,8 @@ func ofPrefix(p netip.Prefix, at uint32, word bpf.Instruction) []bpf.Instruction
 }
 
 // attach replaces a socket's filter; an empty one is taken off.
-func (in ingress) attach(fd int, v4 bool, first []bpf.Instruction) error {
-	prog, err := in.filter(v4, first)
+func (in ingress) attach(fd int, v4 bool) error {
+	prog, err := in.filter(v4)
 	if err != nil {
 		return err
 	}
@@ -149,6 +129,10 @@ func (in ingress) attach(fd int, v4 bool, first []bpf.Instruction) error {
 		}
 		return err
 	}
+	return attachFilter(fd, prog)
+}
+
+func attachFilter(fd int, prog []bpf.RawInstruction) error {
 	filter := make([]unix.SockFilter, len(prog))
 	for i, ins := range prog {
 		filter[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}

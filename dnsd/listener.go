@@ -24,7 +24,7 @@ const (
 type listener struct {
 	at      netip.AddrPort
 	from    ingress
-	udp     *ears
+	udp     *udpListeners
 	tcp     *net.TCPListener
 	started bool
 }
@@ -32,7 +32,7 @@ type listener struct {
 // listen opens the sockets of an address. The address need not be on a link
 // yet (IP_FREEBIND).
 func listen(at netip.AddrPort, from ingress) (*listener, error) {
-	l := &listener{at: at, from: from, udp: &ears{at: at, from: from, least: deafTime}}
+	l := &listener{at: at, from: from, udp: &udpListeners{at: at, from: from, least: blockTime, rate: blockedRate}}
 	if err := l.open(); err != nil {
 		l.close()
 		return nil, err
@@ -62,6 +62,7 @@ func (l *listener) open() error {
 }
 
 func (l *listener) close() {
+	l.udp.unblock()
 	for _, c := range l.udp.socks {
 		_ = c.Close()
 	}
@@ -76,8 +77,8 @@ func (l *listener) take(from ingress) error {
 	if from.equal(l.from) {
 		return nil
 	}
-	err := control(l.tcp, func(fd int) error { return from.attach(fd, l.at.Addr().Is4(), nil) })
-	if err := errors.Join(err, l.udp.hear(from)); err != nil {
+	err := control(l.tcp, func(fd int) error { return from.attach(fd, l.at.Addr().Is4()) })
+	if err := errors.Join(err, l.udp.accept(from)); err != nil {
 		return fmt.Errorf("filter on %s: %w", l.at, err)
 	}
 	l.from = from
@@ -158,7 +159,7 @@ func (s socket) set(fd int, network string) error {
 		}
 		_ = setInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	}
-	return s.from.attach(fd, level == unix.IPPROTO_IP, nil) // before bind: no packet slips through
+	return s.from.attach(fd, level == unix.IPPROTO_IP) // before bind: no packet slips through
 }
 
 func setInt(fd, level, opt, value int) error {

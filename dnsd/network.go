@@ -16,6 +16,7 @@ type network struct {
 	service atomic.Pointer[service]
 	conns   conns
 	counts  *counts
+	clients clientPorts
 	idle    time.Duration // what a TCP client may take for a query
 
 	listeners map[netip.AddrPort]*listener // guarded by Server.mu
@@ -27,6 +28,7 @@ func newNetwork(name string, log *slog.Logger) *network {
 		conns:     conns{clients: map[netip.Addr]int{}, open: map[*conn]uint64{}},
 		idle:      idleTime,
 		counts:    &counts{},
+		clients:   clientPorts{network: name},
 		listeners: map[netip.AddrPort]*listener{},
 	}
 }

@@ -20,6 +20,7 @@ type Server struct {
 	log        *slog.Logger
 	resolvConf string
 	pool       *forward.Pool
+	ports      Ports
 
 	mu       sync.Mutex
 	state    state
@@ -48,6 +49,10 @@ func New(resolvConf string, log *slog.Logger) *Server {
 // OnUpstreams has f called with the host's name servers whenever resolv.conf
 // names others, for the first time soon after Run. Call it before Run.
 func (s *Server) OnUpstreams(f func([]netip.AddrPort)) { s.pool.Changed = f }
+
+// SetPorts has capacity divided among ports, which p tells apart. Without it a client
+// is an address. Call it before Set.
+func (s *Server) SetPorts(p Ports) { s.ports = p }
 
 // Set begins to serve a network, or changes how it is served. It can be called
 // before Run and while it runs. Sockets whose address stays are kept, also when
@@ -79,11 +84,17 @@ func (s *Server) setLocked(cfg Config) error {
 	if !known {
 		n = newNetwork(cfg.Network, s.log)
 	}
-	opened, err := s.socketsLocked(n, &cfg)
+	from, err := ingressOf(&cfg)
 	if err != nil {
 		s.release(svc)
 		return err
 	}
+	opened, err := s.socketsLocked(n, &cfg, from)
+	if err != nil {
+		s.release(svc)
+		return err
+	}
+	n.clients.set(s.ports, int(from.link), cfg.Listen)
 	s.networks[cfg.Network] = n
 	svc.counts = n.counts
 	s.release(n.service.Swap(svc))
@@ -117,11 +128,7 @@ func (s *Server) release(svc *service) {
 
 // socketsLocked opens what is missing and puts the filter on what is there. If
 // one fails, none stays open.
-func (s *Server) socketsLocked(n *network, cfg *Config) (opened []*listener, err error) {
-	from, err := ingressOf(cfg)
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) socketsLocked(n *network, cfg *Config, from ingress) (opened []*listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range opened {

@@ -1,7 +1,6 @@
 package dnsd
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -84,7 +83,7 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 // ask sends q upstream, and reports whether to wait for reply to be called: with
 // the reply, or with nil when there will be none. If it cannot be asked, ask
 // appends what says so; an unchanged buf is silence.
-func (s *service) ask(buf []byte, q *wire.Query, client netip.AddrPort, reply func([]byte)) (out []byte, wait bool) {
+func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
 	if next := s.leadsOut(q); next != nil {
 		return s.follow(buf, q, next, client, reply)
 	}

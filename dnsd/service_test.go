@@ -128,7 +128,7 @@ func FuzzService(f *testing.F) {
 		q := new(wire.Query)
 		out, ask := s.packet(nil, pkt, q, 0)
 		if ask {
-			out, _ = s.ask(out, q, mustAddrPort("192.0.2.9:9"), func([]byte) {})
+			out, _ = s.ask(out, q, forward.Client{Addr: mustAddrPort("192.0.2.9:9")}, func([]byte) {})
 		}
 		if len(out) == 0 {
 			return
@@ -184,7 +184,7 @@ func hot(t testing.TB) *service {
 		if _, ask := svc.packet(nil, hotPackets(t)["cached"], q, 0); !ask {
 			return true
 		}
-		_, wait := svc.ask(nil, q, mustAddrPort("192.0.2.9:9"), func([]byte) { close(done) })
+		_, wait := svc.ask(nil, q, forward.Client{Addr: mustAddrPort("192.0.2.9:9")}, func([]byte) { close(done) })
 		return wait
 	})
 	select {

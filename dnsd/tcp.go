@@ -115,7 +115,7 @@ func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
 	out, ask := svc.packet(make([]byte, 2, 512), pkt, q, wire.MaxMessage)
 	if ask {
 		var wait bool
-		if out, wait = svc.ask(out, q, c.client, c.later); wait {
+		if out, wait = svc.ask(out, q, c.n.clients.client(c.client, time.Now()), c.later); wait {
 			return true
 		}
 	}

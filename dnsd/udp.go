@@ -13,7 +13,7 @@ import (
 // A worker answers on one UDP socket. All it needs for a packet it has already.
 type worker struct {
 	n     *network
-	ears  *ears
+	udp   *udpListeners
 	sock  *net.UDPConn // one of these
 	batch *batch
 	fair  fairness
@@ -22,12 +22,12 @@ type worker struct {
 }
 
 // serveUDP answers until the socket is closed.
-func (n *network) serveUDP(e *ears, sock *net.UDPConn) {
+func (n *network) serveUDP(l *udpListeners, sock *net.UDPConn) {
 	b, err := newBatch(sock)
 	if err != nil {
 		return // closed before it began
 	}
-	w := &worker{n: n, ears: e, sock: sock, batch: b, fair: fairness{seed: maphash.MakeSeed()}}
+	w := &worker{n: n, udp: l, sock: sock, batch: b, fair: fairness{seed: maphash.MakeSeed()}}
 	for {
 		got, err := b.next()
 		if err != nil {
@@ -56,7 +56,7 @@ func (w *worker) hears(i int, piled bool) bool {
 	}
 	within := w.fair.admit(w.batch.from(i).Addr())
 	if w.fair.full() {
-		w.n.deafen(w.ears)
+		w.n.blockTopTalkers(w.udp)
 	}
 	return within || !piled
 }
@@ -69,7 +69,7 @@ func (w *worker) packet(i int) {
 	out, ask := svc.packet(w.batch.room(i), pkt, &w.query, 0)
 	if ask {
 		from := w.batch.from(i)
-		out, _ = svc.ask(out, &w.query, from, w.later(from))
+		out, _ = svc.ask(out, &w.query, w.n.clients.client(from, time.Now()), w.later(from))
 	}
 	if len(out) > 0 {
 		w.n.counts.reply(out)

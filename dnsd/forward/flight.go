@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"container/list"
 	"errors"
 	"net"
 	"net/netip"
@@ -26,7 +27,7 @@ type flight struct {
 	began time.Time
 
 	// Guarded by r.mu.
-	waiters []waiter
+	waiters []*waiter
 	list    []*upstream // whom to ask, in order
 	spent   []bool      // those that have answered badly or failed: not asked again
 	step    int         // how many were asked or passed over
@@ -38,9 +39,15 @@ type flight struct {
 
 // A waiter is a client's query that the flight will answer.
 type waiter struct {
-	client netip.AddrPort
+	client Client
 	query  *wire.Query
 	reply  func(msg []byte)
+	r      *Resolver
+	flight *flight // guarded by r.mu; nil until there is one
+
+	// Guarded by pool.mu; nil when it is not counted as pending.
+	usage *usage
+	place *list.Element
 }
 
 // A try is one query of a flight to one upstream.
@@ -71,8 +78,8 @@ var (
 )
 
 func (f *flight) waitsFor(client netip.AddrPort, id uint16) bool {
-	return slices.ContainsFunc(f.waiters, func(w waiter) bool {
-		return w.client == client && w.query.ID == id
+	return slices.ContainsFunc(f.waiters, func(w *waiter) bool {
+		return w.client.Addr == client && w.query.ID == id
 	})
 }
 
@@ -242,13 +249,13 @@ func (f *flight) tick(now time.Time) {
 		f.finish(now)
 	}
 	for _, w := range waiters {
-		f.r.pool.leave(w.client.Addr())
+		f.r.pool.leave(w)
 	}
 }
 
 // due returns what the clock brings: tries, the upstream that is silent, the waiters that
 // were answered, and whether the flight is done.
-func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []waiter, finished bool) {
+func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []*waiter, finished bool) {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	if f.done {
@@ -264,6 +271,7 @@ func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []wai
 	}
 	if age >= staleTime && !f.done && len(f.waiters) > 0 {
 		waiters = f.hurryLocked(now)
+		f.done = len(waiters) > 0 && f.r.pool.crowded()
 	}
 	return out, silent, waiters, f.done
 }
@@ -283,7 +291,7 @@ func (f *flight) silentLocked() *upstream {
 
 // hurryLocked answers those who wait with what is stale, if it is there. The
 // flight goes on without them.
-func (f *flight) hurryLocked(now time.Time) []waiter {
+func (f *flight) hurryLocked(now time.Time) []*waiter {
 	old := f.r.pool.cache.Stale(f.owner, f.key, now)
 	if old == nil {
 		return nil
@@ -294,7 +302,7 @@ func (f *flight) hurryLocked(now time.Time) []waiter {
 	return waiters
 }
 
-func answerStale(m *wire.Message, waiters []waiter) {
+func answerStale(m *wire.Message, waiters []*waiter) {
 	var room [wire.MaxPayload]byte
 	for _, w := range waiters {
 		w.reply(m.AppendStale(room[:0], w.query))
@@ -304,14 +312,14 @@ func answerStale(m *wire.Message, waiters []waiter) {
 // finish keeps what came and answers all who wait. It runs once, after done was
 // set. A panic costs those that wait their answer, and no more.
 func (f *flight) finish(now time.Time) {
-	var waiters []waiter
+	var waiters []*waiter
 	landed, answered := false, 0
 	defer func() {
 		if !landed {
 			waiters = f.land()
 		}
 		for i, w := range waiters {
-			f.r.pool.leave(w.client.Addr())
+			f.r.pool.leave(w)
 			if i >= answered {
 				w.reply(nil)
 			}
@@ -346,7 +354,7 @@ func (f *flight) finish(now time.Time) {
 }
 
 // land takes the flight out of the air, and returns who waits.
-func (f *flight) land() []waiter {
+func (f *flight) land() []*waiter {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	if f.r.flights[string(f.key)] == f {
@@ -370,6 +378,26 @@ func (f *flight) abort() {
 	}
 	for _, w := range f.land() {
 		w.reply(nil)
-		f.r.pool.leave(w.client.Addr())
+		f.r.pool.leave(w)
 	}
+}
+
+// evict answers a query that had to make room for another, and ends its flight if no
+// other query waits for it.
+func (w *waiter) evict() {
+	w.r.mu.Lock()
+	f := w.flight
+	if f == nil || !slices.Contains(f.waiters, w) { // refused, or answered
+		w.r.mu.Unlock()
+		return
+	}
+	f.waiters = slices.DeleteFunc(f.waiters, func(o *waiter) bool { return o == w })
+	over := f.done || len(f.waiters) > 0
+	f.done = f.done || len(f.waiters) == 0
+	w.r.mu.Unlock()
+	if !over {
+		f.land()
+	}
+	var room [wire.MaxPayload]byte
+	w.reply(wire.Refusal(f.key).AppendReply(room[:0], w.query, 0))
 }

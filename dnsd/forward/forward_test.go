@@ -186,11 +186,11 @@ func TestAskWithoutServersOrRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	reply := func([]byte) { t.Error("called") }
-	if v := r.Ask(query(t, "a."), server("192.0.2.9:1"), reply); v != Nobody {
+	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != Nobody {
 		t.Errorf("without servers: %d", v)
 	}
 	p.SetHost([]netip.AddrPort{server("192.0.2.1:53")})
-	if v := r.Ask(query(t, "a."), server("192.0.2.9:1"), reply); v != Stopped {
+	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != Stopped {
 		t.Errorf("before Run: %d", v)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -198,11 +198,11 @@ func TestAskWithoutServersOrRun(t *testing.T) {
 	if err := p.Run(ctx, filepath.Join(t.TempDir(), "resolv.conf"), func() {}); err != nil {
 		t.Error(err)
 	}
-	if v := r.Ask(query(t, "a."), server("192.0.2.9:1"), reply); v != Stopped {
+	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != Stopped {
 		t.Errorf("after Run: %d", v)
 	}
-	if p.waiting != 0 || len(p.clients) != 0 || p.flights.Load() != 0 {
-		t.Errorf("left behind: %d waiting, %v, %d flights", p.waiting, p.clients, p.flights.Load())
+	if p.usage.n != 0 || len(p.usage.heavy) != 0 || p.flights.Load() != 0 {
+		t.Errorf("left behind: %d waiting, %v, %d flights", p.usage.n, p.usage.heavy, p.flights.Load())
 	}
 }
 
@@ -235,7 +235,7 @@ func TestClockAndClientsDoNotWaitForEachOther(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 3000 {
-			r.Ask(query(t, fmt.Sprint("n", i, ".example.org.")), server("127.0.0.9:9"), func([]byte) {})
+			r.Ask(query(t, fmt.Sprint("n", i, ".example.org.")), Client{Addr: server("127.0.0.9:9")}, func([]byte) {})
 		}
 	}()
 	for working := true; working; {

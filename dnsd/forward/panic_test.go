@@ -38,11 +38,11 @@ func TestPanicCostsOneFlight(t *testing.T) {
 		p := newPool()
 		u := &upstream{place: place{addr: netip.MustParseAddrPort("192.0.2.1:53")}, pool: p}
 		r := newResolver(p, "x", Policy{NoPrivate: true})
-		client := netip.MustParseAddrPort("192.0.2.9:5353")
-		p.enter(client.Addr())
-		p.flights.Add(1)
 		answers := 0
-		f := &flight{r: r, key: []byte("\x01a\x00\x00\x01\x00"), began: time.Now(), waiters: []waiter{{client: client, reply: func(msg []byte) { answers++ }}}}
+		w := &waiter{client: Client{Addr: netip.MustParseAddrPort("192.0.2.9:5353")}, reply: func(msg []byte) { answers++ }}
+		p.admit(w, true)
+		p.flights.Add(1)
+		f := &flight{r: r, key: []byte("\x01a\x00\x00\x01\x00"), began: time.Now(), waiters: []*waiter{w}}
 		r.flights[string(f.key)] = f
 		before := limit.Panics()[limit.Forward]
 		breaks(f, u)
@@ -56,8 +56,8 @@ func TestPanicCostsOneFlight(t *testing.T) {
 		r.mu.Unlock()
 		f.list = nil
 		f.tick(f.began.Add(totalTime)) // the time of all flights ends
-		if answers != 1 || p.waiting != 0 || p.flights.Load() != 0 || len(r.flights) != 0 {
-			t.Errorf("%s: the waiter was answered %d times, %d wait, %d flights", name, answers, p.waiting, p.flights.Load())
+		if answers != 1 || p.usage.n != 0 || p.flights.Load() != 0 || len(r.flights) != 0 {
+			t.Errorf("%s: the waiter was answered %d times, %d wait, %d flights", name, answers, p.usage.n, p.flights.Load())
 		}
 	}
 }

@@ -14,19 +14,6 @@ import (
 	"github.com/vnetd/vnetd/dnsd/cache"
 )
 
-// Bounds on what is under way at once.
-const (
-	maxFlights = 1000 // questions to upstreams, all networks together
-	maxWaiting = 4000 // clients' queries that wait for them
-	maxClient  = 300  // of these from one address, when there is room
-	minClient  = 16   // and when there is little
-)
-
-// share is how many queries one client may have under way when there is room
-// for so many flights: the greedier the others, the less there is for each, but
-// something is left for the next.
-func share(room int) int { return min(max(room/3, minClient), maxClient) }
-
 // A Pool is what the resolvers of all networks share. Get one from NewPool.
 type Pool struct {
 	// Changed is called with the host's servers whenever resolv.conf names others;
@@ -47,8 +34,7 @@ type Pool struct {
 	mu        sync.Mutex
 	base      context.Context // of Run; nil when not running
 	running   sync.WaitGroup
-	waiting   int
-	clients   map[netip.Addr]int
+	usage     usage // by pending queries
 	upstreams map[place]*upstream
 	resolvers map[string]*Resolver
 	ending    []*Resolver // nobody's any more; flights of theirs may be in the air
@@ -60,7 +46,6 @@ func NewPool(log *slog.Logger) *Pool {
 		log:       log,
 		cache:     cache.New(cacheEntries, cacheBytes),
 		wake:      make(chan struct{}, 1),
-		clients:   map[netip.Addr]int{},
 		upstreams: map[place]*upstream{},
 		resolvers: map[string]*Resolver{},
 	}
@@ -210,37 +195,16 @@ func (p *Pool) context() context.Context {
 	return p.base
 }
 
-// enter counts one more waiting query of a client, and reports whether it is
-// within bounds.
-func (p *Pool) enter(client netip.Addr) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.waiting >= maxWaiting || p.clients[client] >= share(maxFlights-int(p.flights.Load())) {
-		return false
-	}
-	p.waiting++
-	p.clients[client]++
-	return true
-}
-
-func (p *Pool) leave(client netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting--
-	if p.clients[client]--; p.clients[client] <= 0 {
-		delete(p.clients, client)
-	}
-}
-
-// takeOff reports whether there is room for one more flight, and counts it.
-func (p *Pool) takeOff() Verdict {
+// takeOff counts one more flight. One that no client waits for takes off only while
+// there is plenty of room; the others were admitted.
+func (p *Pool) takeOff(awaited bool) Verdict {
 	if p.context().Err() != nil {
 		return Stopped
 	}
-	if p.flights.Add(1) > maxFlights {
-		p.flights.Add(-1)
+	if !awaited && p.crowded() {
 		return Busy
 	}
+	p.flights.Add(1)
 	if !p.ticking.Load() {
 		select {
 		case p.wake <- struct{}{}:
@@ -249,3 +213,6 @@ func (p *Pool) takeOff() Verdict {
 	}
 	return Accepted
 }
+
+// crowded reports whether flights that no client waits for have to go.
+func (p *Pool) crowded() bool { return p.flights.Load() >= maxFlights/2 }

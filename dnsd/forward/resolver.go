@@ -139,38 +139,47 @@ func (r *Resolver) Cached(buf []byte, q *wire.Query, now time.Time) ([]byte, boo
 // call; it must not block. When the pool stops reply is called with nil: silence
 // makes the client ask once more, and whoever serves by then answers. q may be
 // used again when Ask returns.
-func (r *Resolver) Ask(q *wire.Query, client netip.AddrPort, reply func(msg []byte)) Verdict {
+func (r *Resolver) Ask(q *wire.Query, client Client, reply func(msg []byte)) Verdict {
 	if r.pool.caught(q.Lower()) {
 		return Looped
 	}
 	r.mu.Lock()
 	f := r.flights[string(q.Key())]
-	if f != nil && f.waitsFor(client, q.ID) {
+	if f != nil && f.waitsFor(client.Addr, q.ID) {
 		r.mu.Unlock()
 		return Accepted // sent once more; the first is answered
 	}
-	if !r.pool.enter(client.Addr()) {
+	w := &waiter{client: client, query: q.Clone(), reply: reply, r: r}
+	evicted, ok := r.pool.admit(w, f == nil)
+	if !ok {
 		r.mu.Unlock()
 		return Busy
 	}
-	w := waiter{client: client, query: q.Clone(), reply: reply}
-	if f != nil {
-		f.waiters = append(f.waiters, w)
-		asked := f.askedLocked()
-		r.mu.Unlock()
-		for _, u := range asked {
-			r.pool.suspect(client.Addr(), u, f.key)
-		}
-		return Accepted
+	verdict, joined := Accepted, f != nil
+	if joined {
+		f.waiters, w.flight = append(f.waiters, w), f
+	} else {
+		f, verdict = r.launchLocked(q, time.Now(), w)
 	}
-	f, verdict := r.launchLocked(q, time.Now(), w)
+	var asked []*upstream
+	if joined {
+		asked = f.askedLocked()
+	}
 	r.mu.Unlock()
-	if verdict != Accepted {
-		r.pool.leave(client.Addr())
-		return verdict
+	if evicted != nil {
+		evicted.evict()
 	}
-	f.start(f.began)
-	return Accepted
+	switch {
+	case verdict != Accepted:
+		r.pool.leave(w)
+	case joined:
+		for _, u := range asked {
+			r.pool.suspect(client.Addr.Addr(), u, f.key)
+		}
+	default:
+		f.start(f.began)
+	}
+	return verdict
 }
 
 // refresh asks again for what will go stale soon, for nobody in particular.
@@ -187,17 +196,20 @@ func (r *Resolver) refresh(q *wire.Query, now time.Time) {
 	}
 }
 
-func (r *Resolver) launchLocked(q *wire.Query, now time.Time, w ...waiter) (*flight, Verdict) {
+func (r *Resolver) launchLocked(q *wire.Query, now time.Time, w ...*waiter) (*flight, Verdict) {
 	list := r.pool.order(r.servers(q.Lower()), now)
 	if len(list) == 0 {
 		return nil, Nobody
 	}
-	if verdict := r.pool.takeOff(); verdict != Accepted {
+	if verdict := r.pool.takeOff(len(w) > 0); verdict != Accepted {
 		return nil, verdict
 	}
 	f := &flight{
 		r: r, key: slices.Clone(q.Key()), owner: r.owner.Load(), began: now,
 		waiters: w, list: list, spent: make([]bool, len(list)),
+	}
+	for _, w := range w {
+		w.flight = f
 	}
 	r.flights[string(f.key)] = f
 	return f, Accepted

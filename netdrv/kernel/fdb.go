@@ -3,8 +3,10 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -19,6 +21,8 @@ type FDB struct {
 	fd  int
 	seq uint32
 	buf [512]byte
+
+	neighbours *netlink.Handle
 }
 
 // OpenFDB returns the forwarding databases of the bridges of the calling thread's
@@ -37,7 +41,12 @@ func OpenFDB() (*FDB, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	return &FDB{fd: fd}, nil
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	return &FDB{fd: fd, neighbours: h}, nil
 }
 
 // Close frees the socket.
@@ -46,6 +55,20 @@ func (f *FDB) Close() {
 	defer f.mu.Unlock()
 	unix.Close(f.fd)
 	f.fd = -1
+	f.neighbours.Close()
+}
+
+// Neighbours returns the MACs in the neighbour table of a link, by address. It is empty
+// if the kernel cannot be asked.
+func (f *FDB) Neighbours(link int) map[netip.Addr][6]byte {
+	list, _ := f.neighbours.NeighList(link, netlink.FAMILY_ALL)
+	out := make(map[netip.Addr][6]byte, len(list))
+	for _, n := range list {
+		if addr, ok := netip.AddrFromSlice(n.IP); ok && len(n.HardwareAddr) == 6 {
+			out[addr.Unmap()] = [6]byte(n.HardwareAddr)
+		}
+	}
+	return out
 }
 
 // Port returns the index of the port of a bridge that mac is behind, and false if
