@@ -119,6 +119,9 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	d.dns.SetPorts(guestPorts{d.fdb})
 	d.dns.OnUpstreams(d.upstreams())
 	hostname, _ := os.Hostname()
+	if !reconcile.HasLabel(hostname) {
+		d.log.Warn("host name is not a name that DNS can have: guests reach the host as host.DOMAIN only; set another one with hostnamectl", "hostname", hostname)
+	}
 	d.engine = reconcile.New(reconcile.Parts{
 		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot, Proxy: d.proxy,
 		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname,

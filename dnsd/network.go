@@ -19,7 +19,9 @@ type network struct {
 	clients clientPorts
 	idle    time.Duration // what a TCP client may take for a query
 
-	listeners map[netip.AddrPort]*listener // guarded by Server.mu
+	// Guarded by Server.mu.
+	listeners map[netip.AddrPort]*listener
+	warned    map[string]bool // names that are not served, told once
 }
 
 func newNetwork(name string, log *slog.Logger) *network {
@@ -30,6 +32,7 @@ func newNetwork(name string, log *slog.Logger) *network {
 		counts:    &counts{},
 		clients:   clientPorts{network: name},
 		listeners: map[netip.AddrPort]*listener{},
+		warned:    map[string]bool{},
 	}
 }
 

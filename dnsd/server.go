@@ -96,6 +96,12 @@ func (s *Server) setLocked(cfg Config) error {
 	}
 	n.clients.set(s.ports, int(from.link), cfg.Listen)
 	s.networks[cfg.Network] = n
+	for _, err := range svc.zone.LeftOut() {
+		if text := err.Error(); !n.warned[text] {
+			n.warned[text] = true
+			n.log.Warn("name not served", "err", text)
+		}
+	}
 	svc.counts = n.counts
 	s.release(n.service.Swap(svc))
 	n.take(opened, cfg.endpoints())

@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/miekg/dns"
@@ -59,7 +60,7 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 		s.counts.query(Own)
 		return out, false
 	}
-	if s.resolver == nil || !s.resolver.Routed(q.Lower()) {
+	if s.resolver == nil || !s.resolver.Routed(q.Lower()) && !s.zone.Shares(q.Lower()) {
 		if out, ok := zone.Special(buf, q); ok {
 			s.counts.query(Own)
 			return out, false
@@ -126,7 +127,7 @@ func askable(t uint16) bool {
 // plainly, and reads that. A packet that the codec cannot read stays Odd.
 func straighten(pkt []byte, q *wire.Query) wire.Outcome {
 	var msg dns.Msg
-	if msg.Unpack(pkt) != nil || len(msg.Question) != 1 {
+	if msg.Unpack(pkt) != nil || len(msg.Question) != 1 || !wellFormed(&msg, pkt) {
 		return wire.Odd
 	}
 	plain := dns.Msg{Question: msg.Question}
@@ -142,4 +143,26 @@ func straighten(pkt []byte, q *wire.Query) wire.Outcome {
 		return wire.Odd
 	}
 	return wire.Parse(packed, q)
+}
+
+// wellFormed reports what the codec lets pass: records that the header promises and
+// that are not there, and OPT records anywhere but once, at the root, in the additional
+// section (RFC 6891 §6.1.1, §6.1.2).
+func wellFormed(msg *dns.Msg, pkt []byte) bool {
+	opts := 0
+	for i, section := range [][]dns.RR{msg.Answer, msg.Ns, msg.Extra} {
+		if len(section) != int(binary.BigEndian.Uint16(pkt[6+2*i:])) {
+			return false
+		}
+		for _, rr := range section {
+			if rr.Header().Rrtype != dns.TypeOPT {
+				continue
+			}
+			opts++
+			if i != 2 || rr.Header().Name != "." {
+				return false
+			}
+		}
+	}
+	return opts <= 1
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dnsd"
+	"github.com/vnetd/vnetd/dnsd/wire"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -121,11 +122,19 @@ func reservedHosts(rs []netdrv.Reservation) (out []dnsd.Host) {
 	return out
 }
 
-// hostNames are what guests may call the host: "host", and its own name.
+// hostNames are what guests may call the host: "host", and its own name, if that is
+// one that DNS can have.
 func hostNames(hostname string) []string {
 	short, _, _ := strings.Cut(hostname, ".")
-	if short == "" || strings.EqualFold(short, "host") || short == "localhost" {
+	if !HasLabel(hostname) || strings.EqualFold(short, "host") || short == "localhost" {
 		return []string{"host"}
 	}
 	return []string{strings.ToLower(short), "host"}
+}
+
+// HasLabel reports whether a host name begins with a label that DNS can have. Linux
+// takes any octets, and says "(none)" where the name was never set.
+func HasLabel(hostname string) bool {
+	short, _, _ := strings.Cut(hostname, ".")
+	return wire.HostLabel(short)
 }

@@ -71,8 +71,8 @@ const (
 	OK    Outcome = iota // the Query is filled in
 	Drop                 // no query: too short for a header, or a reply. Never answer it
 	NotQ                 // another opcode than QUERY. ID and Flags are filled in
-	Count                // not exactly one question. ID and Flags are filled in
-	Odd                  // a shape that this package does not read, or malformed. ID and Flags are filled in
+	Count                // not exactly one question, or a malformed one. ID and Flags are filled in
+	Odd                  // a shape behind the question that this package does not read, or malformed. ID and Flags are filled in
 )
 
 // A Query is one plain question: a header, a name without compression, and
@@ -135,11 +135,12 @@ func Parse(pkt []byte, q *Query) Outcome {
 	if binary.BigEndian.Uint16(pkt[4:]) != 1 {
 		return Count
 	}
-	if binary.BigEndian.Uint32(pkt[6:]) != 0 { // answers and authority
-		return Odd
-	}
 	end, ok := q.question(pkt)
-	if !ok || !q.additional(pkt[end:], binary.BigEndian.Uint16(pkt[10:])) {
+	if !ok { // nothing is in front of its name that a pointer could lead to
+		return Count
+	}
+	if binary.BigEndian.Uint32(pkt[6:]) != 0 || // answers and authority
+		!q.additional(pkt[end:], binary.BigEndian.Uint16(pkt[10:])) {
 		return Odd
 	}
 	q.fillKey()

@@ -141,9 +141,13 @@ func appendOPT(b []byte, extended int, do bool) []byte {
 }
 
 // AppendError appends a reply without a question: the answer to a packet whose
-// header was all that could be read.
+// header was all that could be read. Of other opcodes than QUERY only the opcode is
+// copied: what their flags mean is not known.
 func AppendError(buf []byte, id, flags uint16, code int) []byte {
-	keep := flags & (opcodeMask | FlagRD | FlagCD)
+	keep := flags & (FlagRD | FlagCD)
+	if opcode := flags & opcodeMask; opcode != 0 {
+		keep = opcode
+	}
 	return appendHeader(buf, id, FlagQR|keep|uint16(code)&rcodeMask, 0)
 }
 

@@ -123,17 +123,17 @@ func TestParseOutcomes(t *testing.T) {
 		{"UPDATE", set(2, 0x29), NotQ},
 		{"no question", set(5, 0), Count},
 		{"two questions", set(5, 2), Count},
-		{"header only, a question promised", plain[:12], Odd},
+		{"header only, a question promised", plain[:12], Count},
 		{"an answer promised", set(7, 1), Odd},
 		{"an authority promised", set(9, 1), Odd},
 		{"an additional record promised", set(11, 1), Odd},
 		{"a byte behind", append(bytes.Clone(plain), 0), Odd},
-		{"type cut", plain[:len(plain)-1], Odd},
-		{"a label of 64", raw(header + "40" + strings.Repeat("61", 64) + "00 0001 0001"), Odd},
-		{"a pointer to itself", raw(header + "c00c 0001 0001"), Odd},
-		{"a pointer into the header", raw(header + "0161 c000 0001 0001"), Odd},
-		{"a name of 256 bytes", raw(header + strings.Repeat("01 61", 127) + "01 61 00 0001 0001"), Odd},
-		{"a name without end", raw(header + strings.Repeat("01 61", 300)), Odd},
+		{"type cut", plain[:len(plain)-1], Count},
+		{"a label of 64", raw(header + "40" + strings.Repeat("61", 64) + "00 0001 0001"), Count},
+		{"a pointer to itself", raw(header + "c00c 0001 0001"), Count},
+		{"a pointer into the header", raw(header + "0161 c000 0001 0001"), Count},
+		{"a name of 256 bytes", raw(header + strings.Repeat("01 61", 127) + "01 61 00 0001 0001"), Count},
+		{"a name without end", raw(header + strings.Repeat("01 61", 300)), Count},
 		{"an option longer than its record", append(query(t, "a.", dns.TypeA, edns(1232, false))[:27], 0, 4, 0, 10, 0, 9), Odd},
 		{"signed", query(t, "a.", dns.TypeA, edns(1232, false), func(m *dns.Msg) { m.SetTsig("k.", dns.HmacSHA256, 300, 0) }), Odd},
 	}
@@ -208,8 +208,8 @@ func TestBadVersionIsSaidInTheOPTRecord(t *testing.T) {
 }
 
 func TestErrorHasTheHeaderOnly(t *testing.T) {
-	m := unpack(t, AppendError(nil, 7, 0x2900|FlagRD, NotImplemented))
-	if m.Id != 7 || m.Opcode != dns.OpcodeUpdate || m.Rcode != dns.RcodeNotImplemented || !m.Response || !m.RecursionDesired {
+	m := unpack(t, AppendError(nil, 7, 0x2800|FlagRD|FlagCD, NotImplemented))
+	if m.Id != 7 || m.Opcode != dns.OpcodeUpdate || m.Rcode != dns.RcodeNotImplemented || !m.Response || m.RecursionDesired || m.CheckingDisabled {
 		t.Errorf("%+v", m.MsgHdr)
 	}
 }

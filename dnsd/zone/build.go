@@ -10,8 +10,9 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// New builds a zone. The error names every bad name, and has a *Problem for each
-// bad record.
+// New builds a zone. The error is about the domain and records, with a *Problem for
+// each bad record. A name of a host that cannot be served, and whatever a peer has that
+// cannot be, costs only itself: see LeftOut.
 func New(cfg Config) (*Zone, error) {
 	flags := wire.FlagAA
 	if cfg.Recursive {
@@ -20,7 +21,7 @@ func New(cfg Config) (*Zone, error) {
 	z, errs := build(cfg, flags)
 	for _, p := range cfg.Peers {
 		peer, more := build(p, flags)
-		z.peers, errs = append(z.peers, peer), append(errs, more...)
+		z.peers, z.leftOut = append(z.peers, peer), append(append(z.leftOut, peer.leftOut...), more...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -28,6 +29,9 @@ func New(cfg Config) (*Zone, error) {
 	z.outward = z.leadsOut()
 	return z, nil
 }
+
+// LeftOut returns what cannot be served of host names and of peers.
+func (z *Zone) LeftOut() []error { return z.leftOut }
 
 // Check returns what is wrong with the records of cfg.
 func Check(cfg Config) []*Problem {
@@ -92,8 +96,10 @@ func (b *builder) apex(cfg Config) {
 	b.domain, b.server = domain, domain
 	b.nodes[string(domain)] = &node{top: true}
 	if len(cfg.HostNames) > 0 {
-		if server, err := wire.Name(cfg.HostNames[0] + "." + cfg.Domain); err == nil {
-			b.server = server
+		for _, name := range slices.Backward(cfg.HostNames) { // the first that can be served
+			if server, err := wire.Name(name + "." + cfg.Domain); err == nil {
+				b.server = server
+			}
 		}
 	} else { // the apex is then the only name that the host has
 		b.add(domain, 0, cfg.HostAddrs, FromHost)
@@ -106,12 +112,12 @@ func (b *builder) apex(cfg Config) {
 func (b *builder) host(text string, addrs []netip.Addr, source Source) {
 	name, err := wire.Name(text)
 	if err != nil || len(name) == 1 {
-		b.errs = append(b.errs, errors.Join(fmt.Errorf("host name %q cannot be served", text), err))
+		b.leftOut = append(b.leftOut, fmt.Errorf("host name %q is not a name that DNS can have", text))
 		return
 	}
 	full := b.qualify(text, name)
 	if len(full) > wire.MaxName {
-		b.errs = append(b.errs, fmt.Errorf("host name %q is too long under the domain", text))
+		b.leftOut = append(b.leftOut, fmt.Errorf("host name %q is too long in domain %s", text, presentation(b.domain)))
 		return
 	}
 	if b.claimed[string(full)] {

@@ -46,6 +46,9 @@ func (z *Zone) reverseReply(buf []byte, q *wire.Query, rev *reversed, subnet net
 		m.is = missing
 	case !rev.prefix.IsSingleIP():
 		m.top = m.apex == 0 && len(z.server) > 0
+		if z.empty && !m.top {
+			m.is = missing
+		}
 	default:
 		return z.pointer(buf, q, rev.prefix.Addr(), m)
 	}

@@ -29,6 +29,7 @@ var private = []netip.Prefix{
 
 var (
 	resolverArpa = []byte("\x08resolver\x04arpa\x00")
+	emptyArpa    = [][]byte{[]byte("\x04home\x04arpa\x00"), []byte("\x07service\x04arpa\x00")} // RFC 8375 §4, RFC 9665
 	loopback     = []rrset{
 		{wire.TypeA, StaticTTL, []record{{data: []byte{127, 0, 0, 1}}}},
 		{wire.TypeAAAA, StaticTTL, []record{{data: netip.IPv6Loopback().AsSlice()}}},
@@ -38,6 +39,8 @@ var (
 	nowhere = &Zone{
 		flags:   wire.FlagAA | wire.FlagRA,
 		reverse: private,
+		server:  []byte("\x09localhost\x00"),
+		empty:   true,
 		soa:     soa([]byte("\x09localhost\x00"), []byte("\x07invalid\x00")),
 	}
 )
@@ -50,16 +53,35 @@ func Special(buf []byte, q *wire.Query) ([]byte, bool) {
 	case "\x09localhost": // RFC 6761 §6.3
 		return nowhere.reply(buf, q, match{is: here, sets: loopback, apex: top, zone: nowhere}), true
 	case "\x07invalid", "\x05onion", "\x03alt": // RFC 6761 §6.4, RFC 7686, RFC 9476
-		r := wire.Begin(buf, q, wire.NameError, nowhere.flags)
-		r.Authority(top, wire.TypeSOA, NegativeTTL, nowhere.soa)
-		return r.End(), true
+		return absent(buf, q, top), true
+	case "\x04test", "\x05local", "\x08internal": // RFC 6761 §6.2, RFC 6762 §22.1, reserved by ICANN
+		if top == 0 && q.Type == wire.TypeDS { // that there is none is proved by the root
+			return buf, false
+		}
+		return absent(buf, q, top), true
 	case "\x04arpa":
 		if off, ok := wire.Under(name, resolverArpa); ok { // RFC 9462 §6.4
-			return nowhere.reply(buf, q, match{is: here, apex: off, zone: nowhere}), true
+			return nowhere.reply(buf, q, match{is: here, apex: off, top: off == 0, zone: nowhere}), true
+		}
+		for _, domain := range emptyArpa {
+			switch off, ok := wire.Under(name, domain); {
+			case !ok:
+			case off > 0:
+				return absent(buf, q, off), true
+			case q.Type != wire.TypeDS: // which proves that the delegation is insecure
+				return nowhere.reply(buf, q, match{is: here, top: true, zone: nowhere}), true
+			}
 		}
 		return nowhere.backward(buf, q)
 	}
 	return buf, false
+}
+
+// absent answers for a name that does not exist in the zone that begins at apex.
+func absent(buf []byte, q *wire.Query, apex int) []byte {
+	r := wire.Begin(buf, q, wire.NameError, nowhere.flags)
+	r.Authority(apex, wire.TypeSOA, NegativeTTL, nowhere.soa)
+	return r.End()
 }
 
 // lastLabel returns where the last label before the root begins; 0 for the root.

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
@@ -63,9 +64,11 @@ type Zone struct {
 	soa     []byte // rdata
 	flags   uint16 // of every reply
 	shared  bool
+	empty   bool // there are no names below those with SOA and NS
 	wild    bool // there are wildcards
 	outward bool // there are aliases of names outside
 	peers   []*Zone
+	leftOut []error
 }
 
 // A node is a name that exists. One without sets has only names below it.
@@ -113,6 +116,15 @@ func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 		return z.bare(buf, q)
 	}
 	return z.backward(buf, q)
+}
+
+// Shares reports whether a name, in wire form and small letters, is in a domain that
+// another server has a part of.
+func (z *Zone) Shares(name []byte) bool {
+	if _, inside := wire.Under(name, z.domain); inside && z.shared {
+		return true
+	}
+	return slices.ContainsFunc(z.peers, func(p *Zone) bool { return p.Shares(name) })
 }
 
 // Beyond returns the name outside of the zone that the aliases of q's name lead
@@ -225,14 +237,15 @@ func (z *Zone) additional(r *wire.Reply, rec *record, at int) {
 
 // bare answers for a name of one label that nobody here has.
 func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
-	if out, ok := Special(buf, q); ok {
-		return out, true
-	}
 	if ofTopLevel(q.Type) {
 		return buf, false
 	}
-	// No SOA: its owner would have to be the root, which is not ours to speak for.
+	if out, ok := Special(buf, q); ok {
+		return out, true
+	}
+	// The SOA is that of an empty zone of this name: the root's would deny all names.
 	r := wire.Begin(buf, q, wire.NameError, z.flags)
+	r.Authority(0, wire.TypeSOA, NegativeTTL, nowhere.soa)
 	return r.End(), true
 }
 

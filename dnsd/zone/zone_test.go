@@ -118,12 +118,12 @@ func TestAnswer(t *testing.T) {
 		{"six.lab.test.", dns.TypeAAAA, "NOERROR 10 IN AAAA fd00:10::6"},
 		{"x.pc.lab.test.", dns.TypeA, "NXDOMAIN soa lab.test."},
 		{"wpad.lab.test.", dns.TypeA, "NXDOMAIN soa lab.test."},
-		{"wpad.", dns.TypeA, "NXDOMAIN"},
+		{"wpad.", dns.TypeA, "NXDOMAIN soa wpad."},
 		{`bad\ name.lab.test.`, dns.TypeA, "NXDOMAIN soa lab.test."},
 		{`p\.c.lab.test.`, dns.TypeA, "NXDOMAIN soa lab.test."},
 		{"none.lab.test.", dns.TypeA, "NXDOMAIN soa lab.test."},
-		{"none.", dns.TypeA, "NXDOMAIN"},
-		{"none.", dns.TypeHTTPS, "NXDOMAIN"},
+		{"none.", dns.TypeA, "NXDOMAIN soa none."},
+		{"none.", dns.TypeHTTPS, "NXDOMAIN soa none."},
 		{"com.", dns.TypeDS, ""},
 		{"com.", dns.TypeNS, ""},
 		{".", dns.TypeNS, ""},
@@ -190,12 +190,20 @@ func TestSpecial(t *testing.T) {
 		"1.0.65.100.in-addr.arpa.":           "NXDOMAIN soa 65.100.in-addr.arpa.",
 		"8.8.8.8.in-addr.arpa.":              "",
 		"arpa.":                              "",
-		"home.arpa.":                         "",
+		"home.arpa.":                         "NOERROR soa home.arpa.",
+		"host.home.arpa.":                    "NXDOMAIN soa home.arpa.",
+		"default.service.arpa.":              "NXDOMAIN soa service.arpa.",
+		"nothome.arpa.":                      "",
 		reverse("fd12::1"):                   "NXDOMAIN soa d.f.ip6.arpa.",
 		reverse("fe80::1"):                   "NXDOMAIN soa 8.e.f.ip6.arpa.",
 		reverse("2606:4700::1"):              "",
-		"www.test.":                          "",
-		"printer.local.":                     "",
+		"www.test.":                          "NXDOMAIN soa test.",
+		"printer.local.":                     "NXDOMAIN soa local.",
+		"www.office.internal.":               "NXDOMAIN soa internal.",
+		"1.0.d.f.ip6.arpa.":                  "NXDOMAIN soa d.f.ip6.arpa.",
+		"1.8.e.f.ip6.arpa.":                  "NXDOMAIN soa 8.e.f.ip6.arpa.",
+		"1.8.b.d.0.1.0.0.2.ip6.arpa.":        "NXDOMAIN soa 8.b.d.0.1.0.0.2.ip6.arpa.",
+		"3.10.in-addr.arpa.":                 "NXDOMAIN soa 10.in-addr.arpa.",
 		"xlocalhost.":                        "",
 		"localhost.example.org.":             "",
 		".":                                  "",
@@ -216,13 +224,30 @@ func TestSpecial(t *testing.T) {
 	}
 }
 
+// Empty zones have SOA and NS (RFC 6303 section 3). A top-level domain's DS, and those
+// of the insecure delegations in arpa, are asked of the root's servers.
+func TestEmptyZonesHaveAnApex(t *testing.T) {
+	for _, name := range []string{"10.in-addr.arpa.", "31.172.in-addr.arpa.", "d.f.ip6.arpa.", "home.arpa.", "service.arpa.", "resolver.arpa."} {
+		for qtype, want := range map[uint16]string{
+			dns.TypeSOA: "NOERROR 10 IN SOA localhost. hostmaster.invalid. 1 3600 600 86400 10",
+			dns.TypeNS:  "NOERROR 60 IN NS localhost.",
+		} {
+			if m, ok := ask(t, Special, name, qtype); !ok || brief(m) != want {
+				t.Errorf("%s %s: %s", name, dns.TypeToString[qtype], brief(m))
+			}
+		}
+	}
+	for _, name := range []string{"test.", "local.", "internal.", "home.arpa.", "service.arpa."} {
+		if m, ok := ask(t, Special, name, dns.TypeDS); ok {
+			t.Errorf("%s DS: %v", name, m)
+		}
+	}
+}
+
 func TestNewNamesWhatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`domain: name "a..b"`:          func(c *Config) { c.Domain = "a..b" },
-		`domain: name "."`:             func(c *Config) { c.Domain = "." },
-		`host name "a b"`:              func(c *Config) { c.Hosts[1].Name = "a b" },
-		`host name ""`:                 func(c *Config) { c.HostNames = []string{""} },
-		"is too long under the domain": func(c *Config) { c.Hosts[1].Name = strings.Repeat("a.", 125) + "a" },
+		`domain: name "a..b"`: func(c *Config) { c.Domain = "a..b" },
+		`domain: name "."`:    func(c *Config) { c.Domain = "." },
 	} {
 		cfg := config()
 		cfg.Hosts = slices.Clone(cfg.Hosts)
@@ -230,6 +255,35 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+}
+
+// A name that cannot be served costs only itself, and so does what a peer has.
+func TestNamesThatAreLeftOut(t *testing.T) {
+	cfg := config()
+	cfg.HostNames = []string{"(none)", "host"}
+	cfg.Hosts = append(slices.Clone(cfg.Hosts),
+		Host{Name: "my host"}, Host{Name: ""}, Host{Name: "büro", Addrs: cfg.HostAddrs}, Host{Name: strings.Repeat("a.", 125) + "a"})
+	cfg.Peers = []Config{
+		{Domain: "peer.test", HostNames: []string{"a..b", "host"}, HostAddrs: cfg.HostAddrs, Records: []Record{{Name: "x", Type: "A", Value: "none"}}},
+		{Domain: "no..domain"},
+	}
+	z, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"host.lab.test.": "NOERROR 60 IN A 192.168.10.1", "web.lab.test.": "NOERROR 60 IN A 192.168.10.10", "host.peer.test.": "NOERROR 60 IN A 192.168.10.1",
+	} {
+		if m, ok := ask(t, z.Answer, name, dns.TypeA); !ok || brief(m) != want {
+			t.Errorf("%s: %s", name, brief(m))
+		}
+	}
+	if m, _ := ask(t, z.Answer, "lab.test.", dns.TypeNS); brief(m) != "NOERROR 60 IN NS host.lab.test." {
+		t.Error(brief(m))
+	}
+	if got := z.LeftOut(); len(got) != 8 {
+		t.Errorf("%d left out: %v", len(got), got)
 	}
 }
 
