@@ -176,29 +176,23 @@ func (t *Table) Bind(l Lease, done func(error)) {
 		l.Length = max(0, time.Until(l.Expires).Round(time.Millisecond))
 	}
 	n := t.Network(l.Network)
-	n.mu.Lock()
-	stamp, err := t.gather()
-	if err != nil {
-		n.mu.Unlock()
+	if err := t.change(n, func(b *batch, stamp uint64) (wake bool) {
+		renewed, evicted := n.putLocked(l, stamp, true)
+		if evicted != nil {
+			b.add(op{event: Event{Kind: Released, Lease: *evicted}})
+		}
+		e := n.byClient[l.Client()]
+		op := op{event: Event{Kind: Bound, Lease: e.Lease}, done: done, network: n, stamp: stamp, stored: e.stored}
+		if renewed {
+			op.event.Kind = Renewed
+		}
+		b.buf = appendBind(b.buf, &op.event.Lease, c)
+		b.add(op)
+		b.renamed(n.renamedLocked())
+		return t.expectLocked(l.Expires)
+	}); err != nil {
 		finish(done, err)
-		return
 	}
-	renewed, evicted := n.putLocked(l, stamp, true)
-	b := t.gathered.batch
-	if evicted != nil {
-		b.add(op{event: Event{Kind: Released, Lease: *evicted}})
-	}
-	e := n.byClient[l.Client()]
-	op := op{event: Event{Kind: Bound, Lease: e.Lease}, done: done, network: n, stamp: stamp, stored: e.stored}
-	if renewed {
-		op.event.Kind = Renewed
-	}
-	b.buf = appendBind(b.buf, &op.event.Lease, c)
-	b.add(op)
-	b.renamed(n.renamedLocked())
-	sooner := t.expectLocked(l.Expires)
-	n.mu.Unlock()
-	t.release(sooner)
 }
 
 // End ends an IPv4 client's lease of addr. See EndLease.
@@ -212,26 +206,23 @@ func (t *Table) End(kind Kind, network string, mac MAC, addr netip.Addr, at time
 // lease. If the disk fails the lease has ended all the same, until a restart.
 func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
 	n := t.Network(l.Network)
-	n.mu.Lock()
-	_, err := t.gather()
-	if err != nil {
-		n.mu.Unlock()
-		finish(done, err)
-		return
-	}
-	c := t.clock.Load()
-	at = c.exact(at.Add(-time.Millisecond / 2)) // rounded down: it is over
-	was := n.endLocked(l.Client(), l.Address, at)
-	if was != nil {
-		b := t.gathered.batch
+	var was *Lease
+	err := t.change(n, func(b *batch, _ uint64) (wake bool) {
+		c := t.clock.Load()
+		at = c.exact(at.Add(-time.Millisecond / 2)) // rounded down: it is over
+		if was = n.endLocked(l.Client(), l.Address, at); was == nil {
+			return false
+		}
 		b.buf = appendEnd(b.buf, was, at, c)
 		b.add(op{event: Event{Kind: kind, Lease: *was}, done: done})
 		b.renamed(n.renamedLocked())
+		return true
+	})
+	if err == nil && was == nil {
+		err = ErrNotFound
 	}
-	n.mu.Unlock()
-	t.release(was != nil)
-	if was == nil {
-		finish(done, ErrNotFound)
+	if err != nil {
+		finish(done, err)
 	}
 }
 
@@ -255,23 +246,19 @@ func (t *Table) Release(network string, addr netip.Addr) error {
 func (t *Table) Forget(network string) error {
 	n := t.Network(network)
 	done := make(chan error, 1)
-	n.mu.Lock()
-	_, err := t.gather()
-	if err != nil {
-		n.mu.Unlock()
+	if err := t.change(n, func(b *batch, _ uint64) (wake bool) {
+		for _, e := range n.byClient {
+			if e.live {
+				b.add(op{event: Event{Kind: Released, Lease: e.Lease}})
+			}
+		}
+		n.clear()
+		b.buf = appendForget(b.buf, network)
+		b.add(op{done: func(err error) { done <- err }})
+		return true
+	}); err != nil {
 		return fmt.Errorf("forget the leases of network %s: %w", network, err)
 	}
-	b := t.gathered.batch
-	for _, e := range n.byClient {
-		if e.live {
-			b.add(op{event: Event{Kind: Released, Lease: e.Lease}})
-		}
-	}
-	n.clear()
-	b.buf = appendForget(b.buf, network)
-	b.add(op{done: func(err error) { done <- err }})
-	n.mu.Unlock()
-	t.release(true)
 	if err := <-done; err != nil {
 		return fmt.Errorf("forget the leases of network %s: %w", network, err)
 	}
@@ -306,6 +293,24 @@ func (t *Table) tellRenamed(leases []Lease) {
 // Tell sends an event that changes no lease: an address was declined that
 // nobody had leased.
 func (t *Table) Tell(ev Event) { t.watch.tell(ev) }
+
+// change calls f with the network and the batch that waits for the disk locked; f says
+// whether the writer is to be woken in any case. They are unlocked also when f panics.
+func (t *Table) change(n *Network, f func(b *batch, stamp uint64) (wake bool)) error {
+	n.mu.Lock()
+	stamp, err := t.gather()
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	wake := false
+	defer func() {
+		n.mu.Unlock()
+		t.release(wake)
+	}()
+	wake = f(t.gathered.batch, stamp)
+	return nil
+}
 
 // gather locks the batch that waits for the disk, and numbers the change.
 // The caller holds its network's lock, so that memory and journal change in the
