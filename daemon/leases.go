@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -68,10 +69,22 @@ func (d *Daemon) publishFull(p dhcpd.FullPool) {
 	})
 }
 
+// publishReservationInUse tells the watchers that a guest does not get its address.
+func (d *Daemon) publishReservationInUse(r dhcpd.ReservationInUse) {
+	d.events.Publish(&vnetv1.WatchResponse{
+		Type: vnetv1.EventType_EVENT_TYPE_RESERVATION_IN_USE, Time: timestamppb.Now(),
+		Network: &vnetv1.Network{Name: r.Network}, Message: r.String(),
+	})
+}
+
 // guestPorts tells the DHCP and the DNS server behind which ports guests are.
 type guestPorts struct{ *kernel.FDB }
 
 func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Port(bridge, mac) }
+
+func (p guestPorts) Settled(bridge int, mac [6]byte, port int) bool {
+	return p.FDB.Settled(bridge, mac, port)
+}
 
 // leaseNames shows the lease table to the DNS server.
 type leaseNames struct{ *lease.Table }
@@ -93,6 +106,32 @@ func (l leaseNames) Addresses(network string) map[netdrv.MAC][]netip.Addr {
 // Held are the addresses of one client.
 func (l leaseNames) Held(network string, mac netdrv.MAC) []netip.Addr {
 	return l.Network(network).Held(lease.MAC(mac), time.Now())
+}
+
+// endedOfGuest bounds what Ended tells of one guest: in IPv6 it may have had many.
+const endedOfGuest = 16
+
+// Ended shows the firewall what guests had last, the latest first.
+func (l leaseNames) Ended(network string) (ended, revoked map[netdrv.MAC][]netip.Addr) {
+	all, now := map[netdrv.MAC][]lease.Lease{}, time.Now()
+	l.Network(network).Each(func(had *lease.Lease) bool {
+		if mac := netdrv.MAC(had.MAC); !had.Live(now) {
+			all[mac] = append(all[mac], *had)
+		}
+		return true
+	})
+	ended, revoked = map[netdrv.MAC][]netip.Addr{}, map[netdrv.MAC][]netip.Addr{}
+	for mac, had := range all {
+		slices.SortFunc(had, func(a, b lease.Lease) int { return b.Expires.Compare(a.Expires) })
+		for _, h := range had[:min(len(had), endedOfGuest)] {
+			if h.Revoked {
+				revoked[mac] = append(revoked[mac], h.Address)
+				continue
+			}
+			ended[mac] = append(ended[mac], h.Address)
+		}
+	}
+	return ended, revoked
 }
 
 // ReleaseGuest ends the leases of a guest, of both families.

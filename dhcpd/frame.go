@@ -60,9 +60,9 @@ func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
 
 // frame4 is an Ethernet frame with a UDP packet, taken apart.
 type frame4 struct {
-	mac     lease.MAC // the source's
-	dst     netip.Addr
-	payload []byte
+	mac      lease.MAC // the source's
+	src, dst netip.Addr
+	payload  []byte
 }
 
 // parseFrame takes apart an Ethernet frame with a whole UDP packet to port 67.
@@ -84,7 +84,7 @@ func parseFrame(b []byte) (f frame4, ok bool) {
 		return f, false
 	}
 	copy(f.mac[:], b[6:])
-	f.dst, f.payload = netip.AddrFrom4([4]byte(ip[16:20])), udp[udpLen:size]
+	f.src, f.dst, f.payload = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20])), udp[udpLen:size]
 	return f, true
 }
 

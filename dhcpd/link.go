@@ -33,23 +33,26 @@ type link struct {
 	servers []netip.Addr // ours on it
 	conn    *packet.Conn // IPv4 frames to port 67
 	in      *ingress     // of conn
-	out     *outbox      // of conn
+	witness *witness
+	prober  *prober
+	inUse   *reservationsInUse
+	out     *outbox // of conn
 	sinks   []net.PacketConn
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest; Pool has no lock of its own
 	pool   *v4.Pool
-	probes map[netip.Addr]*probe
-	arp    *packet.Conn       // ARP replies; nil until the first probe
-	hear   func(*packet.Conn) // has what arp says heard, until the link is closed
+	claims claims
 }
 
 func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
 	log := s.log
 	l := &link{
 		network: network, log: log.With("network", network), ifi: ifi, servers: svc.Servers(),
-		table: s.leases, full: &s.full, tally: s.tallyLocked(network), closed: make(chan struct{}), probes: map[netip.Addr]*probe{},
+		table: s.leases, full: &s.full, tally: s.tallyLocked(network), closed: make(chan struct{}),
+		witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse, claims: claims{},
 	}
+	l.prober = &prober{ifi: ifi, log: l.log, where: limit.DHCP4, closed: l.closed, open: map[netip.Addr]*question{}}
 	var err error
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
 		return nil, err
@@ -87,7 +90,7 @@ func (l *link) configure(svc *v4.Service) {
 
 // start begins to serve, until the link is closed.
 func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
-	l.hear = func(arp *packet.Conn) { wg.Go(func() { l.listenARP(ctx, arp) }) }
+	l.prober.start = wg.Go
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
 	wg.Go(func() { l.out.run(l.closed) })
 }
@@ -98,14 +101,7 @@ func (l *link) close() {
 	for _, s := range l.sinks {
 		_ = s.Close()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.arp != nil {
-		_ = l.arp.Close()
-	}
-	for _, p := range l.probes {
-		p.timer.Stop()
-	}
+	l.prober.close()
 }
 
 // rest waits a little after an error, and says whether to go on. A socket whose
@@ -143,11 +139,8 @@ func (l *link) handle(g fair.Guest, frame []byte) (takesUp bool) {
 		l.log.Debug("DHCP request ignored", "err", err)
 		return false
 	}
-	req.Unicast, req.From, req.Guest = slices.Contains(l.servers, f.dst), f.mac, g
-	if req.Ends() {
-		req.Guest.Port = l.in.ports.ask(f.mac)
-	}
-	return l.answer(&req, time.Now())
+	req.Unicast, req.From, req.Source, req.Guest, req.Witness = slices.Contains(l.servers, f.dst), f.mac, f.src, g, l.witness
+	return l.answer(&req, 0, time.Now())
 }
 
 // circuit4 says from where behind a relay a frame comes.
@@ -160,12 +153,25 @@ func circuit4(frame []byte) fair.Circuit {
 }
 
 // answer decides and does what was decided, and says whether the client takes up an offer.
-func (l *link) answer(req *v4.Request, now time.Time) (takesUp bool) {
-	d, delayed := l.decide(req, now)
-	l.note(req, &d)
-	if d.End != 0 {
+// claimed is how many addresses turned out to be in use since the client asked.
+func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool) {
+	d, delayed := l.decide(req, claimed, now)
+	if d.InUse.IsValid() {
+		l.inUse.note(l.network, d.InUse, req.MAC.String(), d.Address, now)
+	}
+	switch {
+	case d.End == 0:
+	case delayed:
+		return false
+	case d.Check:
+		d = v4.Decision{Why: v4.Forged} // it cannot be looked for
+	default:
 		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
 	}
+	if delayed && d.Bind {
+		return false // noted when it is known what becomes of it, as an end is
+	}
+	l.note(req, &d)
 	if d.Reply == 0 || delayed {
 		return false
 	}
@@ -183,16 +189,80 @@ func (l *link) answer(req *v4.Request, now time.Time) (takesUp bool) {
 	return d.TakesUp
 }
 
-// decide returns the decision about a request, and whether its reply waits for a probe.
-func (l *link) decide(req *v4.Request, now time.Time) (d v4.Decision, delayed bool) {
+// decide returns the decision about a request, and whether it waits for a probe.
+func (l *link) decide(req *v4.Request, claimed int, now time.Time) (d v4.Decision, delayed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d = l.pool.Answer(req, now)
-	delayed = d.Check && l.probeLocked(req, &d)
+	delayed = d.Check && (d.End != 0 || claimed < maxClaims) && l.probe(req.Clone(), d, claimed)
+	if d.Check && d.Bind && !delayed {
+		l.pool.Vouch(req.MAC, d.Address) // it cannot be looked for
+		d = l.pool.Answer(req, now)
+		d.TakesUp = false
+	}
 	if d.Why == v4.Exhausted {
 		l.full.note(l.network, l.pool.Spaces(req), now)
 	}
 	return d, delayed
+}
+
+// withPool has f use the pool.
+func (l *link) withPool(f func(*v4.Pool)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l.pool)
+}
+
+// probe has the address of a decision looked for on the wire, and reports whether the
+// decision is to wait.
+func (l *link) probe(req v4.Request, d v4.Decision, claimed int) bool {
+	if d.End != 0 {
+		return l.prober.ask(d.Address, question{
+			wait: endProbeTime, left: endProbes - 1,
+			believe: func(mac lease.MAC) bool { return mac == req.MAC },
+			claimed: func(lease.MAC) { l.note(&req, &v4.Decision{Why: v4.Forged, Address: d.Address}) }, // its holder uses it
+			silent:  func() { l.end(&req, &d, time.Now()) },
+		})
+	}
+	return l.prober.ask(d.Address, question{
+		wait:    probeTime,
+		believe: func(mac lease.MAC) bool { return mac != req.MAC && l.believe(d.Address, mac) },
+		claimed: func(mac lease.MAC) { l.taken(&req, d.Address, mac, claimed) },
+		silent: func() {
+			l.withPool(func(p *v4.Pool) { p.Vouch(req.MAC, d.Address) })
+			if d.Bind {
+				l.answer(&req, claimed, time.Now())
+			} else {
+				l.out.put(l.replyFrame(&req, &d))
+			}
+		},
+	})
+}
+
+// end ends a lease that its client does not use any more.
+func (l *link) end(req *v4.Request, d *v4.Decision, now time.Time) {
+	if d.End == lease.Declined {
+		l.withPool(func(p *v4.Pool) { p.Rest(d.Address, now) })
+	}
+	l.note(req, d)
+	l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
+}
+
+// believe reports whether a guest may have the address that it claims.
+func (l *link) believe(addr netip.Addr, mac lease.MAC) bool {
+	port, _ := l.witness.Where(mac)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.claims.believe(port, mac, addr, time.Now())
+}
+
+// taken keeps an address out that is in use, and offers the client another one.
+func (l *link) taken(req *v4.Request, addr netip.Addr, mac lease.MAC, claimed int) {
+	now := time.Now()
+	l.withPool(func(p *v4.Pool) { p.Rest(addr, now) })
+	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
+	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
+	l.answer(req, claimed+1, now)
 }
 
 // bound sends the ACK of a lease that is on stable storage. A client that

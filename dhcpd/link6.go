@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,9 @@ type link6 struct {
 	full    *fullPools
 	tally   *tally
 	groups  *memberships
+	witness *witness
+	prober  *prober
+	inUse   *reservationsInUse
 	closed  chan struct{}
 
 	mu     sync.Mutex // guards the rest
@@ -51,8 +55,9 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	}
 	l := &link6{
 		network: network, log: s.log.With("network", network), table: s.leases, full: &s.full, tally: s.tallyLocked(network), ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
-		local: local, closed: make(chan struct{}),
+		local: local, closed: make(chan struct{}), witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse,
 	}
+	l.prober = &prober{ifi: ifi, log: l.log, where: limit.DHCP6, six: true, source: local, closed: l.closed, open: map[netip.Addr]*question{}}
 	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
 		return nil, err
 	}
@@ -144,6 +149,7 @@ func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
 
 // start begins to serve, until the link is closed.
 func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
+	l.prober.start = wg.Go
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
 	wg.Go(func() { l.out.run(l.closed) })
 	l.mu.Lock()
@@ -162,6 +168,7 @@ func (l *link6) wakeLocked(now time.Time) {
 func (l *link6) close() {
 	close(l.closed)
 	_ = l.conn.Close()
+	l.prober.close()
 	l.groups.leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -268,24 +275,32 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 		l.log.Debug("DHCPv6 request ignored", "err", err)
 		return false
 	}
-	req.Guest = g
-	if req.Ends() {
-		req.Guest.Port = l.in.ports.ask(f.mac)
-	}
+	req.Guest, req.Sender, req.Source, req.Witness = g, f.mac, f.src, l.witness
 	if !req.Relayed() {
 		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
 	}
-	d, svc := l.decide(&req, now)
+	return l.answer(f, &req, now)
+}
+
+// answer decides and does what was decided, and says whether the client takes up an offer.
+func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool) {
+	d, svc := l.decide(f, req, now)
 	if svc == nil {
 		return false
 	}
-	l.note(&req, &d)
+	l.note(req, &d)
 	if d.Why == v6.Exhausted {
-		l.full.note(l.network, svc.Spaces(&req), now)
+		l.full.note(l.network, svc.Spaces(req), now)
+	}
+	if d.InUse.IsValid() {
+		l.inUse.note(l.network, d.InUse, req.MAC().String(), d.Given(), now)
 	}
 	for _, e := range d.End {
 		e.Network = l.network
 		l.table.EndLease(d.EndKind, e, now, nil)
+	}
+	for _, e := range d.EndUnused {
+		l.endUnused(d.EndKind, e)
 	}
 	if d.Reply == 0 {
 		return false
@@ -293,21 +308,77 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 	if d.Why == v6.Bound {
 		l.full.gave(l.network, svc.Prefix(d.Bind[0].Address))
 	}
-	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), &req, &d)
-	l.fillReply(b, f, &req)
+	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), req, &d)
+	l.fillReply(b, f, req)
 	l.sendWhenStored(b, d.Bind)
 	return d.TakesUp
 }
 
 // decide returns the decision about a request, and what it follows from; nil if there
-// is no DHCPv6.
-func (l *link6) decide(req *v6.Request, now time.Time) (v6.Decision, *v6.Service) {
+// is no DHCPv6, or the decision waits for a probe.
+func (l *link6) decide(f *frame6, req *v6.Request, now time.Time) (v6.Decision, *v6.Service) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pool == nil {
 		return v6.Decision{}, nil
 	}
-	return l.pool.Answer(req, now), l.pool.Service()
+	d := l.pool.Answer(req, now)
+	if d.Check.IsValid() {
+		if l.probe(*f, d.Check) {
+			return d, nil
+		}
+		l.pool.Vouch(d.Check) // it cannot be looked for
+		d = l.pool.Answer(req, now)
+	}
+	return d, l.pool.Service()
+}
+
+// withPool has f use the pool, if there is DHCPv6.
+func (l *link6) withPool(f func(*v6.Pool)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pool != nil {
+		f(l.pool)
+	}
+}
+
+// probe has an address looked for on the wire before a message is answered, and reports
+// whether the message is to wait: it is read again then.
+func (l *link6) probe(f frame6, addr netip.Addr) bool {
+	f.dhcp = slices.Clone(f.dhcp)
+	again := func(note func(*v6.Pool)) {
+		l.withPool(note)
+		port, _ := l.witness.Where(f.mac)
+		l.request(&f, fair.Guest{Port: port, Circuit: v6.Circuit(f.dhcp)}, time.Now())
+	}
+	return l.prober.ask(addr, question{
+		wait:    probeTime,
+		believe: func(mac lease.MAC) bool { return mac != f.mac },
+		claimed: func(mac lease.MAC) {
+			l.log.Warn("address in use by another", "addr", addr, "mac", mac)
+			again(func(p *v6.Pool) { p.Rest(addr, time.Now()) })
+		},
+		silent: func() { again(func(p *v6.Pool) { p.Vouch(addr) }) },
+	})
+}
+
+// endUnused ends a lease if its client does not use it any more.
+func (l *link6) endUnused(kind lease.Kind, e lease.Lease) {
+	e.Network = l.network
+	l.prober.ask(e.Address, question{
+		wait: endProbeTime, left: endProbes - 1,
+		believe: func(mac lease.MAC) bool { return mac == e.MAC },
+		claimed: func(lease.MAC) {
+			l.log.Debug("lease not ended, for its client uses it", "addr", e.Address, "mac", e.MAC)
+		},
+		silent: func() {
+			now := time.Now()
+			if kind == lease.Declined {
+				l.withPool(func(p *v6.Pool) { p.Rest(e.Address, now) })
+			}
+			l.table.EndLease(kind, e, now, nil)
+		},
+	})
 }
 
 // fillReply writes the headers of the answer to a frame. A relay is answered from

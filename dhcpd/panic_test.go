@@ -36,16 +36,26 @@ func TestPanicCostsOneFrame(t *testing.T) {
 	frame6 := append(make([]byte, headers6Len), solicit.ToBytes()...)
 	fillDHCPv6(frame6, lease.MAC(mac), lease.MAC(mac), netip.MustParseAddr("fe80::1"), netip.MustParseAddrPort("[fe80::2]:547"))
 
-	l := &link{log: quiet, tally: &tally{counts: map[Event]uint64{}}, probes: map[netip.Addr]*probe{}, ifi: &net.Interface{}}
+	l := &link{log: quiet, tally: &tally{counts: map[Event]uint64{}}, ifi: &net.Interface{}}
+	l.prober = &prober{log: quiet, where: limit.DHCP4, open: map[netip.Addr]*question{}}
 	l6 := &link6{log: quiet, tally: &tally{counts: map[Event]uint64{}}, pool: &v6.Pool{}, ifi: &net.Interface{}}
 	in := &ingress{log: quiet, where: limit.DHCP4, circuit: func([]byte) fair.Circuit { panic("circuit") }, spent: func() {}}
 	addr := netip.MustParseAddr("192.0.2.1")
-	probing := func() *probe {
-		p := &probe{timer: time.NewTimer(time.Hour), req: v4.Request{MAC: lease.MAC(mac)}}
-		l.probes[addr] = p
-		return p
+	broken := func() { l.withPool(func(*v4.Pool) { panic("pool") }) }
+	probing := func() *question {
+		q := &question{
+			timer: time.NewTimer(time.Hour), believe: func(lease.MAC) bool { return true },
+			claimed: func(lease.MAC) { broken() }, silent: broken,
+		}
+		l.prober.open[addr] = q
+		return q
 	}
-	free := func() bool { ok := l.mu.TryLock(); l.mu.Unlock(); return ok }
+	free := func() bool {
+		ok := l.mu.TryLock() && l.prober.mu.TryLock()
+		l.mu.Unlock()
+		l.prober.mu.Unlock()
+		return ok
+	}
 	free6 := func() bool { ok := l6.mu.TryLock(); l6.mu.Unlock(); return ok }
 	for name, c := range map[string]struct {
 		do   func()
@@ -55,8 +65,8 @@ func TestPanicCostsOneFrame(t *testing.T) {
 		"a frame is put into a line": {func() { in.take(frame, time.Now()) }, limit.DHCP4, free},
 		"DHCPv4":                     {func() { l.handle(fair.Guest{}, frame) }, limit.DHCP4, free},
 		"DHCPv6":                     {func() { l6.handle(fair.Guest{}, frame6) }, limit.DHCP6, free6},
-		"a probe's time is over":     {func() { l.free(addr, probing()) }, limit.DHCP4, free},
-		"a probe is answered":        {func() { probing(); l.claimed(addr, lease.MAC{1}) }, limit.DHCP4, free},
+		"a probe's time is over":     {func() { l.prober.late(addr, probing()) }, limit.DHCP4, free},
+		"a probe is answered":        {func() { probing(); l.prober.claimed(addr, lease.MAC{1}) }, limit.DHCP4, free},
 	} {
 		before := limit.Panics()[c.at]
 		c.do()

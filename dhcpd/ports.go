@@ -16,6 +16,42 @@ type Ports interface {
 	Port(bridge int, mac [6]byte) (index int, ok bool)
 }
 
+// A Ports may also say how certain it is: whether mac was seen behind no other port
+// lately, as it was if a guest forges another's MAC while that one sends, too.
+type settler interface {
+	Settled(bridge int, mac [6]byte, port int) bool
+}
+
+// A Ports may also say whether a port is still in its bridge and has a carrier.
+type portLister interface {
+	Up(bridge, port int) bool
+}
+
+// witness is a fair.Witness; it may be used from any goroutine.
+type witness struct {
+	ports  Ports
+	bridge int
+}
+
+// Where implements fair.Witness.
+func (w *witness) Where(mac [6]byte) (fair.Port, bool) {
+	if w.ports == nil {
+		return fair.Unasked, true
+	}
+	port, found := w.ports.Port(w.bridge, mac)
+	if !found {
+		return fair.Unknown, false
+	}
+	s, tells := w.ports.(settler)
+	return fair.Port(port), !tells || s.Settled(w.bridge, mac, port)
+}
+
+// Up implements fair.Witness.
+func (w *witness) Up(port fair.Port) bool {
+	l, tells := w.ports.(portLister)
+	return !tells || l.Up(w.bridge, int(port))
+}
+
 const (
 	portsRemembered = 8192
 	portsFor        = 500 * time.Millisecond // and as long again: a guest may move

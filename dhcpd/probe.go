@@ -3,21 +3,29 @@ package dhcpd
 import (
 	"context"
 	"encoding/binary"
+	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
 const (
-	// probeTime is how long an offer waits for somebody to say that the
+	// probeTime is how long an offer or an ACK waits for a host that says that the
 	// address is in use. Neighbours on a bridge answer in 0.1 ms.
 	probeTime = 10 * time.Millisecond
+	// endProbeTime and endProbes are how long and how often a holder is asked whether
+	// it still uses an address, if it is not certain that it has given it back: it may
+	// be busy.
+	endProbeTime = 300 * time.Millisecond
+	endProbes    = 3
 	// maxProbes bounds what is waited for at once; beyond it offers do not
 	// wait.
 	maxProbes = 1024
@@ -25,120 +33,160 @@ const (
 	arpLen = 28
 )
 
-// probe is an offer that waits for the answer to the question whether its
-// address is in use.
-type probe struct {
-	req   v4.Request
-	d     v4.Decision
-	timer *time.Timer
+// prober asks on the wire which addresses are in use, by ARP (RFC 5227) or by neighbour
+// solicitations (RFC 4861). It may be used from any goroutine.
+type prober struct {
+	ifi    *net.Interface
+	log    *slog.Logger
+	where  limit.Component
+	six    bool
+	source netip.Addr // of neighbour solicitations
+	closed <-chan struct{}
+	start  func(func()) // runs the listener until the link is closed
+
+	mu   sync.Mutex
+	conn *packet.Conn // nil until the first question
+	open map[netip.Addr]*question
 }
 
-// probeLocked asks for the address of an offer, and says whether the offer is
-// to wait.
-func (l *link) probeLocked(req *v4.Request, d *v4.Decision) bool {
-	if l.probes[d.Address] != nil {
+// question is one that waits for its answer.
+type question struct {
+	left  int // times to ask again
+	wait  time.Duration
+	timer *time.Timer
+	// believe reports whether a host counts that says that it has the address. One
+	// of claimed and silent is called.
+	believe func(mac lease.MAC) bool
+	claimed func(mac lease.MAC)
+	silent  func()
+}
+
+// ask asks who has an address, and reports whether it will have an answer.
+// A question about an address that is asked about already is the same one.
+func (p *prober) ask(addr netip.Addr, q question) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[addr] != nil {
 		return true // the client repeats itself
 	}
-	if len(l.probes) >= maxProbes {
+	if len(p.open) >= maxProbes {
 		return false
 	}
-	if err := l.openARPLocked(); err != nil {
-		l.log.Debug("addresses are offered without a look at who has them", "err", err)
+	if err := p.listenLocked(); err != nil {
+		p.log.Debug("addresses are not looked for before they are given", "err", err)
 		return false
 	}
-	frame := arpProbe(lease.MAC(l.ifi.HardwareAddr), d.Address)
-	if _, err := l.arp.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+	if !p.sendLocked(addr) {
 		return false
 	}
-	addr := d.Address
-	p := &probe{req: req.Clone(), d: *d}
-	p.timer = time.AfterFunc(probeTime, func() { l.free(addr, p) })
-	l.probes[addr] = p
+	q.timer = time.AfterFunc(q.wait, func() { p.late(addr, &q) })
+	p.open[addr] = &q
 	return true
 }
 
-// openARPLocked opens the socket when it is first needed: most of a host's networks get
+// late asks again, or takes silence for an answer.
+func (p *prober) late(addr netip.Addr, q *question) {
+	defer limit.Recover(p.log, p.where, nil)
+	p.mu.Lock()
+	if p.open[addr] != q {
+		p.mu.Unlock()
+		return
+	}
+	if q.left > 0 && p.sendLocked(addr) {
+		q.left--
+		q.timer.Reset(q.wait)
+		p.mu.Unlock()
+		return
+	}
+	delete(p.open, addr)
+	p.mu.Unlock()
+	q.silent()
+}
+
+// claimed is called for each host that says that it has an address.
+func (p *prober) claimed(addr netip.Addr, mac lease.MAC) {
+	defer limit.Recover(p.log, p.where, nil)
+	p.mu.Lock()
+	q := p.open[addr]
+	p.mu.Unlock()
+	if q == nil || !q.believe(mac) {
+		return
+	}
+	p.mu.Lock()
+	if p.open[addr] != q {
+		p.mu.Unlock()
+		return
+	}
+	delete(p.open, addr)
+	q.timer.Stop()
+	p.mu.Unlock()
+	q.claimed(mac)
+}
+
+// listenLocked opens the socket when it is first needed: most of a host's networks get
 // no new guest for days.
-func (l *link) openARPLocked() (err error) {
-	if l.arp != nil {
+func (p *prober) listenLocked() (err error) {
+	if p.conn != nil {
 		return nil
 	}
 	select {
-	case <-l.closed:
+	case <-p.closed:
 		return net.ErrClosed
 	default:
 	}
-	if l.arp, err = packet.Listen(l.ifi, packet.Raw, etherARP, &packet.Config{Filter: arpReplyFilter}); err != nil {
+	protocol, filter := etherARP, arpReplyFilter
+	if p.six {
+		protocol, filter = etherIPv6, advertisementFilter
+	}
+	if p.conn, err = packet.Listen(p.ifi, packet.Raw, protocol, &packet.Config{Filter: filter}); err != nil {
 		return err
 	}
-	l.hear(l.arp)
+	conn := p.conn
+	p.start(func() { p.listen(conn) })
 	return nil
 }
 
-// free sends the offer of an address that nobody has claimed in time.
-func (l *link) free(addr netip.Addr, p *probe) {
-	defer limit.Recover(l.log, limit.DHCP4, nil)
-	if l.vouched(addr, p) {
-		l.out.put(l.replyFrame(&p.req, &p.d))
+func (p *prober) sendLocked(addr netip.Addr) bool {
+	frame := arpProbe(lease.MAC(p.ifi.HardwareAddr), addr)
+	if p.six {
+		frame = neighborSolicitation(lease.MAC(p.ifi.HardwareAddr), p.source, addr)
 	}
+	_, err := p.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	return err == nil
 }
 
-// vouched ends a probe without a claim; false if it has ended already.
-func (l *link) vouched(addr netip.Addr, p *probe) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.probes[addr] != p {
-		return false
+// listen hears who claims an address, until the link is closed.
+func (p *prober) listen(conn *packet.Conn) {
+	parse := parseARPReply
+	if p.six {
+		parse = parseAdvertisement
 	}
-	delete(l.probes, addr)
-	l.pool.Vouch(p.req.MAC, addr)
-	return true
-}
-
-// listenARP hears who claims an address that is about to be offered.
-func (l *link) listenARP(ctx context.Context, arp *packet.Conn) {
 	buf := make([]byte, 128)
 	for {
-		n, _, err := arp.ReadFrom(buf)
+		n, _, err := conn.ReadFrom(buf)
 		if err != nil {
-			if rest(ctx, l.closed, l.log, err) {
+			if rest(context.Background(), p.closed, p.log, err) {
 				continue
 			}
 			return
 		}
-		if mac, addr, ok := parseARPReply(buf[:n]); ok {
-			l.claimed(addr, mac)
+		if mac, addr, ok := parse(buf[:n]); ok {
+			p.claimed(addr, mac)
 		}
 	}
 }
 
-// claimed keeps an address out that somebody uses, and offers the client
-// another one.
-func (l *link) claimed(addr netip.Addr, mac lease.MAC) {
-	defer limit.Recover(l.log, limit.DHCP4, nil)
-	now := time.Now()
-	p := l.refused(addr, mac, now)
-	if p == nil {
-		return
+// close ends all questions without an answer. The link is closed.
+func (p *prober) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		_ = p.conn.Close()
 	}
-	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
-	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
-	l.answer(&p.req, now)
-}
-
-// refused ends the probe of an address that another client claims; nil if there is none,
-// or the client itself has kept its address.
-func (l *link) refused(addr netip.Addr, mac lease.MAC, now time.Time) *probe {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.probes[addr]
-	if p == nil || mac == p.req.MAC {
-		return nil
+	for addr, q := range p.open {
+		q.timer.Stop()
+		delete(p.open, addr)
 	}
-	p.timer.Stop()
-	delete(l.probes, addr)
-	l.pool.Rest(addr, now)
-	return p
 }
 
 // arpProbe asks who has addr without claiming an address for itself (RFC 5227
@@ -171,4 +219,38 @@ func parseARPReply(b []byte) (mac lease.MAC, addr netip.Addr, ok bool) {
 	}
 	copy(mac[:], arp[8:14])
 	return mac, netip.AddrFrom4([4]byte(arp[14:18])), true
+}
+
+// advertisementFilter lets neighbour advertisements through.
+var advertisementFilter = assemble(
+	bpf.LoadAbsolute{Off: ethLen + 6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 3},
+	bpf.LoadAbsolute{Off: payload6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: neighborAdvertisement, SkipTrue: 1},
+	bpf.RetConstant{Val: 128},
+	bpf.RetConstant{Val: 0},
+)
+
+const (
+	neighborSolicit       = 135
+	neighborAdvertisement = 136
+)
+
+// neighborSolicitation asks who has addr (RFC 4861 §4.3): at its solicited-node group,
+// with our MAC.
+func neighborSolicitation(src lease.MAC, from, addr netip.Addr) []byte {
+	target := addr.As16()
+	group := [16]byte{0xff, 2, 11: 1, 12: 0xff, 13: target[13], 14: target[14], 15: target[15]}
+	message := append([]byte{neighborSolicit, 7: 0}, target[:]...)
+	message = append(append(message, 1, 1), src[:]...)
+	return neighborFrame(message, src, lease.MAC{0x33, 0x33, 0xff, target[13], target[14], target[15]}, from, netip.AddrFrom16(group))
+}
+
+// parseAdvertisement returns who says to have which address.
+func parseAdvertisement(b []byte) (mac lease.MAC, addr netip.Addr, ok bool) {
+	f, ok := parseFrame6(b)
+	if !ok || f.hops != neighborHops || len(f.icmp) < 24 || f.icmp[0] != neighborAdvertisement {
+		return mac, addr, false
+	}
+	return f.mac, netip.AddrFrom16([16]byte(f.icmp[8:24])), true
 }

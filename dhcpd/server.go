@@ -19,6 +19,8 @@ type Server struct {
 	full   fullPools
 	ports  Ports // nil: nobody can tell
 
+	inUse reservationsInUse
+
 	mu      sync.Mutex
 	served  map[string]*served // by network
 	tallies map[string]*tally  // the same
@@ -31,7 +33,8 @@ type Server struct {
 func New(leases *lease.Table, log *slog.Logger) *Server {
 	return &Server{
 		leases: leases, log: log, served: map[string]*served{}, tallies: map[string]*tally{},
-		full: fullPools{log: log, all: map[poolKey]*fullPool{}},
+		full:  fullPools{log: log, all: map[poolKey]*fullPool{}},
+		inUse: reservationsInUse{log: log, leases: leases, told: map[reserved]time.Time{}},
 	}
 }
 

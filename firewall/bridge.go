@@ -101,6 +101,7 @@ func addressSets(g guarded) []Set {
 		taken6.add(address(a))
 		takenTargets.add(address(a))
 	}
+	renews4 := Set{Name: "renews4", Key: []Type{IfName, IPv4Addr}}
 	behind4 := Set{Name: "behind4", Key: []Type{IPv4Addr, IfName}, Interval: true}
 	behind6 := Set{Name: "behind6", Key: []Type{IPv6Addr, IfName}, Interval: true}
 	for _, p := range g.clean {
@@ -111,6 +112,9 @@ func addressSets(g guarded) []Set {
 			}
 			own6.add(name(p.Link), address(a))
 			targets.add(name(p.Link), address(a))
+		}
+		for _, a := range p.Renews {
+			renews4.add(name(p.Link), address(a))
 		}
 		for _, prefix := range behind(g.network(p), p) {
 			if prefix.Addr().Is4() {
@@ -133,7 +137,7 @@ func addressSets(g guarded) []Set {
 			take(a)
 		}
 	}
-	return []Set{own4, own6, targets, taken4, taken6, takenTargets, behind4, behind6}
+	return []Set{own4, own6, targets, taken4, taken6, takenTargets, renews4, behind4, behind6}
 }
 
 func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }

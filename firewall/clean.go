@@ -21,6 +21,7 @@ func clean4() Chain {
 		rule("", InSet{Fields: []Field{IIFName, IPSAddr}, Set: "addresses4"}, accept),
 		rule("", InSet{Fields: []Field{IPSAddr, IIFName}, Set: "behind4"}, accept),
 		discover(),
+		rule("clean: DHCP", InSet{Fields: []Field{IIFName, IPSAddr}, Set: "renews4"}, Is{Field: UDPDPort, Number: dhcpPort}, Counter{}, accept),
 		rule("clean: not its address", Counter{}, drop),
 	}}
 }

@@ -17,7 +17,9 @@ type Port struct {
 	MAC netdrv.MAC
 	// Addresses are the guest's own, of either family: leased, reserved or declared.
 	Addresses []netip.Addr
-	Preset    netdrv.Preset
+	// Renews are IPv4 addresses that the guest had, and may ask for again from them.
+	Renews []netip.Addr
+	Preset netdrv.Preset
 	// Isolated: among other things, the port is known.
 	Isolated bool
 	// Rules are what its connections are asked; nil: nothing. Ports share them.

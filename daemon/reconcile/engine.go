@@ -118,6 +118,9 @@ type Leases interface {
 	// Addresses are those of the leases in force, by who has them; Held those of one.
 	Addresses(network string) map[netdrv.MAC][]netip.Addr
 	Held(network string, mac netdrv.MAC) []netip.Addr
+	// Ended are those of leases that have ended and that no other guest has got since,
+	// by who had them: revoked if an administrator ended the lease.
+	Ended(network string) (ended, revoked map[netdrv.MAC][]netip.Addr)
 	Forget(network string) error
 	// Storing returns why no lease can be given, or nil.
 	Storing() error

@@ -193,7 +193,9 @@ func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 	for i := range networks {
 		if n := &networks[i]; e.asksOfPorts(n) {
 			ports := e.Store.PortsOf(n.Name)
+			ended, revoked := e.Leases.Ended(n.Name)
 			now := portsOf(e.derive(n).with, members[n.Name], e.Leases.Addresses(n.Name))
+			keepLast(now, e.derive(n).with, ended, revoked)
 			out = append(out, ruled(now, n, ports, &around)...)
 		}
 	}
@@ -258,4 +260,34 @@ func portsOf(n *netdrv.Network, members []netdrv.Member, leased map[netdrv.MAC][
 		}
 	}
 	return out
+}
+
+// keepLast lets guests use what they had last behind their ports until others get it, or,
+// if an administrator has revoked it, ask for it again: a client that does not know that
+// its lease has ended asks for an extension from its address.
+func keepLast(ports []firewall.Port, n *netdrv.Network, ended, revoked map[netdrv.MAC][]netip.Addr) {
+	reserved := map[netip.Addr]netdrv.MAC{}
+	for _, s := range n.Subnets {
+		if s.DHCP != nil && len(ended) > 0 {
+			for _, r := range s.DHCP.Reservations {
+				reserved[r.Address] = r.MAC
+			}
+		}
+	}
+	for i := range ports {
+		p := &ports[i]
+		if p.Link == "" {
+			continue
+		}
+		for _, a := range ended[p.MAC] {
+			if owner := reserved[a]; (owner.IsZero() || owner == p.MAC) && !slices.Contains(p.Addresses, a) {
+				p.Addresses = append(slices.Clip(p.Addresses), a)
+			}
+		}
+		for _, a := range revoked[p.MAC] {
+			if a.Is4() { // IPv6 clients ask from their link-local address
+				p.Renews = append(p.Renews, a)
+			}
+		}
+	}
 }

@@ -22,11 +22,30 @@ type Guest struct {
 }
 
 // Circuit is where behind a relay a message comes from, as a hash of what the
-// relay says. 0 is a message that no relay has sent on.
+// relay says, which is odd. 0 is a message that no relay has sent on.
 type Circuit uint64
+
+// Circuits that are no hashes.
+const (
+	// AnyCircuit is some circuit of a port: of a lease bound before a restart,
+	// since hashes differ from one process to the next.
+	AnyCircuit Circuit = 2
+	// Unproven is a client on the link that does not use the MAC that it claims.
+	Unproven Circuit = 4
+)
 
 // Port is a guest's port on a bridge, by its index on the host.
 type Port int
+
+// A Witness knows the bridge that messages come from.
+type Witness interface {
+	// Where returns the port that a MAC is behind now. certain is false if the MAC
+	// was seen behind another port a moment ago, which may be where the message
+	// came from.
+	Where(mac [6]byte) (port Port, certain bool)
+	// Up reports whether a port is still in the bridge and has a carrier.
+	Up(port Port) bool
+}
 
 // Ports that are none.
 const (

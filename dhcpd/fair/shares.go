@@ -33,7 +33,7 @@ func (s *Shares) Hold(a netip.Addr, g Guest) {
 	if s.holder == nil {
 		s.holder, s.held = map[netip.Addr]Guest{}, map[Guest]int{}
 	}
-	if was := s.holder[a]; g.Circuit == 0 && was.Circuit != 0 && g.Port == was.Port {
+	if was := s.holder[a]; g.Circuit == 0 && was.Circuit != 0 && was.Circuit != Unproven && g.Port == was.Port {
 		return
 	}
 	s.Free(a)

@@ -65,11 +65,13 @@ func (m *MAC) UnmarshalText(b []byte) (err error) {
 type Lease struct {
 	Network  string
 	MAC      MAC
+	Relay    bool // a relay asked for it, and Port is the relay's
+	Revoked  bool // it was ended by Table.Release, and not by its client; this is not stored
 	Address  netip.Addr
 	ClientID string // IPv4: the octets of option 61 as sent, type first; "" if none
 	DUID     string // IPv6: the octets of the client's DUID; "" in a lease of IPv4
 	IAID     uint32 // IPv6: the identity association (RFC 8415 §12)
-	Port     int32  // the index of the link that the client's last message came by; 0: unknown, or behind a relay; below 0: gone
+	Port     int32  // the index of the link behind which the client got it, whose messages may end it; 0: unknown; below 0: gone
 	Hostname string // one lower-case label; "" if none
 	Wanted   string // the label that the client asked for last, if it may have it; Hostname, or another client has that
 	Start    time.Time
@@ -99,6 +101,9 @@ func (l *Lease) family() int {
 	}
 	return 0
 }
+
+// onLink reports whether it is known by which link the client itself is reached.
+func (l *Lease) onLink() bool { return l.Port != 0 && !l.Relay }
 
 // goneLink is the Port of a lease that was obtained in an earlier boot.
 const goneLink = -1

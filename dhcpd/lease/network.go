@@ -144,7 +144,7 @@ func (n *Network) setPorts(ports map[int32]bool, mark uint64) {
 	n.ports, n.unseen = ports, false
 	names := map[string]bool{} // that may be another guest's now
 	for _, e := range n.byClient {
-		absent := e.Port != 0 && !ports[e.Port]
+		absent := e.onLink() && !ports[e.Port]
 		if absent && e.stamp > mark {
 			n.unseen = true
 			continue
@@ -278,8 +278,8 @@ func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evi
 		e.stored = e.stored && e.live
 		n.unlinkLocked(e)
 	}
-	e.Lease, e.stamp, e.absent = l, stamp, l.Port < 0
-	n.unseen = n.unseen || l.Port != 0 && !n.ports[l.Port]
+	e.Lease, e.stamp, e.absent = l, stamp, l.onLink() && l.Port < 0
+	n.unseen = n.unseen || l.onLink() && !n.ports[l.Port]
 	if live {
 		n.linkLocked(e)
 	} else {
@@ -339,6 +339,16 @@ func (n *Network) endLocked(c Client, addr netip.Addr, at time.Time) *Lease {
 	}
 	n.ended[e.family()].push(e)
 	return &l
+}
+
+// revoke notes that the client's lease of addr is about to be ended by an
+// administrator.
+func (n *Network) revoke(c Client, addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e := n.byClient[c]; e != nil && e.Address == addr {
+		e.Revoked = true
+	}
 }
 
 // expireLocked moves the leases that are over to the ended ones.

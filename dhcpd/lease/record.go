@@ -27,6 +27,9 @@ const (
 
 const maxString = 255
 
+// relayBit differs from the sign of the port of a lease that a relay asked for.
+const relayBit = 1 << 30
+
 // never is the zero time.
 const never = math.MinInt64
 
@@ -37,7 +40,11 @@ func appendBind(b []byte, l *Lease, c *clock) []byte {
 	b = appendTime(b, l.Start, c)
 	b = appendTime(b, l.Expires, c)
 	b = binary.BigEndian.AppendUint64(b, uint64(l.Length.Milliseconds()))
-	b = binary.BigEndian.AppendUint32(b, uint32(l.Port))
+	port := uint32(l.Port)
+	if l.Relay {
+		port ^= relayBit
+	}
+	b = binary.BigEndian.AppendUint32(b, port)
 	b = appendString(b, l.ClientID)
 	b = appendString(b, l.Wanted)
 	if l.Hostname == l.Wanted {
@@ -148,7 +155,11 @@ func (d *decoder) record() record {
 		r.lease = d.binding(r.kind == recBind6)
 		r.lease.Start, r.lease.Expires = d.time(), d.time()
 		r.lease.Length = d.duration()
-		r.lease.Port = int32(d.uint32())
+		port := d.uint32()
+		if r.lease.Relay = port>>31 != port>>30&1; r.lease.Relay {
+			port ^= relayBit
+		}
+		r.lease.Port = int32(port)
 		r.lease.ClientID, r.lease.Wanted = d.string(), d.string()
 		if r.lease.Hostname = r.lease.Wanted; d.octet() == 0 {
 			r.lease.Hostname = d.string()

@@ -212,7 +212,7 @@ func (l *loader) settle(e *entry) {
 		e.Expires = end
 	}
 	if e.Port != 0 {
-		e.Port, e.absent = goneLink, true
+		e.Port, e.absent = goneLink, !e.Relay
 	}
 }
 

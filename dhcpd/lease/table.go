@@ -226,7 +226,7 @@ func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
 	}
 }
 
-// Release ends the lease of an address and waits until that is stored, for
+// Release revokes the lease of an address and waits until that is stored, for
 // which Run must be running. ErrNotFound: nobody holds it.
 func (t *Table) Release(network string, addr netip.Addr) error {
 	l, ok := t.Network(network).ByAddr(addr)
@@ -234,6 +234,7 @@ func (t *Table) Release(network string, addr netip.Addr) error {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, ErrNotFound)
 	}
 	done := make(chan error, 1)
+	t.Network(network).revoke(l.Client(), addr)
 	t.EndLease(Released, l, time.Now(), func(err error) { done <- err })
 	if err := <-done; err != nil {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, err)

@@ -23,6 +23,9 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 	}
 	d.Reserved = p.svc.reservation(&c, d.Subnet)
 	d.own = p.svc.own(&c, d.Subnet)
+	if d.Reply == dhcpv4.MessageTypeOffer || d.Bind {
+		d.InUse = c.inUse
+	}
 	return d
 }
 
@@ -76,13 +79,14 @@ func (p *Pool) lack(c *client, now time.Time) Reason {
 }
 
 // doubtful says whether an address should be looked for on the wire: the
-// client never had it, and nobody has reserved it for the client.
+// client never had it, and it is not reserved for the client, or another client had
+// it last.
 func (p *Pool) doubtful(a netip.Addr, c *client) bool {
+	l, had := p.leases.ByAddr(a)
 	if r := p.svc.byAddr[a]; r != nil && r.isFor(c) {
-		return false
+		return had && l.MAC != c.mac
 	}
-	l, had := p.leases.ByMAC(c.mac)
-	return !had || l.Address != a
+	return !had || l.MAC != c.mac
 }
 
 // state tells the states of RFC 2131 §4.3.2 apart, table 4, and returns the
@@ -114,6 +118,10 @@ func (req *Request) state() (State, netip.Addr) {
 //
 // Deviation: if the address that such a client wants is free and in a range, it
 // is bound, also as dnsmasq does: leases that were lost come back by themselves.
+//
+// Deviation: a client that does not use the MAC that it claims gets no NAK, and a
+// message that does not come from where a lease was bound does not move the client to
+// another address. Guests see each other's transaction identifiers.
 func (p *Pool) request(req *Request, c *client, now time.Time) Decision {
 	state, want := req.state()
 	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
@@ -123,10 +131,33 @@ func (p *Pool) request(req *Request, c *client, now time.Time) Decision {
 	if !want.IsValid() {
 		return Decision{State: state, Why: Incomplete}
 	}
+	had, ok := p.leases.ByMAC(c.mac)
+	live := ok && had.Live(now)
 	if why := p.refuse(state, want, c, now); why != 0 {
-		return Decision{Reply: dhcpv4.MessageTypeNak, State: state, Why: why}
+		d := Decision{Reply: dhcpv4.MessageTypeNak, State: state, Why: why}
+		switch {
+		case !c.own:
+			return Decision{State: state, Why: Forged}
+		case why == ReservedOther && live && had.Address == want && p.proof(req, c, want) == holds:
+			// The holder is told now, and the client that it is reserved for may have it.
+			d.Subnet, d.Address, d.End = c.subnet(want), want, lease.Released
+		}
+		return d
+	}
+	if live && had.Address != want && p.leaves(&had, req, c) == notHolder {
+		return Decision{State: state, Why: Forged}
 	}
 	return p.bind(state, want, req, c, now)
+}
+
+// leaves judges a message by which a client gives up its lease for another address.
+// One that comes from another link cannot be compared with where the lease was bound,
+// unless it is a relay's word against a guest's of our own link.
+func (p *Pool) leaves(had *lease.Lease, req *Request, c *client) proof {
+	if c.subnet(had.Address) == nil && c.own && !req.Relayed() {
+		return plausible
+	}
+	return p.proof(req, c, had.Address)
 }
 
 // refuse says why the client may not have the address, or 0.
@@ -153,16 +184,24 @@ func (p *Pool) refuse(state State, want netip.Addr, c *client, now time.Time) Re
 	if p.greedy(want, c, now) {
 		return Greedy
 	}
-	if state == SELECTING {
-		return 0 // who names our offer first gets it, see findPromised
-	}
-	if o := p.offers.byAddr[want]; o != nil && o.mac != c.mac {
-		return Promised
+	o := p.offers.byAddr[want]
+	if o != nil && o.mac == c.mac {
+		return 0
 	}
 	if l, ok := p.leases.ByMAC(c.mac); ok && l.Address != want && l.Live(now) && c.subnet(l.Address) != nil {
 		return HasAnother
 	}
+	// An offer is for its client, unless there is nothing else, see findPromised.
+	if o != nil && (state != SELECTING || p.anyFree(c, now)) {
+		return Promised
+	}
 	return 0
+}
+
+// anyFree reports whether there is an address for a client that is neither leased nor
+// offered.
+func (p *Pool) anyFree(c *client, now time.Time) bool {
+	return p.findFree(c, now).IsValid() || p.findEnded(c, now).IsValid()
 }
 
 // forbidden says why nobody but its owner may have the address, or 0.
@@ -191,28 +230,46 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 		Bind: true,
 	}
 	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
-	if c.at.Port > 0 && c.at.Circuit == 0 && !req.Relayed() && !sub.relayed {
-		d.Lease.Port = int32(c.at.Port)
-	}
 	d.Lease.Hostname, d.Lease.Wanted = p.hostname(req, c, had.Wanted, now)
-	d.Name = d.Lease.Hostname
 	if had.ClientID != string(req.ClientID) {
 		d.Lease.ClientID = string(req.ClientID)
 	}
+	moves := true
 	if ok && had.Address == a && had.Live(now) {
 		d.Why, d.Lease.Start = Renewed, had.Start
+		h, known := p.holder(a)
+		// A client behind a relay asks without it between two of its messages.
+		moves = !known || h != c.at && (c.at.Circuit != 0 || h.Circuit == 0 || h.Port != c.at.Port)
+		if moves || d.Lease.Hostname != had.Hostname {
+			// Extended for whoever asks; changed for the holder.
+			by := p.proof(req, c, a)
+			if moves = moves && by >= plausible; by < plausible {
+				d.Lease.Hostname, d.Lease.Wanted, d.Lease.ClientID = had.Hostname, had.Wanted, had.ClientID
+			}
+		}
 	}
+	if d.Lease.Port, d.Lease.Relay = had.Port, had.Relay; moves {
+		where(&d.Lease, c.at)
+	}
+	d.Name = d.Lease.Hostname
 	if d.Seconds != infiniteSeconds {
 		d.Lease.Expires = now.Add(time.Duration(d.Seconds) * time.Second)
 	}
 	o := p.offers.byMAC[req.MAC]
-	d.TakesUp = o != nil && o.addr == a
+	d.TakesUp = o != nil && o.addr == a && !o.unasked
+	if d.Check = !d.TakesUp && !sub.relayed && p.doubtful(a, c); d.Check {
+		p.promise(c, a, now).unasked = true // until it was looked for
+		return d
+	}
 	p.recall(o, now)
 	p.recall(p.offers.byAddr[a], now)
 	p.unsettled = append(p.unsettled, a)
-	p.hold(a, c.at)
+	if moves {
+		p.hold(a, c.at)
+	}
 	if ok && had.Address != a {
 		p.unsettled = append(p.unsettled, had.Address)
+		delete(p.beside, had.Address)
 	}
 	return d
 }
@@ -221,6 +278,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 // other had that name. The first holder of a name keeps it while its link is there;
 // a reservation's name is for its client only.
 func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
+	had := wanted
 	if name := p.reservedName(c, now); name != "" {
 		return name, name
 	}
@@ -230,7 +288,9 @@ func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (
 	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
 		return "", ""
 	}
-	if holder, held := p.leases.Holder(wanted, now); held && holder != req.MAC {
+	// A MAC that a client merely claims, or a relay for it on our own link, shares no
+	// name with the guest that has this MAC.
+	if holder, held := p.leases.Holder(wanted, now); held && (holder != req.MAC || wanted != had && !c.certain(req)) {
 		return "", wanted
 	}
 	return wanted, wanted
@@ -239,43 +299,54 @@ func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (
 // decline answers a DHCPDECLINE, RFC 2131 §4.3.3.
 func (p *Pool) decline(req *Request, c *client, now time.Time) Decision {
 	a := req.RequestedIP
-	if why := p.disown(req, c, a, now); why != 0 {
+	by, why := p.disown(req, c, a, now)
+	if why != 0 {
 		return Decision{Why: why}
 	}
-	p.Rest(a, now)
-	return Decision{Why: Declined, Subnet: c.subnet(a), Address: a, End: lease.Declined}
+	d := Decision{Why: Declined, Subnet: c.subnet(a), Address: a, End: lease.Declined, Check: by != holds}
+	if !d.Check {
+		p.Rest(a, now)
+	}
+	return d
 }
 
 // release answers a DHCPRELEASE, RFC 2131 §4.3.4.
 func (p *Pool) release(req *Request, c *client, now time.Time) Decision {
-	if why := p.disown(req, c, req.CIAddr, now); why != 0 {
+	by, why := p.disown(req, c, req.CIAddr, now)
+	if why != 0 {
 		return Decision{Why: why}
 	}
-	p.recall(p.offers.byMAC[req.MAC], now)
-	return Decision{Why: Released, Subnet: c.subnet(req.CIAddr), Address: req.CIAddr, End: lease.Released}
+	d := Decision{Why: Released, Subnet: c.subnet(req.CIAddr), Address: req.CIAddr, End: lease.Released, Check: by != holds}
+	if !d.Check {
+		p.recall(p.offers.byMAC[req.MAC], now)
+	}
+	return d
 }
 
-// disown says why the client cannot give the address back, or 0.
+// disown says why the client cannot give the address back, or 0 and how well the
+// message shows that it comes from the client. If that is less than holds, the address
+// is to be looked for on the wire: a client that gives it back does not use it.
 //
 // Deviation: RFC 2131 table 5 has a RELEASE and a DECLINE name the server. One
 // that names none is taken: systemd-networkd's (as of 252) does not.
-func (p *Pool) disown(req *Request, c *client, a netip.Addr, now time.Time) Reason {
+func (p *Pool) disown(req *Request, c *client, a netip.Addr, now time.Time) (proof, Reason) {
 	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
-		return OtherServer
+		return notHolder, OtherServer
 	}
 	if !a.IsValid() || a.IsUnspecified() {
-		return Incomplete
+		return notHolder, Incomplete
 	}
-	if g, known := p.holder(a); req.forged() || known && c.at.Port > 0 && g.Port != c.at.Port {
-		return Forged
+	by := p.proof(req, c, a)
+	if by == notHolder {
+		return by, Forged
 	}
 	if o := p.offers.byMAC[req.MAC]; o != nil && o.addr == a {
-		return 0
+		return by, 0
 	}
 	if l, ok := p.leases.ByMAC(req.MAC); ok && l.Address == a && l.Live(now) {
-		return 0
+		return by, 0
 	}
-	return NotHolder
+	return by, NotHolder
 }
 
 // inform answers a DHCPINFORM, RFC 2131 §4.3.5: options, and no lease.

@@ -178,7 +178,9 @@ func TestRequestInEachState(t *testing.T) {
 		{"SELECTING outside of the ranges", selecting(3, "192.168.10.50"), SELECTING, nak, OutsideRanges},
 		{"SELECTING the server's address", selecting(3, "192.168.10.1"), SELECTING, nak, NotForClients},
 		{"SELECTING the broadcast address", selecting(3, "192.168.10.255"), SELECTING, nak, NotForClients},
-		{"SELECTING an offer that was recycled", selecting(7, "192.168.10.103"), SELECTING, ack, Bound},
+		{"SELECTING what was offered to another", selecting(7, "192.168.10.103"), SELECTING, nak, Promised},
+		{"SELECTING what was not offered", selecting(7, "192.168.10.203"), SELECTING, ack, Bound},
+		{"SELECTING what was not offered, with a lease", selecting(1, "192.168.10.203"), SELECTING, nak, HasAnother},
 
 		{"INIT-REBOOT with a lease", initReboot(1, "192.168.10.101"), INITREBOOT, ack, Renewed},
 		{"INIT-REBOOT with a lease that is over", initReboot(2, "192.168.10.102"), INITREBOOT, ack, Bound},
@@ -354,32 +356,60 @@ func TestDeclinesCannotUseUpThePool(t *testing.T) {
 	}
 }
 
-func TestReservationTakesEffectAtOnce(t *testing.T) {
-	w := newWorld(t, labConfig())
-	mine, other := w.take(1), w.take(2)
-	cfg := labConfig()
-	cfg.Reservations = append(cfg.Reservations, Reservation{MAC: mac(1), Address: ip(other)})
-	sub, err := Compile(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.pool.SetService(sub, w.now)
-	if d := w.answer(renewing(1, mine)); d.Why != ReservedElse {
-		t.Fatalf("renewal of the old address: %s", d.Why)
-	}
-	if got := w.take(1); got != other {
-		t.Fatalf("got %s, want %s", got, other)
-	}
-	if d := w.answer(renewing(2, other)); d.Reply != dhcpv4.MessageTypeNak || d.Why != ReservedOther {
-		t.Errorf("renewal by the former holder: %s, %s", d.Reply, d.Why)
-	}
-	if got := w.take(3); got != mine {
-		for n := 4; n < 20 && got != mine; n++ {
-			got = w.take(n)
-		}
-		if got != mine {
-			t.Errorf("%s did not become free", mine)
-		}
+// A reserved address that another client has is not in use twice: its holder is refused
+// at its next message, and the client that it is reserved for has another one until then.
+func TestReservedAddressInUse(t *testing.T) {
+	for name, key := range map[string]Reservation{
+		"mac": {MAC: mac(1)}, "client identifier": {ClientID: "\x01one"}, "DUID": {DUID: "\x00\x03\x00\x01\x02"}, "hostname": {Hostname: "one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, labConfig())
+			as := func(r *Request) *Request {
+				switch {
+				case key.ClientID != "":
+					r.ClientID = []byte(key.ClientID)
+				case key.DUID != "":
+					r.ClientID = []byte("\xff\x01\x02\x03\x04" + key.DUID)
+				case key.Hostname != "":
+					r.Hostname = []byte(key.Hostname)
+				}
+				return r
+			}
+			taken := ip(w.take(2))
+			cfg := labConfig()
+			key.Address = taken
+			cfg.Reservations = append(cfg.Reservations, key)
+			sub, err := Compile(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.pool.SetService(sub, w.now)
+			discover := func() Decision { return w.answer(as(message(dhcpv4.MessageTypeDiscover, 1, "", ""))) }
+			o := discover()
+			d := w.answer(as(selecting(1, o.Address.String())))
+			if !d.Bind || d.Address == taken || d.InUse != taken {
+				t.Fatalf("while it is in use: %s %s, in use %s", d.Address, d.Why, d.InUse)
+			}
+			mine := d.Address.String()
+			if d := w.answer(as(renewing(1, mine))); d.Why != Renewed {
+				t.Errorf("renewal of the other address meanwhile: %s", d.Why)
+			}
+			if d := w.answer(as(selecting(1, taken.String()))); d.Bind {
+				t.Error("it is bound twice")
+			}
+			if d := w.answer(renewing(2, taken.String())); d.Reply != dhcpv4.MessageTypeNak || d.Why != ReservedOther || d.End != lease.Released {
+				t.Errorf("renewal by the holder: %s, %s, %v", d.Reply, d.Why, d.End)
+			}
+			if d := w.answer(as(renewing(1, mine))); d.Why != ReservedElse {
+				t.Errorf("renewal of the other address: %s", d.Why)
+			}
+			if o = discover(); o.Address != taken || !o.Check {
+				t.Fatalf("then: %s, check %v", o.Address, o.Check)
+			}
+			if d := w.answer(as(selecting(1, taken.String()))); !d.Bind || d.Address != taken {
+				t.Errorf("then: %s", d.Why)
+			}
+		})
 	}
 }
 
@@ -552,13 +582,15 @@ func TestTakesUp(t *testing.T) {
 		want bool
 	}{
 		{"offered to another", selecting(4, addr), false},
-		{"an offer that was taken away", selecting(3, addr), false},
 		{"what nobody offered", initReboot(5, "192.168.10.150"), false},
 		{"an extension", renewing(5, "192.168.10.150"), false},
 	} {
 		if d := w.answer(tt.req); d.TakesUp != tt.want {
 			t.Errorf("%s: %v (%s)", tt.name, d.TakesUp, d.Why)
 		}
+	}
+	if d := w.answer(selecting(3, addr)); !d.TakesUp {
+		t.Errorf("an offer that another client wanted: %s", d.Why)
 	}
 	addr = w.discover(6).Address.String()
 	if d := w.answer(selecting(6, addr)); !d.TakesUp {

@@ -16,11 +16,17 @@ type client struct {
 	name string // what it calls itself, or was called before
 	at   fair.Guest
 	on   []*Subnet
+	own  bool // it uses the MAC that it claims
+	// inUse is the address that is reserved for the client, and that another client has.
+	inUse netip.Addr
 }
 
 // client finds out who sent a message.
 func (p *Pool) client(req *Request) client {
 	c := client{mac: req.MAC, at: req.Guest, on: p.svc.reach(req)}
+	if c.own = req.own(c.on); !c.own {
+		c.at.Circuit = fair.Unproven
+	}
 	if p.svc.onlyMACs {
 		return c
 	}
@@ -62,12 +68,19 @@ func (c *client) subnet(a netip.Addr) *Subnet {
 }
 
 // reserved returns the client's reservation with an address where it is, that
-// may be given now: want if there is one of it, or else the first. Clones share
-// everything but the MAC: who came first has what is reserved for them all.
+// may be given now: want if there is one of it, or else the first. An address that
+// another client has is not given twice. Clones share everything but the MAC: who
+// came first has what is reserved for them all.
 func (p *Pool) reserved(c *client, want netip.Addr, now time.Time) *Reservation {
 	var first *Reservation
 	for r := range p.svc.reservations(c) {
-		if c.subnet(r.Address) == nil || p.declined.has(r.Address) || p.clonesHas(r, c, now) {
+		if c.subnet(r.Address) == nil || p.declined.has(r.Address) {
+			continue
+		}
+		if l, ok := p.leases.ByAddr(r.Address); ok && l.MAC != c.mac && l.Live(now) {
+			if other := holder(&l); !r.isFor(&other) {
+				c.inUse = r.Address
+			}
 			continue
 		}
 		if r.Address == want {
@@ -78,20 +91,6 @@ func (p *Pool) reserved(c *client, want netip.Addr, now time.Time) *Reservation 
 		}
 	}
 	return first
-}
-
-// clonesHas says whether another client that a reservation is for has its
-// address.
-func (p *Pool) clonesHas(r *Reservation, c *client, now time.Time) bool {
-	if r.MAC == c.mac {
-		return false
-	}
-	l, ok := p.leases.ByAddr(r.Address)
-	if !ok || l.MAC == c.mac || !l.Live(now) {
-		return false
-	}
-	other := holder(&l)
-	return r.isFor(&other)
 }
 
 // reservedName returns the hostname that is fixed for the client, or "". Of

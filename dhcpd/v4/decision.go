@@ -35,9 +35,15 @@ type Decision struct {
 	// TakesUp: Address had been offered to the client before it was bound.
 	TakesUp bool
 
-	// Check: nobody knows yet whether somebody uses Address without having
-	// asked us. See Pool.Vouch and Pool.Rest.
+	// Check: Address is to be looked for on the wire first. What is offered or bound
+	// may be in use by a client that has not asked us (see Pool.Vouch and Pool.Rest;
+	// after Vouch, a REQUEST is to be answered anew). What ends does not end if the
+	// client still uses it: the message may be forged.
 	Check bool
+
+	// InUse is reserved for the client and leased to another; so the client has a
+	// different address for the time being.
+	InUse netip.Addr
 
 	own *option.Own // what the client's reservation says of options
 

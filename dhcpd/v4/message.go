@@ -81,9 +81,11 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool       // it was sent to our address; Parse cannot know, as the next
-	From    lease.MAC  // who sent the frame; zero if unknown
-	Guest   fair.Guest // from where; its Port is fair.Unasked if nobody can tell
+	Unicast bool         // it was sent to our address; Parse cannot know, as the next
+	From    lease.MAC    // who sent the frame; zero if unknown
+	Guest   fair.Guest   // from where; its Port is fair.Unasked if nobody can tell
+	Source  netip.Addr   // the packet's source; zero if unknown
+	Witness fair.Witness // of the bridge; nil: Guest.Port is certain
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54
@@ -121,13 +123,6 @@ func (r *Request) Relayed() bool { return r.GIAddr.IsValid() && !r.GIAddr.IsUnsp
 // Ends says whether the message is to end a lease.
 func (r *Request) Ends() bool {
 	return r.Type == dhcpv4.MessageTypeRelease || r.Type == dhcpv4.MessageTypeDecline
-}
-
-// forged says whether the message came from somebody else than the client that
-// it says. A guest may ask in others' names, and gets nothing but addresses by
-// it; ending what others have is another matter.
-func (r *Request) forged() bool {
-	return !r.Relayed() && !r.Unicast && r.From != (lease.MAC{}) && r.From != r.MAC
 }
 
 // Broadcast says whether the client cannot take unicast yet.

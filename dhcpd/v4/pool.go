@@ -32,12 +32,13 @@ type Pool struct {
 	free      []bitmap
 	unsettled []netip.Addr // whose place in free the next Answer looks at
 	rebuilt   time.Time
-	shares    []fair.Shares // of each subnet
+	shares    []fair.Shares             // of each subnet
+	beside    map[netip.Addr]fair.Guest // who holds an address that is in no range
 }
 
 // NewPool returns a pool for a service with its leases.
 func NewPool(s *Service, leases *lease.Network, now time.Time) *Pool {
-	p := &Pool{leases: leases, offers: newOffers(), declined: declines{until: map[netip.Addr]time.Time{}}}
+	p := &Pool{leases: leases, offers: newOffers(), declined: declines{until: map[netip.Addr]time.Time{}}, beside: map[netip.Addr]fair.Guest{}}
 	p.SetService(s, now)
 	return p
 }
@@ -47,14 +48,20 @@ func NewPool(s *Service, leases *lease.Network, now time.Time) *Pool {
 func (p *Pool) SetService(s *Service, now time.Time) {
 	p.svc = s
 	p.rebuild(now)
-	old := p.shares
-	p.shares = make([]fair.Shares, len(s.subnets))
+	old, beside := p.shares, p.beside
+	p.shares, p.beside = make([]fair.Shares, len(s.subnets)), map[netip.Addr]fair.Guest{}
+	for a, g := range beside {
+		p.hold(a, g)
+	}
 	for i := range old {
 		for a, g := range old[i].All() {
 			p.hold(a, g)
 		}
 	}
 	p.leases.Each(func(l *lease.Lease) bool {
+		if l.Live(now) && l.Address.Is4() {
+			p.restore(l)
+		}
 		if sub := s.subnet(l.Address); sub != nil && l.Live(now) && sub.gives(l.Address) {
 			p.shares[sub.number].HoldEarlier(l.Address)
 		}
@@ -159,7 +166,9 @@ func (p *Pool) promise(c *client, a netip.Addr, now time.Time) *offer {
 	o.until = now.Add(offerTime)
 	p.offers.add(o)
 	p.settle(a)
-	p.hold(a, c.at)
+	if l, leased := p.leases.ByAddr(a); !leased || !l.Live(now) {
+		p.hold(a, c.at) // else it is the lease's, wherever this message came from
+	}
 	return o
 }
 
@@ -190,7 +199,7 @@ func (p *Pool) Rest(a netip.Addr, now time.Time) {
 // and not found.
 func (p *Pool) Vouch(mac lease.MAC, a netip.Addr) {
 	if o := p.offers.byMAC[mac]; o != nil && o.addr == a {
-		o.checked = true
+		o.checked, o.unasked = true, false
 	}
 }
 
@@ -205,7 +214,8 @@ type offer struct {
 	mac        lease.MAC
 	addr       netip.Addr
 	until      time.Time
-	checked    bool // nobody else answered for it
+	checked    bool // no other client answered for it
+	unasked    bool // for a REQUEST without an offer, and not looked for yet
 	prev, next *offer
 }
 

@@ -224,8 +224,8 @@ func (r *Reservation) isFor(c *client) bool {
 
 // reach returns the subnets that a message may be answered from: those of the
 // link; the one that its relay is in, or says to ask for, which may be one of the
-// link's; or, if a client behind a relay knows us already and says so by unicast,
-// the one of its address.
+// link's if the packet comes from the relay's address; or, if a client behind a relay
+// knows us already and says so by unicast, the one of its address.
 func (s *Service) reach(req *Request) []*Subnet {
 	at := req.GIAddr
 	switch {
@@ -237,7 +237,7 @@ func (s *Service) reach(req *Request) []*Subnet {
 		return s.onLink
 	}
 	for i, sub := range s.subnets {
-		if (sub.relayed || req.Relayed()) && sub.prefix.Contains(at) {
+		if (sub.relayed || req.Relayed() && req.bySelf()) && sub.prefix.Contains(at) {
 			return s.subnets[i : i+1]
 		}
 	}

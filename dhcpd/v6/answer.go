@@ -109,13 +109,17 @@ func (p *Pool) solicit(req *Request, now time.Time) Decision {
 	d := Decision{Reply: dhcpv6.MessageTypeAdvertise, Why: Nothing}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		r, a := p.begin(ia), netip.Addr{}
+		r, a, c := p.begin(ia), netip.Addr{}, p.client(req, ia)
 		if ia.Code == optIANA {
 			d.Why = p.lack(req, now)
-			a = p.give(&r, ia, p.client(req, ia), now)
+			a = p.give(&r, ia, c, now)
 		}
 		if a.IsValid() {
 			d.Why = Advertised
+			p.check(&d, a, c)
+		}
+		if c.inUse.IsValid() {
+			d.InUse = c.inUse
 		}
 		d.IAs = append(d.IAs, r)
 	}
@@ -183,18 +187,34 @@ func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 			d.Why = p.lack(req, now)
 			find(&r, ia, c, now)
 		}
+		had, live := p.leases.ByClient(c.Client)
+		live = live && had.Live(now)
+		if live && r.Address.IsValid() && r.Address != had.Address && p.leaves(&had, req, c) == notHolder {
+			p.recall(p.offers.byClient[c.Client])
+			r = p.begin(ia)
+		}
+		if c.inUse.IsValid() {
+			d.InUse = c.inUse
+		}
 		if r.Address.IsValid() {
-			d.Bind = append(d.Bind, p.lease(req, &r, c, now))
+			p.check(&d, r.Address, c)
+			d.Bind = append(d.Bind, p.bind(req, &r, c, now))
 			d.TakesUp = d.TakesUp || offered == r.Address
 		} else if r.Status != nil && *r.Status == iana.StatusNotOnLink {
 			d.Why = OffLink
 		} else if r.Status != nil && *r.Status == iana.StatusNoBinding {
 			d.Why = NotHolder
+			if res := p.svc.byAddr[had.Address]; live && res != nil && !res.isFor(c) && p.proof(req, c, had.Address) == holds {
+				// The holder is told now, and the client that it is reserved for may have it.
+				d.End, d.EndKind = append(d.End, had), lease.Released
+			}
 		}
 		d.IAs = append(d.IAs, r)
 	}
 	for i := range d.Bind {
-		p.recall(p.offers.byAddr[d.Bind[i].Address]) // no promise any more, but a lease
+		if !d.Check.IsValid() { // else it is answered anew
+			p.recall(p.offers.byAddr[d.Bind[i].Address]) // no promise any more, but a lease
+		}
 	}
 	if len(d.Bind) > 0 {
 		d.Why, d.Hostname = p.kind(d.Bind, now), d.Bind[0].Hostname
@@ -292,13 +312,50 @@ func (p *Pool) keeps(a netip.Addr, c *client) bool {
 	return sub != nil && sub.usable(a) && (r == nil || r.isFor(c)) && !p.declined.has(a)
 }
 
+// check has an address looked for that may be in use.
+func (p *Pool) check(d *Decision, a netip.Addr, c *client) {
+	if !d.Check.IsValid() && p.doubtful(a, c) {
+		d.Check = a
+	}
+}
+
+// leaves judges a message by which a client gives up its lease for another address.
+// One that comes from another link cannot be compared with where the lease was bound,
+// unless it is a relay's word against a guest's of our own link.
+func (p *Pool) leaves(had *lease.Lease, req *Request, c *client) proof {
+	if c.subnet(had.Address) == nil && !req.Relayed() {
+		return plausible
+	}
+	return p.proof(req, c, had.Address)
+}
+
+// bind is what is to be stored for an association, and notes where it is bound.
+func (p *Pool) bind(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
+	l := p.lease(req, r, c, now)
+	had, ok := p.leases.ByClient(c.Client)
+	renews := ok && had.Address == l.Address && had.Live(now)
+	h, known := p.holder(l.Address)
+	moves := !known || h != c.at || !renews
+	if renews && (moves || l.Hostname != had.Hostname) {
+		// Extended for whoever asks; changed for the holder.
+		if by := p.proof(req, c, l.Address); by < plausible {
+			l.Hostname, l.Wanted, moves = had.Hostname, had.Wanted, false
+		}
+	}
+	if l.Port, l.Relay = had.Port, had.Relay; moves {
+		where(&l, c.at)
+		p.hold(l.Address, c.at)
+	}
+	if ok && had.Address != l.Address {
+		delete(p.beside, had.Address)
+	}
+	return l
+}
+
 // lease is what is to be stored for an association.
 func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
 	had, ok := p.leases.ByClient(c.Client)
 	l := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: r.Address, Start: now}
-	if c.at.Port > 0 && c.at.Circuit == 0 && !req.Relayed() {
-		l.Port = int32(c.at.Port)
-	}
 	l.Hostname, l.Wanted = p.hostname(req, c, had.Wanted, now)
 	if ok && had.Address == l.Address && had.Live(now) {
 		l.Start = had.Start
@@ -314,18 +371,20 @@ func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.L
 // had that name. The first holder of a name keeps it while its link is there; a
 // reservation's name is for its client only.
 func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
+	had := wanted
 	if name := p.reservedName(c, now); name != "" {
 		return name, name
 	}
 	if req.Hostname != nil {
 		wanted = v4.Hostname(req.Hostname)
-	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) {
+	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) && c.certain(req) {
 		wanted = l.Wanted
 	}
 	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
 		return "", ""
 	}
-	if holder, held := p.leases.Holder(wanted, now); held && holder != c.MAC {
+	// A MAC that a relay claims on our own link shares no name with the guest that has it.
+	if holder, held := p.leases.Holder(wanted, now); held && (holder != c.MAC || wanted != had && !c.certain(req)) {
 		return "", wanted
 	}
 	return wanted, wanted
@@ -357,35 +416,41 @@ func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
 	}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		if ended := p.disownIA(ia, p.client(req, ia), kind, now); ended != nil {
-			d.End = append(d.End, ended...)
+		before := len(d.End) + len(d.EndUnused)
+		p.disownIA(&d, req, ia, p.client(req, ia), now)
+		if len(d.End)+len(d.EndUnused) > before {
 			continue
 		}
 		d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(iana.StatusNoBinding)})
 	}
-	if len(d.End) == 0 {
+	if len(d.End)+len(d.EndUnused) == 0 {
 		d.Why = NotHolder
 	}
 	return d
 }
 
-// disownIA returns the leases of one association that end.
-func (p *Pool) disownIA(ia *IA, c *client, kind lease.Kind, now time.Time) (ended []lease.Lease) {
+// disownIA enters the leases of one association that end. What was only offered can be
+// declined, and is no binding to release.
+func (p *Pool) disownIA(d *Decision, req *Request, ia *IA, c *client, now time.Time) {
 	for _, a := range ia.Addrs() {
-		if g, known := p.shares.Holder(a); known && c.at.Port > 0 && c.at.Port != g.Port {
-			continue // sent by another in the client's name
-		}
 		o := p.offers.byClient[c.Client]
-		promised := o != nil && o.addr == a
+		promised := d.EndKind == lease.Declined && o != nil && o.addr == a
 		l, ok := p.leases.ByClient(c.Client)
 		if held := ok && l.Address == a && l.Live(now); !held && !promised {
 			continue
 		}
-		p.recall(o)
-		if kind == lease.Declined {
-			p.rest(a, now)
+		ended := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: a, Start: now}
+		switch p.proof(req, c, a) {
+		case notHolder: // sent by another in the client's name
+			continue
+		case holds:
+			p.recall(o)
+			if d.EndKind == lease.Declined {
+				p.rest(a, now)
+			}
+			d.End = append(d.End, ended)
+		default:
+			d.EndUnused = append(d.EndUnused, ended)
 		}
-		ended = append(ended, lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: a, Start: now})
 	}
-	return ended
 }

@@ -50,7 +50,7 @@ func (p *Pool) choose(c *client, wishes []netip.Addr, now time.Time) netip.Addr 
 // another association of the same client has it.
 func (p *Pool) reserved(c *client, now time.Time) (netip.Addr, bool) {
 	for r := range p.svc.reservations(c) {
-		if c.subnet(r.Address) == nil || p.declined.has(r.Address) || p.sibling(r.Address, c, now) || p.clonesHas(r, c, now) {
+		if c.subnet(r.Address) == nil || p.declined.has(r.Address) || p.sibling(r.Address, c, now) || p.occupied(r, c, now) {
 			continue
 		}
 		return r.Address, true

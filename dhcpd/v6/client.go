@@ -15,6 +15,8 @@ type client struct {
 	name string // what it calls itself, or was called before
 	at   fair.Guest
 	on   []*subnet
+	// inUse is the address that is reserved for the client, and that another client has.
+	inUse netip.Addr
 }
 
 func (p *Pool) client(req *Request, ia *IA) *client {
@@ -50,15 +52,18 @@ func (c *client) onLink(addrs []netip.Addr) bool {
 	return true
 }
 
-// clonesHas says whether another client that a reservation is for has its
-// address: clones share everything but the MAC, and who came first has what is
+// occupied reports whether another client has the address of a reservation, which is
+// not given twice. Clones share everything but the MAC: who came first has what is
 // reserved for them all.
-func (p *Pool) clonesHas(r *Reservation, c *client, now time.Time) bool {
-	if r.MAC == c.MAC {
+func (p *Pool) occupied(r *Reservation, c *client, now time.Time) bool {
+	l, ok := p.leases.ByAddr(r.Address)
+	if !ok || l.MAC == c.MAC || !l.Live(now) {
 		return false
 	}
-	l, ok := p.leases.ByAddr(r.Address)
-	return ok && l.MAC != c.MAC && l.Live(now) && r.isFor(holder(&l))
+	if !r.isFor(holder(&l)) {
+		c.inUse = r.Address
+	}
+	return true
 }
 
 // reservedName returns the hostname that is fixed for the client, or "". Of

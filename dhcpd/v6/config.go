@@ -285,6 +285,9 @@ func (s *Service) reach(req *Request) []*subnet {
 	}
 	for i := range s.subnets {
 		if sub := &s.subnets[i]; sub.prefix.Contains(link) {
+			if !sub.relayed && req.Source.IsValid() && !req.Source.IsLinkLocalUnicast() && req.Source != link {
+				return nil // it is not where it says
+			}
 			return []*subnet{sub}
 		}
 	}

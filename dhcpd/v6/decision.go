@@ -25,9 +25,18 @@ type Decision struct {
 	Bind []lease.Lease
 	// TakesUp: one of them at least had been offered to the client before.
 	TakesUp bool
+	// Check is to be looked for on the wire before anything is done: it may be in use by
+	// a client that had it. After Vouch or Rest the message is to be answered anew.
+	Check netip.Addr
+	// InUse is reserved for the client and leased to another; so the client has a
+	// different address for the time being.
+	InUse netip.Addr
 	// End are leases to be ended in this way; the client may not have them.
 	End     []lease.Lease
 	EndKind lease.Kind
+	// EndUnused are to be ended in the same way unless their client still uses them:
+	// the message may be forged.
+	EndUnused []lease.Lease
 
 	// What AppendReply tells the client besides: see Pool.reserve.
 	book     *option.Book
@@ -75,3 +84,13 @@ const (
 )
 
 func status(c iana.StatusCode) *iana.StatusCode { return &c }
+
+// Given returns the first address of the answer; the zero Addr if there is none.
+func (d *Decision) Given() netip.Addr {
+	for i := range d.IAs {
+		if d.IAs[i].Address.IsValid() {
+			return d.IAs[i].Address
+		}
+	}
+	return netip.Addr{}
+}

@@ -60,11 +60,14 @@ var (
 // parsed. The first four fields are the caller's to fill, the
 // first three only if it is not Relayed.
 type Request struct {
-	From     netip.Addr // the packet's source
-	FrameMAC lease.MAC  // the frame's source; zero if unknown
-	Unicast  bool       // it was sent to an address of ours
-	Guest    fair.Guest // where it is from; its Port is fair.Unasked if nobody can tell
-	Relays   []Relay    // that sent it on, the one next to us first
+	From     netip.Addr   // the packet's source
+	FrameMAC lease.MAC    // the frame's source; zero if unknown
+	Unicast  bool         // it was sent to an address of ours
+	Guest    fair.Guest   // where it is from; its Port is fair.Unasked if nobody can tell
+	Sender   lease.MAC    // the frame's source, also if it is a relay's
+	Source   netip.Addr   // the packet's source, also if it is a relay's; zero if unknown
+	Witness  fair.Witness // of the bridge; nil: Guest.Port is certain
+	Relays   []Relay      // that sent it on, the one next to us first
 
 	Type      dhcpv6.MessageType
 	XID       [3]byte

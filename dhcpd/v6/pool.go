@@ -25,17 +25,19 @@ type Pool struct {
 	offers   offers
 	declined declines
 	shares   fair.Shares
-	full     time.Time // no free address was found; not to be searched for before
+	beside   map[netip.Addr]fair.Guest // who holds an address that is in no range
+	full     time.Time                 // no free address was found; not to be searched for before
 }
 
 // NewPool returns a pool for a service with its leases.
 func NewPool(s *Service, leases *lease.Network) *Pool {
 	p := &Pool{
 		svc: s, leases: leases, offers: newOffers(),
-		declined: declines{until: map[netip.Addr]time.Time{}},
+		declined: declines{until: map[netip.Addr]time.Time{}}, beside: map[netip.Addr]fair.Guest{},
 	}
 	leases.Each(func(l *lease.Lease) bool {
 		if l.Address.Is6() {
+			p.restore(l)
 			p.shares.HoldEarlier(l.Address)
 		}
 		return true
@@ -61,13 +63,19 @@ func (p *Pool) tidy(now time.Time) {
 // promise keeps an address for a client, who may be somebody who already has
 // it.
 func (p *Pool) promise(c *client, a netip.Addr, now time.Time) {
-	p.recall(p.offers.byAddr[a])
+	checked := false
+	if o := p.offers.byAddr[a]; o != nil {
+		checked = o.checked && o.client == c.Client
+		p.recall(o)
+	}
 	p.recall(p.offers.byClient[c.Client])
 	if len(p.offers.byClient) >= maxOffers {
 		p.recall(p.offers.front)
 	}
-	p.offers.add(&offer{client: c.Client, addr: a, until: now.Add(offerTime)})
-	p.hold(a, c)
+	p.offers.add(&offer{client: c.Client, addr: a, until: now.Add(offerTime), checked: checked})
+	if l, leased := p.leases.ByAddr(a); !leased || !l.Live(now) {
+		p.hold(a, c.at) // else it is the lease's, wherever this message came from
+	}
 }
 
 func (p *Pool) recall(o *offer) {
@@ -95,6 +103,7 @@ type offer struct {
 	client     lease.Client
 	addr       netip.Addr
 	until      time.Time
+	checked    bool // it was looked for on the wire
 	prev, next *offer
 }
 

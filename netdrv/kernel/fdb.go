@@ -22,7 +22,8 @@ type FDB struct {
 	seq uint32
 	buf [512]byte
 
-	neighbours *netlink.Handle
+	links *netlink.Handle // and neighbours
+	moves moves
 }
 
 // OpenFDB returns the forwarding databases of the bridges of the calling thread's
@@ -41,12 +42,17 @@ func OpenFDB() (*FDB, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
+	f := &FDB{fd: fd}
+	if err := f.moves.open(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if f.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		f.moves.close()
 		unix.Close(fd)
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	return &FDB{fd: fd, neighbours: h}, nil
+	return f, nil
 }
 
 // Close frees the socket.
@@ -55,13 +61,20 @@ func (f *FDB) Close() {
 	defer f.mu.Unlock()
 	unix.Close(f.fd)
 	f.fd = -1
-	f.neighbours.Close()
+	f.moves.close()
+	f.links.Close()
+}
+
+// Up reports whether a port is still one of a bridge, and has a carrier.
+func (f *FDB) Up(bridge, port int) bool {
+	l, err := f.links.LinkByIndex(port)
+	return err == nil && l.Attrs().MasterIndex == bridge && l.Attrs().RawFlags&unix.IFF_RUNNING != 0
 }
 
 // Neighbours returns the MACs in the neighbour table of a link, by address. It is empty
 // if the kernel cannot be asked.
 func (f *FDB) Neighbours(link int) map[netip.Addr][6]byte {
-	list, _ := f.neighbours.NeighList(link, netlink.FAMILY_ALL)
+	list, _ := f.links.NeighList(link, netlink.FAMILY_ALL)
 	out := make(map[netip.Addr][6]byte, len(list))
 	for _, n := range list {
 		if addr, ok := netip.AddrFromSlice(n.IP); ok && len(n.HardwareAddr) == 6 {

@@ -73,6 +73,9 @@ const (
 	// Links of vnetd's were found that belong to a network which is not declared:
 	// message lists them. They are left alone.
 	EventType_EVENT_TYPE_NETWORK_ORPHANED EventType = 21
+	// A guest did not get the address that is reserved for it, since another guest
+	// uses it: message says which. At most once a minute for each address.
+	EventType_EVENT_TYPE_RESERVATION_IN_USE EventType = 22
 )
 
 // Enum value maps for EventType.
@@ -100,6 +103,7 @@ var (
 		19: "EVENT_TYPE_PORT_DOWN",
 		20: "EVENT_TYPE_POOL_EXHAUSTED",
 		21: "EVENT_TYPE_NETWORK_ORPHANED",
+		22: "EVENT_TYPE_RESERVATION_IN_USE",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":         0,
@@ -124,6 +128,7 @@ var (
 		"EVENT_TYPE_PORT_DOWN":           19,
 		"EVENT_TYPE_POOL_EXHAUSTED":      20,
 		"EVENT_TYPE_NETWORK_ORPHANED":    21,
+		"EVENT_TYPE_RESERVATION_IN_USE":  22,
 	}
 )
 
@@ -324,7 +329,7 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12!\n" +
 	"\x04port\x18\x05 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
-	"\x05steps\x18\a \x03(\tR\x05steps*\x99\x05\n" +
+	"\x05steps\x18\a \x03(\tR\x05steps*\xbc\x05\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_TYPE_SYNCED\x10\x01\x12\x1e\n" +
@@ -348,7 +353,8 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_PORT_UP\x10\x12\x12\x18\n" +
 	"\x14EVENT_TYPE_PORT_DOWN\x10\x13\x12\x1d\n" +
 	"\x19EVENT_TYPE_POOL_EXHAUSTED\x10\x14\x12\x1f\n" +
-	"\x1bEVENT_TYPE_NETWORK_ORPHANED\x10\x152H\n" +
+	"\x1bEVENT_TYPE_NETWORK_ORPHANED\x10\x15\x12!\n" +
+	"\x1dEVENT_TYPE_RESERVATION_IN_USE\x10\x162H\n" +
 	"\fEventService\x128\n" +
 	"\x05Watch\x12\x15.vnet.v1.WatchRequest\x1a\x16.vnet.v1.WatchResponse0\x01B+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 

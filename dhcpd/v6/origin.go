@@ -1,0 +1,79 @@
+package v6
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vnetd/vnetd/dhcpd/fair"
+)
+
+// proof is how well a message shows that it comes from the client that holds an
+// address. See package v4.
+type proof uint8
+
+const (
+	notHolder proof = iota // it comes from elsewhere
+	ambiguous              // the holder's MAC was seen behind its port and behind another one
+	plausible              // it is not known where the holder is, or its port is gone
+	holds
+)
+
+// proof judges a message in which a client speaks of an address.
+func (p *Pool) proof(req *Request, c *client, a netip.Addr) proof {
+	sub := p.svc.subnet(a)
+	if sub == nil || c.at.Port == fair.Unasked {
+		return holds
+	}
+	port, certain := c.at.Port, true
+	if req.Witness != nil {
+		port, certain = req.Witness.Where(req.Sender)
+	}
+	h, known := p.holder(a)
+	switch {
+	case known && (sub.relayed || h.Circuit != 0):
+		if port == h.Port && (h.Circuit == fair.AnyCircuit || c.at.Circuit == h.Circuit) {
+			return holds
+		}
+		return notHolder
+	case req.Relayed() || sub.relayed:
+		return notHolder
+	case known && port == h.Port && certain:
+		return holds
+	case known && port == h.Port || !certain:
+		return ambiguous
+	case known && (req.Witness == nil || req.Witness.Up(h.Port)):
+		return notHolder
+	}
+	return plausible
+}
+
+// certain reports whether the client has the MAC that it claims: the frame has it, or a
+// relay says so whose subnet is declared.
+func (c *client) certain(req *Request) bool {
+	return !req.Relayed() || len(c.on) == 1 && c.on[0].relayed
+}
+
+// doubtful reports whether an address is to be looked for on the wire before it is given:
+// it is reserved for the client, and another client had it last. Else clients look for
+// themselves (RFC 4862 §5.4).
+func (p *Pool) doubtful(a netip.Addr, c *client) bool {
+	r := p.svc.byAddr[a]
+	if r == nil || p.svc.subnet(a).relayed {
+		return false
+	}
+	if o := p.offers.byAddr[a]; o != nil && o.checked {
+		return false
+	}
+	l, had := p.leases.ByAddr(a)
+	return had && l.MAC != c.MAC
+}
+
+// Vouch notes that an address was looked for on the wire and not found.
+func (p *Pool) Vouch(a netip.Addr) {
+	if o := p.offers.byAddr[a]; o != nil {
+		o.checked = true
+	}
+}
+
+// Rest keeps an address out for ten minutes that was found to be in use.
+func (p *Pool) Rest(a netip.Addr, now time.Time) { p.rest(a, now) }
