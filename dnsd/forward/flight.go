@@ -85,7 +85,12 @@ func (f *flight) waitsFor(client netip.AddrPort, id uint16) bool {
 
 // start asks the first upstream, and those that rest and may be back.
 func (f *flight) start(now time.Time) {
+	send(f.first(now))
+}
+
+func (f *flight) first(now time.Time) []*try {
 	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
 	out := f.nextLocked(now, nil)
 	for i, u := range f.list[1:] {
 		if u.check(now) {
@@ -93,8 +98,7 @@ func (f *flight) start(now time.Time) {
 			out = append(out, f.tryLocked(u, way{}, now))
 		}
 	}
-	f.r.mu.Unlock()
-	send(out)
+	return out
 }
 
 // nextLocked appends the query to the upstream whose turn it is, if there is one.

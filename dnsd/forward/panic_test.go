@@ -61,3 +61,24 @@ func TestPanicCostsOneFlight(t *testing.T) {
 		}
 	}
 }
+
+// A query that breaks the resolver is not counted any more, and holds no lock.
+func TestPanicCostsOneQuery(t *testing.T) {
+	p := newPool()
+	p.base = t.Context()
+	r := newResolver(p, "x", Policy{})
+	p.host.Store(&[]*upstream{nil})
+	var q wire.Query
+	if wire.Parse([]byte("\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"), &q) != wire.OK {
+		t.Fatal("no query")
+	}
+	client := Client{Network: "lab", Addr: netip.MustParseAddrPort("192.0.2.9:5353")}
+	func() {
+		defer limit.Recover(p.log, limit.DNS, nil)
+		r.Ask(&q, client, func([]byte) {})
+		t.Error("no panic")
+	}()
+	if !r.mu.TryLock() || p.usage.n != 0 || p.flights.Load() != 0 {
+		t.Errorf("a lock stays held, or %d queries are counted", p.usage.n)
+	}
+}

@@ -143,57 +143,65 @@ func (r *Resolver) Ask(q *wire.Query, client Client, reply func(msg []byte)) Ver
 	if r.pool.caught(q.Lower()) {
 		return Looped
 	}
-	r.mu.Lock()
-	f := r.flights[string(q.Key())]
-	if f != nil && f.waitsFor(client.Addr, q.ID) {
-		r.mu.Unlock()
-		return Accepted // sent once more; the first is answered
-	}
 	w := &waiter{client: client, query: q.Clone(), reply: reply, r: r}
-	evicted, ok := r.pool.admit(w, f == nil)
-	if !ok {
-		r.mu.Unlock()
-		return Busy
-	}
-	verdict, joined := Accepted, f != nil
-	if joined {
-		f.waiters, w.flight = append(f.waiters, w), f
-	} else {
-		f, verdict = r.launchLocked(q, time.Now(), w)
-	}
-	var asked []*upstream
-	if joined {
-		asked = f.askedLocked()
-	}
-	r.mu.Unlock()
+	defer func() { // also after a panic
+		if w.flight == nil {
+			r.pool.leave(w)
+		}
+	}()
+	launched, evicted, asked, verdict := r.join(q, w)
 	if evicted != nil {
 		evicted.evict()
 	}
-	switch {
-	case verdict != Accepted:
-		r.pool.leave(w)
-	case joined:
-		for _, u := range asked {
-			r.pool.suspect(client.Addr.Addr(), u, f.key)
-		}
-	default:
-		f.start(f.began)
+	if verdict != Accepted {
+		return verdict
 	}
-	return verdict
+	for _, u := range asked {
+		r.pool.suspect(client.Addr.Addr(), u, q.Key())
+	}
+	if launched != nil {
+		launched.start(launched.began)
+	}
+	return Accepted
 }
 
-// refresh asks again for what will go stale soon, for nobody in particular.
-func (r *Resolver) refresh(q *wire.Query, now time.Time) {
+// join has a query wait with an equal one, whose upstreams it returns, or launches a
+// flight for it. A query that is sent once more does not wait again: the first is
+// answered.
+func (r *Resolver) join(q *wire.Query, w *waiter) (launched *flight, evicted *waiter, asked []*upstream, verdict Verdict) {
 	r.mu.Lock()
-	if r.flights[string(q.Key())] != nil {
-		r.mu.Unlock()
-		return
+	defer r.mu.Unlock()
+	f := r.flights[string(q.Key())]
+	if f != nil && f.waitsFor(w.client.Addr, q.ID) {
+		return nil, nil, nil, Accepted
 	}
-	f, verdict := r.launchLocked(q, now)
-	r.mu.Unlock()
-	if verdict == Accepted {
+	evicted, ok := r.pool.admit(w, f == nil)
+	switch {
+	case !ok:
+		return nil, nil, nil, Busy
+	case f == nil:
+		launched, verdict = r.launchLocked(q, time.Now(), w)
+		return launched, evicted, nil, verdict
+	}
+	f.waiters, w.flight = append(f.waiters, w), f
+	return nil, evicted, f.askedLocked(), Accepted
+}
+
+// refresh asks again for what will go stale soon; no query waits for it.
+func (r *Resolver) refresh(q *wire.Query, now time.Time) {
+	if f := r.relaunch(q, now); f != nil {
 		f.start(now)
 	}
+}
+
+func (r *Resolver) relaunch(q *wire.Query, now time.Time) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flights[string(q.Key())] != nil {
+		return nil
+	}
+	f, _ := r.launchLocked(q, now)
+	return f
 }
 
 func (r *Resolver) launchLocked(q *wire.Query, now time.Time, w ...*waiter) (*flight, Verdict) {
