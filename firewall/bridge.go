@@ -38,13 +38,14 @@ var (
 func bridgeTable(ns classified, ports []Port) Table {
 	g := guard(ns.all, ports)
 	r := rulings(ports, g.networks)
+	outside := outsideSets(g.outside)
 	return Table{
 		Family: Bridge, Name: TableName,
-		Sets: slices.Concat(portSets(g), addressSets(g), r.sets),
-		Chains: append([]Chain{
+		Sets: slices.Concat(portSets(g), addressSets(g), outside, r.sets),
+		Chains: slices.Concat([]Chain{
 			bridgePrerouting(), bridgeForward(), bridgeInput(),
 			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), aboutNeighbour(), firstFragment(),
-		}, r.chains...),
+		}, outsideChains(), r.chains),
 	}
 }
 
@@ -75,6 +76,19 @@ func portSets(g guarded) []Set {
 		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("clean"), Comment: p.Network})
 		macs.add(name(p.Link), ether(p.MAC))
 		taken.add(ether(p.MAC))
+	}
+	for _, p := range g.outside {
+		chain := "outside"
+		switch {
+		case p.Preset.Clean() && p.MAC.IsZero():
+			chain = "outside_learning"
+			unheard.add(name(p.Link))
+		case p.Preset.Clean():
+			chain = "outside_clean"
+			macs.add(name(p.Link), ether(p.MAC))
+			taken.add(ether(p.MAC))
+		}
+		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo(chain), Comment: p.Network})
 	}
 	for _, n := range g.networks {
 		taken.add(ether(n.Bridge.MAC))
@@ -125,6 +139,19 @@ func addressSets(g guarded) []Set {
 		}
 		for _, prefix := range autonomous(g.network(p)) {
 			behind6.add(Value{Prefix: prefix}, name(p.Link))
+		}
+	}
+	for _, p := range g.outside {
+		if !p.Preset.Clean() || p.MAC.IsZero() {
+			continue
+		}
+		for _, a := range append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr()) {
+			if a.Is4() {
+				own4.add(name(p.Link), address(a))
+				continue
+			}
+			own6.add(name(p.Link), address(a))
+			targets.add(name(p.Link), address(a))
 		}
 	}
 	for _, p := range g.guests {

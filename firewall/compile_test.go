@@ -31,6 +31,7 @@ func guests(name string) []Port {
 		f := g.Filter
 		out = append(out, Port{
 			Link: g.Link, Network: g.Network, MAC: g.MAC, Addresses: g.Addresses, Preset: f.Preset,
+			Outside: n.Mode == netdrv.ExistingBridge, Allow: f.Allow,
 			Rules: RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
 		})
 	}

@@ -175,6 +175,16 @@ const (
 	EtherIPv6 EtherType = 0x86dd
 )
 
+// Tagged matches a frame whose outermost tag is of that type; in bridge tables only.
+type Tagged uint16
+
+// The types of tags (IEEE 802.1Q-2018 table 9-1).
+const (
+	Tag8021Q  Tagged = 0x8100
+	Tag8021AD Tagged = 0x88a8
+	TagQinQ   Tagged = 0x9100 // of switches from before 802.1ad
+)
+
 // States of a connection, to be or-ed; the values are the kernel's.
 const (
 	Invalid     CTState = 1 << 0
@@ -224,6 +234,7 @@ func (Log) expr()           {}
 func (SetMark) expr()       {}
 func (Fragment) expr()      {}
 func (FirstFragment) expr() {}
+func (Tagged) expr()        {}
 func (UpperHeader) expr()   {}
 func (Verdict) expr()       {}
 
@@ -234,8 +245,15 @@ func (e InSet) String() string {
 	return joinFields(e.Fields) + " @" + e.Set
 }
 
-func (e ByMap) String() string      { return joinFields(e.Fields) + " vmap @" + e.Map }
-func (e InPrefix) String() string   { return e.Field.String() + " " + prefixText(e.Prefix) }
+func (e ByMap) String() string { return joinFields(e.Fields) + " vmap @" + e.Map }
+
+func (e InPrefix) String() string {
+	if e.Field == NDTarget { // see NDTargetAddr
+		return fmt.Sprintf("@th,64,%d 0x%x", e.Prefix.Bits(), e.Prefix.Addr().AsSlice()[:e.Prefix.Bits()/8])
+	}
+	return e.Field.String() + " " + prefixText(e.Prefix)
+}
+
 func (IPv4) String() string         { return "meta nfproto ipv4" }
 func (TCPSyn) String() string       { return "tcp flags syn / fin,syn,rst,ack" }
 func (TCPHandshake) String() string { return "tcp flags syn / syn,rst" }
@@ -262,6 +280,10 @@ func (e Is) String() string {
 
 func (e EtherType) String() string {
 	return "meta protocol " + map[EtherType]string{EtherIPv4: "ip", EtherARP: "arp", EtherIPv6: "ip6"}[e]
+}
+
+func (e Tagged) String() string {
+	return "ether type " + map[Tagged]string{Tag8021Q: "8021q", Tag8021AD: "8021ad", TagQinQ: "0x9100"}[e]
 }
 
 func (e L4Proto) String() string { return L4Protocol.String() + " " + numberText(InetProto, uint16(e)) }

@@ -22,6 +22,11 @@ type Port struct {
 	Preset netdrv.Preset
 	// Isolated: among other things, the port is known.
 	Isolated bool
+	// Outside: the bridge has an uplink (mode bridge). What the guest may send of what
+	// belongs to a network's own devices is in Allow, and its Addresses are those that are
+	// declared; without any of a family, it may have any.
+	Outside bool
+	Allow   []netdrv.FrameKind
 	// Rules are what its connections are asked; nil: nothing. Ports share them.
 	Rules *Rulebook
 }
@@ -35,6 +40,8 @@ type guarded struct {
 	members []Port
 	// guests are all of those networks of which something is known, attached or not.
 	guests []Port
+	// outside are the ports in mode bridge.
+	outside []Port
 	// clean ports speak as themselves only, those among them that were heard.
 	// learning ports are to be clean, and were not heard yet.
 	clean, learning []Port
@@ -53,6 +60,10 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 		}
 	}
 	for _, p := range ports {
+		if p.Outside {
+			g.outside = append(g.outside, p)
+			continue
+		}
 		if g.network(p) == nil {
 			continue
 		}

@@ -21,7 +21,35 @@ type Filter struct {
 	In, Out Action
 	// Sets are prefixes by name, of a network.
 	Sets []FilterSet
+	// Allow are kinds of frames that guests may send in mode ExistingBridge.
+	Allow []FrameKind
 }
+
+// FrameKind is a kind of frame by which a guest acts as part of the network instead of a
+// host on it: behind an uplink, it could close the switch's port, be in any VLAN, or take
+// the LAN's hosts to itself.
+type FrameKind uint8
+
+// The kinds of frames.
+const (
+	// BPDU are those of spanning tree, and all others by which bridges and switches talk
+	// to each other.
+	BPDU FrameKind = iota + 1
+	// VLANTag are frames with a tag of 802.1Q or 802.1ad.
+	VLANTag
+	// RouterAdvertisement are those of IPv6, and redirects.
+	RouterAdvertisement
+	// DHCPServer are messages of DHCP servers, of either family.
+	DHCPServer
+)
+
+var frameKindNames = words[FrameKind]{BPDU: "bpdu", VLANTag: "vlan", RouterAdvertisement: "ra", DHCPServer: "dhcp-server"}
+
+// String returns bpdu, vlan, ra or dhcp-server.
+func (k FrameKind) String() string { return frameKindNames.of(k) }
+
+// ParseFrameKind is the inverse of String.
+func ParseFrameKind(s string) (FrameKind, bool) { return frameKindNames.parse(s) }
 
 // FilterSet is a list of prefixes with a name.
 type FilterSet struct {
@@ -156,6 +184,7 @@ func (f Filter) Over(network Filter) Filter {
 	}
 	out.Isolated = f.Isolated || network.Isolated
 	out.Rules = slices.Concat(f.Rules, network.Rules)
+	out.Allow = slices.Concat(f.Allow, network.Allow)
 	if f.In != 0 {
 		out.In = f.In
 	}
@@ -166,7 +195,7 @@ func (f Filter) Over(network Filter) Filter {
 }
 
 func (f Filter) clone() Filter {
-	f.Rules, f.Sets = slices.Clone(f.Rules), slices.Clone(f.Sets)
+	f.Rules, f.Sets, f.Allow = slices.Clone(f.Rules), slices.Clone(f.Sets), slices.Clone(f.Allow)
 	return f
 }
 

@@ -18,11 +18,13 @@ var setNameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 func validateFilter(fs *Findings, n *Network) {
 	f := &n.Filter
 	switch {
-	case n.Mode == DirectLink && (f.Asks() || f.Sets != nil):
+	case n.Mode == DirectLink && (f.Asks() || f.Sets != nil || f.Allow != nil):
 		fs.Add("filter", "has no bridge to work on in mode direct: a macvtap's frames go to its uplink past the host's rules; use mode bridge")
 		return
-	case n.Mode == ExistingBridge && (f.Preset.Clean() || f.Isolated):
-		fs.Add("filter", "has rules only in mode bridge, for ports of vnetd's; preset and isolated are for modes nat, route, open and isolated, whose bridge is vnetd's")
+	case n.Mode == ExistingBridge && f.Isolated:
+		fs.Add("filter.isolated", "is for modes nat, route, open and isolated: in mode bridge, other links of the bridge would have to be isolated, too")
+	case n.Mode.OwnsBridge() && f.Allow != nil:
+		fs.Add("filter.allow", "is for mode bridge: on a bridge without an uplink, none of it is dropped but by a preset")
 	case n.Mode.OwnsBridge() && f.Preset.Clean() && len(n.Subnets) == 0:
 		fs.Add("filter.preset", "%s needs a subnet: on a network without, nobody says which addresses are guests'", f.Preset)
 	}
@@ -37,11 +39,13 @@ func validatePortFilter(fs *Findings, p *Port, n *Network) {
 		fs.Add("filter.sets", "are the network's to have: give them in the filter of %s", n.Name)
 	}
 	switch {
-	case n.Mode == DirectLink && f.Asks():
+	case n.Mode == DirectLink && (f.Asks() || f.Allow != nil):
 		fs.Add("filter", "has no bridge to work on in mode direct: a macvtap's frames go to its uplink past the host's rules; use mode bridge")
 		return
-	case n.Mode == ExistingBridge && (f.Preset.Clean() || f.Isolated):
-		fs.Add("filter", "has rules only in mode bridge; preset and isolated are for networks whose bridge is vnetd's")
+	case n.Mode == ExistingBridge && f.Isolated:
+		fs.Add("filter.isolated", "is for modes nat, route, open and isolated: in mode bridge, other links of the bridge would have to be isolated, too")
+	case n.Mode.OwnsBridge() && f.Allow != nil:
+		fs.Add("filter.allow", "is for mode bridge: on a bridge without an uplink, none of it is dropped but by a preset")
 	case n.Mode.OwnsBridge() && f.Preset.Clean() && len(n.Subnets) == 0:
 		fs.Add("filter.preset", "%s needs a subnet: on a network without, nobody says which addresses are guests'", f.Preset)
 	}

@@ -79,9 +79,16 @@ func TestValidateKinds(t *testing.T) {
 		"an uplink twice":          {lab(), func(n *Network) { n.Uplinks = []string{"eno1", "eno1"} }, []string{"uplinks[1]: eno1 is given already in uplinks[0]"}},
 		"its own bridge as uplink": {lab(), func(n *Network) { n.Uplinks = []string{"lab0"} }, []string{"is this network's own link"}},
 		"a bridge of the host":     {Network{Name: "office", Mode: ExistingBridge, Bridge: Bridge{Name: "br0"}}, func(n *Network) {}, nil},
-		"with subnets":             {lab(), func(n *Network) { n.Mode, n.Bridge.MAC = ExistingBridge, MAC{} }, []string{"subnets: are not vnetd's in mode bridge"}},
-		"macvtap":                  {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) {}, nil},
-		"macvtap with a bridge":    {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) { n.Bridge.Name = "br0" }, []string{"bridge.name: is for direct.hostAccess"}},
+		"clean on a host's bridge": {Network{Name: "office", Mode: ExistingBridge, Bridge: Bridge{Name: "br0"}}, func(n *Network) {
+			n.Filter = Filter{Preset: CleanTraffic, Allow: []FrameKind{BPDU}}
+		}, nil},
+		"isolated on a host's bridge": {Network{Name: "office", Mode: ExistingBridge, Bridge: Bridge{Name: "br0"}}, func(n *Network) {
+			n.Filter.Isolated = true
+		}, []string{"filter.isolated: is for modes nat"}},
+		"frames allowed without an uplink": {lab(), func(n *Network) { n.Filter.Allow = []FrameKind{VLANTag} }, []string{"filter.allow: is for mode bridge"}},
+		"with subnets":                     {lab(), func(n *Network) { n.Mode, n.Bridge.MAC = ExistingBridge, MAC{} }, []string{"subnets: are not vnetd's in mode bridge"}},
+		"macvtap":                          {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) {}, nil},
+		"macvtap with a bridge":            {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) { n.Bridge.Name = "br0" }, []string{"bridge.name: is for direct.hostAccess"}},
 		"host access in vepa": {
 			Network{Name: "lan", Mode: DirectLink, Bridge: Bridge{Name: "lan0"}, Direct: Direct{Uplinks: []string{"eno1"}}},
 			func(n *Network) { n.Direct.Mode, n.Direct.HostAccess = DirectVEPA, true },

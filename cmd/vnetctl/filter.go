@@ -21,6 +21,7 @@ func (f *portFilter) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.filter.Preset, "filter-preset", "", "what the guest may say: clean-traffic or internet-only; its network's if not given")
 	fs.BoolVar(&f.filter.Isolated, "isolated", false, "keep the guest from other isolated guests of its network")
 	fs.StringArrayVar(&f.rules, "rule", nil, `a rule of the guest's own, "(in|out) (accept|drop|reject) [PROTOCOL[/PORTS]] [from|to REMOTE] [log]"; several times for several`)
+	fs.StringSliceVar(&f.filter.Allow, "allow", nil, "frames that the guest may send in mode bridge: bpdu, vlan, ra, dhcp-server")
 	fs.StringVar(&f.filter.In, "in", "", "what becomes of connections to the guest that no rule fits: accept, drop or reject")
 	fs.StringVar(&f.filter.Out, "out", "", "the same for connections that the guest begins")
 }

@@ -103,7 +103,7 @@ func (e *Engine) followOnce(ctx context.Context) (err error) {
 
 // asksOfPorts reports whether there are rules about a network's ports.
 func (e *Engine) asksOfPorts(n *netdrv.Network) bool {
-	return n.Filter.Asks() || slices.ContainsFunc(e.Store.PortsOf(n.Name), func(p netdrv.Port) bool { return p.Filter.Asks() })
+	return n.Mode == netdrv.ExistingBridge || n.Filter.Asks() || slices.ContainsFunc(e.Store.PortsOf(n.Name), func(p netdrv.Port) bool { return p.Filter.Asks() })
 }
 
 // asksWho reports whether it matters who is behind a network's ports.
@@ -205,11 +205,12 @@ func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 // ruled gives ports of a network their filters: what a port says itself, on top of what
 // the network says.
 func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, around *netdrv.Surroundings) []firewall.Port {
-	own := map[string]netdrv.Filter{}
+	own, addresses := map[string]netdrv.Filter{}, map[string][]netip.Addr{}
 	for _, p := range declared {
-		own[p.Link] = p.Filter
+		own[p.Link], addresses[p.Link] = p.Filter, p.Addresses
 	}
-	if !n.Mode.OwnsBridge() { // what else is in a bridge of the host's is the host's
+	outside := n.Mode == netdrv.ExistingBridge
+	if outside && !n.Built() { // what else is in a bridge of the host's is the host's
 		now = slices.DeleteFunc(now, func(p firewall.Port) bool { _, ours := own[p.Link]; return !ours })
 	}
 	shared := firewall.RulebookOf(n.Filter, n, "", 0, around)
@@ -223,7 +224,11 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 		if f.Asks() || f.In != 0 || f.Out != 0 {
 			p.Rules = firewall.RulebookOf(f.Over(n.Filter), n, p.Link, len(f.Rules), around)
 		}
-		p.Preset, p.Isolated = f.Over(n.Filter).Preset, f.Isolated || n.Filter.Isolated
+		over := f.Over(n.Filter)
+		p.Preset, p.Isolated = over.Preset, over.Isolated
+		if outside {
+			p.Outside, p.Allow, p.Addresses = true, over.Allow, addresses[p.Link]
+		}
 	}
 	return now
 }

@@ -19,6 +19,7 @@ func (r *reader) filter(path string, p *vnetv1.Filter) netdrv.Filter {
 		In:       r.action(path+".in", p.GetIn()),
 		Out:      r.action(path+".out", p.GetOut()),
 		Sets:     each(path+".sets", p.GetSets(), r.filterSet),
+		Allow:    each(path+".allow", p.GetAllow(), r.frameKind),
 	}
 }
 
@@ -49,6 +50,14 @@ func (r *reader) action(path, s string) netdrv.Action {
 	return a
 }
 
+func (r *reader) frameKind(path, s string) netdrv.FrameKind {
+	k, ok := netdrv.ParseFrameKind(s)
+	if !ok {
+		r.findings.Add(path, "%q is not bpdu, vlan, ra or dhcp-server", s)
+	}
+	return k
+}
+
 func (r *reader) portRange(path, s string) netdrv.PortRange {
 	p, err := netdrv.ParsePortRange(s)
 	if err != nil {
@@ -72,7 +81,7 @@ func (r *reader) remotePrefix(path, s string) netip.Prefix {
 func toFilter(f netdrv.Filter) *vnetv1.Filter {
 	p := &vnetv1.Filter{
 		Isolated: f.Isolated, Rules: all(f.Rules, toFilterRule), In: actionWord(f.In), Out: actionWord(f.Out),
-		Sets: all(f.Sets, toFilterSet),
+		Sets: all(f.Sets, toFilterSet), Allow: all(f.Allow, netdrv.FrameKind.String),
 	}
 	if f.Preset != netdrv.Unfiltered {
 		p.Preset = f.Preset.String()

@@ -114,6 +114,7 @@ func fullFilter() netdrv.Filter {
 			Direction: netdrv.In, Action: netdrv.Accept, Protocol: netdrv.TCP, Remote: "@office", Log: true,
 			Ports: []netdrv.PortRange{{Start: 22, End: 22}, {Start: 8000, End: 8080}},
 		}},
+		Allow: []netdrv.FrameKind{netdrv.BPDU, netdrv.DHCPServer},
 		Sets: []netdrv.FilterSet{{Name: "office", Prefixes: []netip.Prefix{
 			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128"),
 		}}},

@@ -179,8 +179,9 @@ func Networks() map[string][]netdrv.Network {
 			Clean(withMAC(def), netdrv.CleanTraffic),
 			wild,
 		},
-		"rules": {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
-		"mix":   {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
+		"outside": {Network("office", netdrv.ExistingBridge, "br0")},
+		"rules":   {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
+		"mix":     {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
 }
 
@@ -203,6 +204,12 @@ func Guests() map[string][]Guest {
 			guest("tap3", "lab", 3, netdrv.Unfiltered, "10.20.0.7"),
 			guest("vnet10", "default", 1, netdrv.CleanTraffic, "192.168.122.5"),
 			guest("vnet11", "wild", 4, netdrv.Unfiltered),
+		},
+		"outside": {
+			guest("vnet0", "office", 1, netdrv.Unfiltered),
+			allowing(guest("vnet1", "office", 2, netdrv.CleanTraffic), netdrv.RouterAdvertisement, netdrv.DHCPServer, netdrv.BPDU),
+			guest("vnet2", "office", 3, netdrv.CleanTraffic, "192.0.2.10", "2001:db8::10"),
+			allowing(guest("vnet3", "office", 0, netdrv.CleanTraffic), netdrv.VLANTag),
 		},
 		"rules": {
 			ruled(guest("vnet0", "lab", 1, netdrv.CleanTraffic, "10.20.0.5"), netdrv.Filter{
@@ -228,6 +235,11 @@ func Guests() map[string][]Guest {
 func ruled(g Guest, f netdrv.Filter) Guest {
 	f.Preset = g.Filter.Preset
 	g.Filter = f
+	return g
+}
+
+func allowing(g Guest, kinds ...netdrv.FrameKind) Guest {
+	g.Filter.Allow = kinds
 	return g
 }
 

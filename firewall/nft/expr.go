@@ -60,6 +60,11 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 		return nfproto(unix.NFPROTO_IPV4), nil
 	case firewall.EtherType:
 		return etherType(uint16(x)), nil
+	case firewall.Tagged:
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 12, Len: 2},
+			equal(binary.BigEndian.AppendUint16(nil, uint16(x))...),
+		}, nil
 	case firewall.L4Proto:
 		return l4proto(byte(x)), nil
 	case firewall.TCPSyn:

@@ -43,7 +43,11 @@ type Filter struct {
 	// The same for connections that guests begin.
 	Out string `protobuf:"bytes,5,opt,name=out,proto3" json:"out,omitempty"`
 	// Lists of prefixes, which rules call "@name". Of networks only.
-	Sets          []*FilterSet `protobuf:"bytes,6,rep,name=sets,proto3" json:"sets,omitempty"`
+	Sets []*FilterSet `protobuf:"bytes,6,rep,name=sets,proto3" json:"sets,omitempty"`
+	// What guests may send in mode bridge, where it is dropped if not listed here, as it
+	// would leave by the uplink: bpdu, vlan, ra, dhcp-server. Of a port, in addition to
+	// what its network says.
+	Allow         []string `protobuf:"bytes,7,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,6 +120,13 @@ func (x *Filter) GetOut() string {
 func (x *Filter) GetSets() []*FilterSet {
 	if x != nil {
 		return x.Sets
+	}
+	return nil
+}
+
+func (x *Filter) GetAllow() []string {
+	if x != nil {
+		return x.Allow
 	}
 	return nil
 }
@@ -273,14 +284,15 @@ var File_vnet_v1_filter_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_filter_proto_rawDesc = "" +
 	"\n" +
-	"\x14vnet/v1/filter.proto\x12\avnet.v1\"\xb1\x01\n" +
+	"\x14vnet/v1/filter.proto\x12\avnet.v1\"\xc7\x01\n" +
 	"\x06Filter\x12\x16\n" +
 	"\x06preset\x18\x01 \x01(\tR\x06preset\x12\x1a\n" +
 	"\bisolated\x18\x02 \x01(\bR\bisolated\x12)\n" +
 	"\x05rules\x18\x03 \x03(\v2\x13.vnet.v1.FilterRuleR\x05rules\x12\x0e\n" +
 	"\x02in\x18\x04 \x01(\tR\x02in\x12\x10\n" +
 	"\x03out\x18\x05 \x01(\tR\x03out\x12&\n" +
-	"\x04sets\x18\x06 \x03(\v2\x12.vnet.v1.FilterSetR\x04sets\"\x9e\x01\n" +
+	"\x04sets\x18\x06 \x03(\v2\x12.vnet.v1.FilterSetR\x04sets\x12\x14\n" +
+	"\x05allow\x18\a \x03(\tR\x05allow\"\x9e\x01\n" +
 	"\n" +
 	"FilterRule\x12\x1c\n" +
 	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x16\n" +
