@@ -46,17 +46,25 @@ func TestLoggerLimitsEachKindAndNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, w := newLogger()
 		lab := log.With("network", "lab")
+		inUse := func(log *slog.Logger, attrs ...any) { log.Warn("address in use", attrs...) }
 		for i := range 5000 {
-			lab.Warn("address in use", "try", i)
+			inUse(lab, "try", i)
 			lab.Info("lease")
 		}
-		log.Warn("address in use", "network", "other")
+		inUse(log, "network", "other")
 		lab.Warn("pool is full")
 		if got := w.lines("address in use"); got != MaxWarnings+1 {
 			t.Errorf("%d warnings, want %d and that of the other network", got, MaxWarnings)
 		}
 		if got := w.lines("msg=lease"); got != MaxInfos {
 			t.Errorf("%d infos, want %d", got, MaxInfos)
+		}
+		before := w.Len()
+		for i := range 5000 { // one kind, whatever the text is
+			lab.Info("lease" + strings.Repeat("x", i%200))
+		}
+		if w.lines("leasex") > MaxInfos {
+			t.Errorf("%d octets of messages with texts of their own", w.Len()-before)
 		}
 		if w.lines("pool is full") != 1 || w.lines("network=other") != 1 {
 			t.Errorf("another kind or network was suppressed:\n%s", w)
@@ -67,11 +75,11 @@ func TestLoggerLimitsEachKindAndNetwork(t *testing.T) {
 			t.Errorf("what was suppressed is not told:\n%s", w)
 		}
 		time.Sleep(2 * Window)
-		before := w.lines("try=again")
+		again := w.lines("try=again")
 		for range 3 {
-			lab.Warn("address in use", "try", "again")
+			inUse(lab, "try", "again")
 		}
-		if got := w.lines("try=again") - before; got != 3 {
+		if got := w.lines("try=again") - again; got != 3 {
 			t.Errorf("%d of 3 after the flood", got)
 		}
 	})

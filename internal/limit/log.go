@@ -35,9 +35,10 @@ var suppressed atomic.Uint64
 // Suppressed returns how many messages were not logged since the process began.
 func Suppressed() uint64 { return suppressed.Load() }
 
-// Logger returns a logger that limits the rate of what l logs, for each message and
-// value of the attribute "network", and the length of each attribute. Loggers
-// derived from it by With share its limits.
+// Logger returns a logger that limits the rate of what l logs, for each call of the
+// logger in the code (a kind of message, whatever its text is), level, and value of the
+// attribute "network"; and the length of each attribute. Loggers derived from it by With
+// share its limits.
 func Logger(l *slog.Logger) *slog.Logger {
 	if _, is := l.Handler().(*handler); is {
 		return l
@@ -72,10 +73,14 @@ type handler struct {
 func (h *handler) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
 
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	k := kind{r.Message, h.network}
+	k := kind{r.PC, r.Level, h.network, ""}
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == networkKey && !h.grouped {
+		switch {
+		case h.grouped:
+		case a.Key == networkKey:
 			k.network = a.Value.String()
+		case a.Key == componentKey: // of a panic
+			k.component = a.Value.String()
 		}
 		return true
 	})
@@ -85,7 +90,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, bounded(r))
 }
 
-const networkKey = "network"
+const networkKey, componentKey = "network", "component"
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
@@ -135,7 +140,11 @@ func boundedAttr(a slog.Attr) slog.Attr {
 func text(s string) string { return replace(cut(s, maxValue), "\n\t") }
 
 // A kind is what has a limit of its own.
-type kind struct{ message, network string }
+type kind struct {
+	caller             uintptr
+	level              slog.Level
+	network, component string
+}
 
 // A window counts what was logged of a kind since it began.
 type window struct {

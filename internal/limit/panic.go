@@ -90,7 +90,7 @@ func Report(log *slog.Logger, c Component, v any, data []byte) {
 		panics.told[c] = now
 	}
 	panics.Unlock()
-	attrs := []any{"component", string(c), "panic", replace(cut(fmt.Sprint(v), maxPanic), "")}
+	attrs := []any{componentKey, string(c), "panic", replace(cut(fmt.Sprint(v), maxPanic), "")}
 	if len(data) > 0 {
 		shown := data
 		if !whole {
