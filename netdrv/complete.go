@@ -12,7 +12,7 @@ import (
 // stays chosen; old may be nil. taken says which link names are in use, and
 // random supplies the MAC's lower octets. Addresses are picked by Pick, before.
 func Complete(n Network, old *Network, taken func(link string) bool, random [3]byte) Network {
-	n = *n.Clone()
+	n.Subnets = slices.Clone(n.Subnets)
 	if n.Mode == ExistingBridge || !n.hasHostLink() {
 		return n
 	}
@@ -53,6 +53,8 @@ func fillRanges(s *Subnet) {
 		return
 	}
 	first, last := p.Masked().Addr().Next(), Broadcast(p).Prev()
+	d = d.clone()
+	s.DHCP = d
 	if first.Less(p.Addr()) {
 		d.Ranges = append(d.Ranges, Range{first, p.Addr().Prev()})
 	}

@@ -25,7 +25,7 @@ const pickTries = 1 << 14
 // first thing that comes to mind, or nothing. random makes a unique-local /48.
 func Pick(n Network, old *Network, pools []netip.Prefix, taken func(netip.Prefix) bool, random [5]byte) (Network, Findings) {
 	var fs Findings
-	n = *n.Clone()
+	n.Subnets = slices.Clone(n.Subnets)
 	p := picker{pools: pools, taken: taken, ula: uniqueLocal(random), next: map[netip.Prefix]netip.Prefix{}}
 	for _, s := range n.Subnets {
 		if s.Address.IsValid() && !wildcard(s.Address) {

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -69,8 +71,23 @@ func TestDefinitionOfTheDesign(t *testing.T) {
 }
 
 // roundTrip writes m in both languages and reads it back.
+// What is written is what the library would write.
+func asTheLibraryWrites(t *testing.T, m proto.Message) {
+	t.Helper()
+	var want bytes.Buffer
+	enc := yaml.NewEncoder(&want)
+	enc.SetIndent(2)
+	if err := enc.Encode(messageNode(&encoder{}, m)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Marshal(m); err != nil || string(got) != want.String() {
+		t.Errorf("%v, written as\n%s\nand by the library as\n%s", err, got, &want)
+	}
+}
+
 func roundTrip(t *testing.T, m proto.Message, empty func() proto.Message) {
 	t.Helper()
+	asTheLibraryWrites(t, m)
 	for name, marshal := range map[string]func(proto.Message) ([]byte, error){"yaml": Marshal, "json": MarshalJSON} {
 		text, err := marshal(m)
 		if err != nil {

@@ -1,7 +1,6 @@
 package definition
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -37,16 +36,9 @@ func marshalYAML[T any](value T, node func(*encoder, T) *yaml.Node) ([]byte, err
 	if e.err != nil {
 		return nil, e.err
 	}
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(root); err != nil {
-		return nil, err
-	}
-	if err := enc.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	var w writer
+	w.document(root)
+	return w.Bytes(), w.err
 }
 
 // encoder builds nodes and keeps the first error.

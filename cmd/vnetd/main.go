@@ -71,10 +71,6 @@ const gcPercent = 30
 var headroom = make([]byte, 24<<20)
 
 func run(f flags) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-		defer runtime.KeepAlive(headroom)
-	}
 	var level slog.LevelVar
 	cfg := daemon.Config{StateDir: f.stateDir, RuntimeDir: f.runtimeDir, Version: versionText()}
 	load := func() (err error) {
@@ -95,6 +91,12 @@ func run(f flags) error {
 	d, err := daemon.New(cfg, load, log)
 	if err != nil {
 		return err
+	}
+	// Not before the state is read, which leaves several times its size of garbage.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+		go debug.FreeOSMemory()
+		defer runtime.KeepAlive(headroom)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()

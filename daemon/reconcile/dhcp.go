@@ -88,8 +88,13 @@ func v4Ranges(ranges []netdrv.Range) (out []v4.Range) {
 	return out
 }
 
-func v4Reservations(rs []netdrv.Reservation) (out []v4.Reservation) {
-	for _, r := range rs {
+func v4Reservations(rs []netdrv.Reservation) []v4.Reservation {
+	if len(rs) == 0 {
+		return nil
+	}
+	out := make([]v4.Reservation, 0, len(rs))
+	for i := range rs {
+		r := &rs[i]
 		out = append(out, v4.Reservation{
 			MAC: lease.MAC(r.MAC), ClientID: r.ClientID, DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
 			Options: options4(&r.Options), Tags: r.Tags, BootFile: r.BootFile,
@@ -149,8 +154,13 @@ func v6Ranges(ranges []netdrv.Range) (out []v6.Range) {
 	return out
 }
 
-func v6Reservations(rs []netdrv.Reservation) (out []v6.Reservation) {
-	for _, r := range rs {
+func v6Reservations(rs []netdrv.Reservation) []v6.Reservation {
+	if len(rs) == 0 {
+		return nil
+	}
+	out := make([]v6.Reservation, 0, len(rs))
+	for i := range rs {
+		r := &rs[i]
 		out = append(out, v6.Reservation{
 			MAC: lease.MAC(r.MAC), DUID: r.DUID, Address: r.Address, Hostname: r.Hostname,
 			Options: options6(&r.Options), Tags: r.Tags, BootFile: r.BootFile,

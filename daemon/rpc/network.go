@@ -84,6 +84,7 @@ func (s *Server) CreateNetwork(ctx context.Context, req *vnetv1.CreateNetworkReq
 
 func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (store.Entry, []string, error) {
 	p, noStart, dryRun := req.GetNetwork(), req.GetNoStart(), req.GetDryRun()
+	defer collectLess(p)()
 	n, adopts, err := s.prepareNew(ctx, p, !noStart)
 	if err != nil {
 		return store.Entry{}, nil, err
@@ -174,6 +175,7 @@ func (s *Server) UpdateNetwork(ctx context.Context, req *vnetv1.UpdateNetworkReq
 
 func (s *Server) update(ctx context.Context, req *vnetv1.UpdateNetworkRequest, old store.Entry) (*vnetv1.UpdateNetworkResponse, error) {
 	p, dryRun := req.GetNetwork(), req.GetDryRun()
+	defer collectLess(p)()
 	n, err := s.prepare(ctx, p, &old.Network)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,10 @@ func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 
 // each reads the elements of a list, and is nil for an empty one.
 func each[P, T any](path string, list []P, read func(path string, p P) T) []T {
-	var out []T
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]T, 0, len(list))
 	for i, p := range list {
 		out = append(out, read(index(path, i), p))
 	}

@@ -15,6 +15,9 @@ import (
 )
 
 func (r *reader) options(path string, p *vnetv1.DHCPOptions) netdrv.Options {
+	if p == nil {
+		return netdrv.Options{}
+	}
 	return netdrv.Options{
 		Routers:        each(path+".routers", p.GetRouters(), r.addr),
 		DNSServers:     each(path+".dnsServers", p.GetDnsServers(), r.addr),
@@ -160,6 +163,9 @@ func (r *reader) tag(path string, p *vnetv1.DHCPTag) netdrv.Tag {
 }
 
 func toOptions(o netdrv.Options) *vnetv1.DHCPOptions {
+	if o.IsZero() {
+		return nil
+	}
 	p := &vnetv1.DHCPOptions{
 		Routers: texts(o.Routers), DnsServers: texts(o.DNSServers), Domain: o.Domain, Search: o.Search,
 		Mtu: uint32(o.MTU), NtpServers: texts(o.NTPServers), Vendor: colons(o.Vendor), VendorClass: o.VendorClass,

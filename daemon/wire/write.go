@@ -185,7 +185,10 @@ func toSubnet(s netdrv.Subnet) *vnetv1.Subnet {
 
 // all writes the elements of a list.
 func all[T, P any](list []T, write func(T) P) []P {
-	var out []P
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]P, 0, len(list))
 	for _, x := range list {
 		out = append(out, write(x))
 	}
