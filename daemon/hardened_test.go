@@ -159,3 +159,53 @@ func TestUplinkThatDoesNotForward(t *testing.T) {
 		nettest.Eventually(t, "ready again", says("lab", "ready"))
 	}
 }
+
+// A network card that is for guests only, and that nothing else configures, is down
+// after a boot: vnetd brings it up, again and again. Without a carrier the network is
+// degraded, with the reason, and changes of it go on.
+func TestUplinkOfMacvtapsIsUp(t *testing.T) {
+	w := nettest.New(t)
+	w.Host.Run(t, "ip link add par0 type veth peer name par0x; ip link set par0x up; ip link add car0 type veth peer name car0x")
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, "{name: lan, mode: direct, direct: {uplinks: [par0]}}", "network", "create", "-f", "-")
+	d.Ctl(t, "port", "create", "lan", "--guest", "one", "--link", "vtap0")
+	up := func() error {
+		out, err := w.Host.Try(t.Context(), "ip link show par0 | grep LOWER_UP && ip link show vtap0 | grep LOWER_UP")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	says := func(network, what string) func() error {
+		return func() error {
+			if got := d.Ctl(t, "network", "info", network); !strings.Contains(got, what) {
+				return fmt.Errorf("want %q:\n%s", what, got)
+			}
+			return nil
+		}
+	}
+	nettest.Eventually(t, "parent and macvtap are up", up)
+	w.Host.Run(t, "ip link set par0 down")
+	nettest.Eventually(t, "they are up again", up)
+	w.Host.Run(t, "ip link set par0x down")
+	nettest.Eventually(t, "a carrier that is lost is said", says("lan", "no carrier on uplink par0"))
+	d.Ctl(t, "network", "set", "lan", "autostart=false")
+	w.Host.Run(t, "ip link set par0x up")
+	nettest.Eventually(t, "it is ready again", says("lan", "ready"))
+
+	d.CtlInput(t, "{name: car, mode: bridge, bridge: {name: carbr, uplinks: [car0]}}", "network", "create", "--no-confirm", "-f", "-")
+	nettest.Eventually(t, "a bridge on an uplink without carrier", says("car", "no carrier on uplink car0"))
+	w.Host.Run(t, "ip link set car0x up; ip link set car0 down")
+	nettest.Eventually(t, "its uplink is up again", says("car", "ready"))
+	d.Kill()
+	w.Host.Run(t, "ip link set par0 down; ip link set car0 down")
+	d.Start()
+	nettest.Eventually(t, "up after a restart", up)
+	nettest.Eventually(t, "and the bridge's", says("car", "ready"))
+	d.Ctl(t, "network", "stop", "lan")
+	w.Host.Run(t, "ip link set par0 down")
+	d.Restart()
+	if out := w.Host.Run(t, "ip link show par0"); strings.Contains(out, ",UP") {
+		t.Errorf("the uplink of a stopped network was brought up: %s", out)
+	}
+}

@@ -153,8 +153,10 @@ type HostLink struct {
 	Kind   string // ip-link's word; "device" for hardware
 	Master string // the bridge or bond that it is in
 	Up     bool
-	MTU    int
-	MAC    MAC
+	// Carrier: the link is up and can pass frames (IFF_LOWER_UP).
+	Carrier bool
+	MTU     int
+	MAC     MAC
 	// Orphan is the network of a link of ours that is not declared (see Orphan).
 	Orphan string
 }

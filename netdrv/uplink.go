@@ -348,3 +348,46 @@ func (k HoldingKind) word() string {
 	}
 	return "route"
 }
+
+// RaiseUplinks brings the links up that macvtaps and bridges of live networks are on:
+// while one is down, its guests have no link. Those that a bridge has yet to get are
+// brought up with it.
+func RaiseUplinks(live []Network, host Host) []Plan {
+	var out []Plan
+	for i := range live {
+		n := &live[i]
+		p := Plan{Network: n.Name}
+		for _, u := range guestUplinks(n) {
+			if l, ok := host.Links[u]; ok && !l.Up && (n.Mode == DirectLink || l.Master == n.Bridge.Name) {
+				p.Steps = append(p.Steps, UplinkUp{u})
+			}
+		}
+		if len(p.Steps) > 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// UplinksDown says which of a network's macvtap or bridge uplinks have no carrier; nil
+// if all have one. A guest's link is down with its uplink's.
+func UplinksDown(n *Network, host Host) error {
+	var down []string
+	for _, u := range guestUplinks(n) {
+		if l, ok := host.Links[u]; ok && !l.Carrier {
+			down = append(down, u)
+		}
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no carrier on uplink %s: guests are cut off there; check the cable and the other end", strings.Join(down, ", "))
+}
+
+// guestUplinks are the links of the host that a definition gives to guests.
+func guestUplinks(n *Network) []string {
+	if n.Mode == DirectLink {
+		return n.Direct.Uplinks
+	}
+	return n.Bridge.Uplinks
+}

@@ -12,6 +12,8 @@ type (
 	// out.
 	UplinkAdd struct{ Uplink, Bridge string }
 	UplinkDel struct{ Uplink, Bridge string }
+	// UplinkUp brings a link of the host up that a definition gives to guests.
+	UplinkUp struct{ Uplink string }
 	// HoldingAdd puts something of the host's on another link, where it may be
 	// already; HoldingDel takes it off the link that it is on, where it may be
 	// gone. Back says that a bridge goes, and this before it.
@@ -44,6 +46,7 @@ func Withdraws(s Step) bool {
 }
 
 func (s UplinkAdd) String() string { return "ip link set " + s.Uplink + " master " + s.Bridge + " up" }
+func (s UplinkUp) String() string  { return "ip link set " + s.Uplink + " up" }
 func (s UplinkDel) String() string { return "ip link set " + s.Uplink + " nomaster" }
 
 func (s HoldingAdd) String() string {
@@ -87,6 +90,8 @@ func foundUplink(s Step) string {
 	switch s := s.(type) {
 	case UplinkAdd:
 		return fmt.Sprintf("%s was off %s", s.Uplink, s.Bridge)
+	case UplinkUp:
+		return fmt.Sprintf("uplink %s was down", s.Uplink)
 	case UplinkDel:
 		return fmt.Sprintf("%s was in %s", s.Uplink, s.Bridge)
 	case HoldingAdd:

@@ -236,6 +236,9 @@ func (t *tool) changed(n *vnetv1.Network, done string, plan []string, dryRun boo
 		return t.printMessage(n)
 	}
 	t.say("network %s %s", n.GetName(), done)
+	if s := n.GetStatus(); !dryRun && s.GetPhase() == vnetv1.Phase_PHASE_DEGRADED {
+		t.say("warning: it is degraded: %s", s.GetReason())
+	}
 	if dryRun {
 		t.sayPlan(plan)
 	} else {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,11 +96,14 @@ func (e *Engine) withSettings(have, want netdrv.State) (netdrv.State, error) {
 	return have, nil
 }
 
-// checkUplinks finds settings of the host's links that keep replies from guests.
-func (r *round) checkUplinks() error {
-	host := r.Host()
+// checkUplinks finds what is wrong with the host's links that keeps guests from others.
+// It makes a network degraded, and no change of one is refused for it.
+func (r *round) checkUplinks(host netdrv.Host) error {
 	values := map[string]string{}
 	for _, n := range r.standing() {
+		if err := netdrv.UplinksDown(n, host); err != nil {
+			r.hindered[n.Name] = err
+		}
 		for _, s := range netdrv.UplinkSettings(n, host) {
 			if _, read := values[s.Key]; !read {
 				v, err := r.Kernel.Sysctls([]string{s.Key})
@@ -109,7 +113,7 @@ func (r *round) checkUplinks() error {
 				values[s.Key] = v[s.Key]
 			}
 			if v := values[s.Key]; v != "" && v != s.Value {
-				r.fail(n.Name, fmt.Errorf("uplink %s does not forward replies to guests: %s is %s; set it to %s (sysctl -w %s=%s, or IPv4Forwarding= and IPv6Forwarding= of systemd.network)",
+				r.hindered[n.Name] = errors.Join(r.hindered[n.Name], fmt.Errorf("uplink %s does not forward replies to guests: %s is %s; set it to %s (sysctl -w %s=%s, or IPv4Forwarding= and IPv6Forwarding= of systemd.network)",
 					s.Link, s.Key, v, s.Value, s.Key, s.Value))
 			}
 		}

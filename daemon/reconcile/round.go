@@ -26,16 +26,19 @@ type round struct {
 	scoped  map[string]bool  // their names
 	gone    []string         // named, or known from before, and no longer stored
 	failed  map[string]error
-	applied bool
-	ground  netdrv.Ground  // of built bridges
-	indexes map[string]int // of our links, by name, at the last look
+	// hindered are networks that are as declared, and do not work because of something
+	// that is the host's.
+	hindered map[string]error
+	applied  bool
+	ground   netdrv.Ground  // of built bridges
+	indexes  map[string]int // of our links, by name, at the last look
 }
 
 func (e *Engine) round(ctx context.Context, w work) {
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	start := time.Now()
-	r := &round{Engine: e, full: w.full, asked: w.names, entries: e.Store.List(), failed: map[string]error{}}
+	r := &round{Engine: e, full: w.full, asked: w.names, entries: e.Store.List(), failed: map[string]error{}, hindered: map[string]error{}}
 	r.all = make([]netdrv.Network, 0, len(r.entries))
 	r.all = appendNetworks(r.all, r.entries, true)
 	r.live = r.all[:len(r.all):len(r.all)]
@@ -55,7 +58,7 @@ func (e *Engine) round(ctx context.Context, w work) {
 		}
 	}
 	for _, entry := range r.scope {
-		r.conclude(entry, r.failed[entry.Network.Name])
+		r.conclude(entry, r.failed[entry.Network.Name], r.hindered[entry.Network.Name])
 	}
 	r.remember()
 	took := time.Since(start)
@@ -153,7 +156,11 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	if have, err = r.withSettings(have, want); err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
-	return r.withBuilt(ctx, netdrv.Diff(want, have), members, have)
+	plans := netdrv.Diff(want, have)
+	if r.full { // else the host is as of an earlier look
+		plans = append(netdrv.RaiseUplinks(in.Live, host), plans...)
+	}
+	return r.withBuilt(ctx, plans, members, have)
 }
 
 // observe looks at what the round is about. What the host has besides is known
@@ -368,7 +375,7 @@ func (r *round) checkHost(ctx context.Context) error {
 			r.fail(n.Name, fs)
 		}
 	}
-	return r.checkUplinks()
+	return r.checkUplinks(host)
 }
 
 // remember keeps the links' names for the round in which a network is gone.

@@ -18,7 +18,9 @@ type Status struct {
 	Phase    Phase
 	Reason   string // why it is degraded
 	Revision int64  // of the definition that the round was about
-	Err      error  // the reason, with its chain
+	// Err is why the network is not as declared. It is nil where only something of the
+	// host's keeps it from working.
+	Err error
 }
 
 const (
@@ -34,11 +36,13 @@ type retry struct {
 
 // conclude notes how the round went for a network, tells the watchers, and sees
 // to another try if it failed.
-func (e *Engine) conclude(entry store.Entry, err error) {
+func (e *Engine) conclude(entry store.Entry, err, hindered error) {
 	s := Status{Revision: entry.Revision, Err: err}
 	switch {
 	case err != nil:
 		s.Phase, s.Reason = vnetv1.Phase_PHASE_DEGRADED, err.Error()
+	case entry.Live && hindered != nil:
+		s.Phase, s.Reason = vnetv1.Phase_PHASE_DEGRADED, hindered.Error()
 	case entry.Live:
 		s.Phase = vnetv1.Phase_PHASE_READY
 	default:
@@ -57,8 +61,8 @@ func (e *Engine) conclude(entry store.Entry, err error) {
 
 func (e *Engine) report(entry store.Entry, s Status) {
 	name := entry.Network.Name
-	if s.Err != nil {
-		e.log.Warn("network degraded", "network", name, "err", s.Err)
+	if s.Reason != "" {
+		e.log.Warn("network degraded", "network", name, "err", s.Reason)
 	} else {
 		e.log.Info("network "+PhaseWord(s.Phase), "network", name)
 	}

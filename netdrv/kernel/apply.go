@@ -64,6 +64,8 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.spentDel(s.Route)
 	case netdrv.UplinkAdd:
 		return k.uplinkAdd(s)
+	case netdrv.UplinkUp:
+		return k.uplinkUp(s)
 	case netdrv.UplinkDel:
 		return k.uplinkDel(s)
 	case netdrv.HoldingAdd:

@@ -272,6 +272,7 @@ func (o *observer) hostLink(l netlink.Link) {
 	a := l.Attrs()
 	h := netdrv.HostLink{
 		Index: a.Index, Kind: l.Type(), Master: o.name(a.MasterIndex), Up: a.Flags&net.FlagUp != 0, MTU: a.MTU,
+		Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
 	copy(h.MAC[:], a.HardwareAddr)
 	if a.Flags&net.FlagLoopback != 0 {

@@ -38,6 +38,19 @@ func (k *Kernel) uplinkAdd(s netdrv.UplinkAdd) error {
 	})
 }
 
+// uplinkUp brings a link of the host up. One that is gone is no error: the network says
+// that it is missing.
+func (k *Kernel) uplinkUp(s netdrv.UplinkUp) error {
+	l, err := k.nl.LinkByName(s.Uplink)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.nl.LinkSetUp(l)
+}
+
 // whyNoPort says what the kernel means (net/bridge/br_if.c: br_add_if).
 func whyNoPort(link string, err error) error {
 	switch {
