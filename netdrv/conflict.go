@@ -106,8 +106,8 @@ func HostConflicts(n *Network, host Host) Findings {
 	var fs Findings
 	bridgeConflicts(&fs, n, host)
 	for i, u := range n.Uplinks {
-		if !host.HasLink(u) {
-			fs.Add(index("uplinks", i), "%s", noLink(u))
+		if _, exists := host.Links[u]; !exists {
+			fs.Add(index("uplinks", i), "%s", noLink(u, host))
 		}
 	}
 	for i, u := range n.Direct.Uplinks {
@@ -141,13 +141,16 @@ func bridgeConflicts(fs *Findings, n *Network, host Host) {
 	if n.Mode == ExistingBridge && len(n.Bridge.Uplinks) == 0 {
 		switch {
 		case !exists:
-			fs.Add("bridge.name", "%s, or let vnetd build it on bridge.uplinks", noLink(n.Bridge.Name))
+			fs.Add("bridge.name", "%s, or let vnetd build it on bridge.uplinks", noLink(n.Bridge.Name, host))
 		case l.Kind != "bridge":
 			fs.Add("bridge.name", "%s is no bridge, but a link of kind %s", n.Bridge.Name, l.Kind)
 		}
 		return
 	}
+	alt := host.AltNames[n.Bridge.Name]
 	switch {
+	case alt != "":
+		fs.Add("bridge.name", "%s is an alternative name of link %s; choose another name, or remove it (ip link property del dev %s altname %s)", n.Bridge.Name, alt, alt, n.Bridge.Name)
 	case exists && l.Orphan != "":
 		fs.Add("bridge.name", "%s exists already and belongs to network %s, which is not declared; adopt it (vnetctl network adopt %s), remove it (vnetctl network forget %s), or choose another name", n.Bridge.Name, l.Orphan, l.Orphan, l.Orphan)
 	case exists:
@@ -155,7 +158,10 @@ func bridgeConflicts(fs *Findings, n *Network, host Host) {
 	}
 }
 
-func noLink(name string) string {
+func noLink(name string, host Host) string {
+	if link := host.AltNames[name]; link != "" {
+		return fmt.Sprintf("%s is an alternative name of link %s; use %s, which rules and events go by", name, link, link)
+	}
 	return fmt.Sprintf("this host has no link %s (`ip link` lists them); create it first", name)
 }
 
@@ -165,7 +171,7 @@ func uplinkProblem(fs *Findings, path, uplink, own string, host Host) {
 	l, exists := host.Links[uplink]
 	switch {
 	case !exists:
-		fs.Add(path, "%s", noLink(uplink))
+		fs.Add(path, "%s", noLink(uplink, host))
 	case l.Master != "" && l.Master != own:
 		fs.Add(path, "%s is in %s already; use mode bridge with that, or take it out", uplink, l.Master)
 	case l.Kind == "bridge" && own != "":

@@ -143,12 +143,13 @@ func (h Host) WithOrphans(orphans []Orphan) Host {
 
 // Without returns the host without an orphan. Its maps are its own.
 func (h Host) Without(o *Orphan) Host {
-	h.Links = maps.Clone(h.Links)
+	h.Links, h.AltNames = maps.Clone(h.Links), maps.Clone(h.AltNames)
 	gone := map[string]bool{}
 	for _, l := range o.Links {
 		gone[l.Name] = true
 		delete(h.Links, l.Name)
 	}
+	maps.DeleteFunc(h.AltNames, func(_, link string) bool { return gone[link] })
 	h.Prefixes = slices.DeleteFunc(slices.Clone(h.Prefixes), func(p HostPrefix) bool { return gone[p.Link] })
 	return h
 }

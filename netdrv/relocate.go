@@ -32,7 +32,7 @@ func Relocate(n Network, host Host) (Network, []string) {
 
 func freeName(name string, host Host) string {
 	base := strings.TrimRight(name, "0123456789")
-	for i := 0; host.HasLink(name) && i < 1000; i++ {
+	for i := 0; host.Taken(name) && i < 1000; i++ {
 		name = fmt.Sprintf("%s%d", base, i)
 	}
 	return name

@@ -109,6 +109,9 @@ type Member struct {
 type Host struct {
 	// Links are all links that are not ours, by name.
 	Links map[string]HostLink
+	// AltNames are alternative names of any links (ip-link(8): altname), and the names of
+	// the links that have them: the kernel gives no name twice.
+	AltNames map[string]string
 	// Prefixes are in use by the host: addresses and routes, but for default
 	// routes and what hangs on our links.
 	Prefixes []HostPrefix
@@ -130,11 +133,16 @@ type Host struct {
 // Families says which families of addresses something is about.
 type Families struct{ IPv4, IPv6 bool }
 
-// HasLink reports whether a link of that name is there that is not ours.
+// HasLink reports whether a link of that name is there that is not ours, or any link
+// that has it as an alternative name.
 func (h *Host) HasLink(name string) bool {
 	_, ok := h.Links[name]
-	return ok
+	return ok || h.AltNames[name] != ""
 }
+
+// Taken reports whether a link of ours cannot have a name: it is in use, or that of the
+// ifb that belongs to it is.
+func (h *Host) Taken(name string) bool { return h.HasLink(name) || h.HasLink(IfbName(name)) }
 
 // Addresses are those of the host itself.
 func (h *Host) Addresses() []netip.Addr {

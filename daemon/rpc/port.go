@@ -160,7 +160,7 @@ func (s *Server) completePort(ctx context.Context, p netdrv.Port, n *netdrv.Netw
 	networks, others := s.others(""), s.Store.Ports()
 	broken := s.Store.BrokenPorts()
 	bridges := bridgesOf(networks)
-	taken := func(link string) bool { return host.HasLink(link) || bridges[link] || broken[link] != nil }
+	taken := func(link string) bool { return host.Taken(link) || bridges[link] || broken[link] != nil }
 	p = netdrv.CompletePort(p, n, others, taken, random[[3]byte]())
 	fs := append(netdrv.ValidatePort(&p, n), netdrv.PortConflicts(&p, n, others, host)...)
 	fs = append(fs, netdrv.UnknownRemotes(&p.Filter, n, networks, append(others, p))...)

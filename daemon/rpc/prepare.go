@@ -30,7 +30,7 @@ func (s *Server) check(ctx context.Context, p *vnetv1.Network, old *netdrv.Netwo
 	bridges := bridgesOf(others)
 	n, none := netdrv.Pick(n, old, s.Pools, netdrv.Taken(others, host), random[[5]byte]())
 	findings = append(findings, none...)
-	n = netdrv.Complete(n, old, func(link string) bool { return host.HasLink(link) || bridges[link] }, random[[3]byte]())
+	n = netdrv.Complete(n, old, func(link string) bool { return host.Taken(link) || bridges[link] }, random[[3]byte]())
 	what := "network " + n.Name
 	if fs := append(wire.Validate(&n, findings), s.Engine.CheckNames(&n)...); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)

@@ -234,8 +234,9 @@ func (k *Kernel) memberDel(m netdrv.Member) error {
 	return k.nl.LinkSetNoMaster(link)
 }
 
-// withOurs runs f on a link by name, and refuses one that is not ours: between
-// the look and the step somebody may have made another of the same name.
+// withOurs runs f on a link by name, and refuses one that is not ours, or that has it
+// as an alternative name only: between the look and the step another link of that name
+// may have been created.
 func (k *Kernel) withOurs(name string, f func(netlink.Link) error) error {
 	l, err := k.nl.LinkByName(name)
 	if missing(err) {
@@ -244,7 +245,10 @@ func (k *Kernel) withOurs(name string, f func(netlink.Link) error) error {
 	if err != nil {
 		return err
 	}
-	if !ours(l) {
+	switch {
+	case l.Attrs().Name != name:
+		return fmt.Errorf("%s is an alternative name of link %s", name, l.Attrs().Name)
+	case !ours(l):
 		return fmt.Errorf("%s exists already and is not vnetd's", name)
 	}
 	return f(l)

@@ -84,7 +84,7 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 	var links []listed
 	for _, name := range names {
 		l, err := k.link(name)
-		if missing(err) {
+		if missing(err) || err == nil && l.Attrs().Name != name { // an alternative name
 			continue
 		}
 		if err != nil {
@@ -162,7 +162,7 @@ type observer struct {
 func (k *Kernel) observer() *observer {
 	return &observer{
 		sys: k.sys, links: map[int]netlink.Link{},
-		host: netdrv.Host{Links: map[string]netdrv.HostLink{}, AcceptRA: map[string]int{}, Defaults: map[string]netdrv.Families{}},
+		host: netdrv.Host{Links: map[string]netdrv.HostLink{}, AltNames: map[string]string{}, AcceptRA: map[string]int{}, Defaults: map[string]netdrv.Families{}},
 	}
 }
 
@@ -198,6 +198,9 @@ func (o *observer) take(links []listed) {
 	isolated, specs := map[int]bool{}, map[int][]byte{}
 	for _, l := range links {
 		index := l.Attrs().Index
+		for _, alt := range l.Attrs().AltNames {
+			o.host.AltNames[alt] = l.Attrs().Name
+		}
 		o.links[index] = l.Link
 		isolated[index] = isolated[index] || l.isolated
 		if l.spec != nil {
