@@ -29,6 +29,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
@@ -61,20 +62,21 @@ type Daemon struct {
 	log    *slog.Logger
 	reload func() error
 
-	lock   *nft.NamespaceLock
-	store  *store.Store
-	kernel *kernel.Kernel
-	fdb    *kernel.FDB
-	rules  *nft.Driver
-	leases *lease.Table
-	dhcp   *dhcpd.Server
-	dns    *dnsd.Server
-	boot   *files.Server
-	proxy  *proxy.Server
-	events *event.Bus
-	engine *reconcile.Engine
-	rpc    *rpc.Server
-	door   *tapdoor.Door
+	lock    *nft.NamespaceLock
+	store   *store.Store
+	kernel  *kernel.Kernel
+	fdb     *kernel.FDB
+	rules   *nft.Driver
+	leases  *lease.Table
+	refused map[string]time.Time // when a refused name was told of last, by network; of publishLeases
+	dhcp    *dhcpd.Server
+	dns     *dnsd.Server
+	boot    *files.Server
+	proxy   *proxy.Server
+	events  *event.Bus
+	engine  *reconcile.Engine
+	rpc     *rpc.Server
+	door    *tapdoor.Door
 }
 
 // New builds a daemon in the network namespace of the calling thread. It takes
@@ -84,7 +86,7 @@ func New(cfg Config, reload func() error, log *slog.Logger) (*Daemon, error) {
 	if err := checkPrivileges(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{cfg: cfg, log: limit.Logger(log), reload: reload, events: &event.Bus{}}
+	d := &Daemon{cfg: cfg, log: limit.Logger(log), reload: reload, events: &event.Bus{}, refused: map[string]time.Time{}}
 	if err := d.build(log); err != nil {
 		d.Close()
 		return nil, err

@@ -213,8 +213,8 @@ func TestForwardFollowsItsGuest(t *testing.T) {
 	nettest.Need(t, "udhcpc")
 	w, d := labWorld(t)
 	outside := w.Internet.Namespace
-	d.Ctl(t, "forward", "add", "lab", "udp/8080", "web:80")
-	d.Ctl(t, "forward", "add", "lab", "tcp/9090", "other:80")
+	d.Ctl(t, "forward", "add", "lab", "udp/8080", "web:80", "--allow-dhcp-name")
+	d.Ctl(t, "forward", "add", "lab", "tcp/9090", "other:80", "--allow-dhcp-name")
 	if got := forwardsListed(t, d); got != "lab udp/8080 web:80 waiting []\nlab tcp/9090 other:80 waiting []" {
 		t.Errorf("list says\n%s", got)
 	}

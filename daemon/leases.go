@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ import (
 // leaseBacklog is how many lease events may wait to be published: a host's
 // guests booting all at once.
 const leaseBacklog = 4096
+
+const refusedEvery = 10 * time.Second
 
 var leaseEvents = map[lease.Kind]vnetv1.EventType{
 	lease.Bound:    vnetv1.EventType_EVENT_TYPE_LEASE_BOUND,
@@ -44,6 +47,10 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 				d.log.Warn("lease events lost", "events", e.Missed)
 				d.engine.Notice()
 			}
+			if e.Kind == lease.NameRefused {
+				d.publishRefused(e.Lease)
+				continue
+			}
 			if e.Kind != lease.Renewed || e.Missed > 0 {
 				d.engine.GuestNews()
 			}
@@ -59,6 +66,25 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			})
 		}
 	}
+}
+
+// publishRefused tells that a guest asked for a name which is another's, once in ten
+// seconds for each network.
+func (d *Daemon) publishRefused(l lease.Lease) {
+	now := time.Now()
+	if now.Sub(d.refused[l.Network]) < refusedEvery {
+		return
+	}
+	d.refused[l.Network] = now
+	has := "a declared guest"
+	if mac, held := d.leases.Network(l.Network).Holder(l.Wanted, now); held {
+		has = mac.String()
+	}
+	d.log.Warn("hostname refused", "network", l.Network, "mac", l.MAC, "hostname", l.Wanted, "holder", has)
+	d.events.Publish(&vnetv1.WatchResponse{
+		Type: vnetv1.EventType_EVENT_TYPE_NAME_REFUSED, Time: timestamppb.Now(), Lease: rpc.LeaseProto(l),
+		Message: fmt.Sprintf("asked for the name %s, which %s has", l.Wanted, has),
+	})
 }
 
 // publishFull tells the watchers that a pool had no address for a guest.

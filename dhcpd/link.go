@@ -184,6 +184,9 @@ func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool
 		l.full.gave(l.network, d.Subnet.Prefix())
 	}
 	d.Lease.Network = l.network
+	if d.Refused != "" {
+		l.table.TellRefused(d.Lease, d.Refused)
+	}
 	addr, mac := d.Address, req.MAC
 	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
 	return d.TakesUp

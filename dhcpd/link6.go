@@ -289,6 +289,11 @@ func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool)
 		return false
 	}
 	l.note(req, &d)
+	if d.Refused != "" {
+		refused := d.Bind[0]
+		refused.Network = l.network
+		l.table.TellRefused(refused, d.Refused)
+	}
 	if d.Why == v6.Exhausted {
 		l.full.note(l.network, svc.Spaces(req), now)
 	}

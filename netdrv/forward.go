@@ -17,6 +17,8 @@ type Forward struct {
 	Guest string
 	// Ports are the guest's, as many as Listen's.
 	Ports PortRange
+	// AllowDHCPName: Guest may be a name that a guest chose itself, its DHCP host name.
+	AllowDHCPName bool
 	// From are the sources that may call, but for loopback; none: all.
 	From []netip.Prefix
 }
@@ -33,7 +35,7 @@ func (f *Forward) Admits(a netip.Addr) bool {
 
 // Equal reports whether two forwards are the same.
 func (f Forward) Equal(o Forward) bool {
-	return f.Listen == o.Listen && f.Address == o.Address && f.Guest == o.Guest && f.Ports == o.Ports && slices.Equal(f.From, o.From)
+	return f.Listen == o.Listen && f.Address == o.Address && f.Guest == o.Guest && f.Ports == o.Ports && f.AllowDHCPName == o.AllowDHCPName && slices.Equal(f.From, o.From)
 }
 
 // Target returns the guest's address, invalid where it has a name only.
@@ -90,7 +92,7 @@ func (p PortRange) Overlaps(o PortRange) bool { return p.Start <= o.End && o.Sta
 // Resolved returns n with each forward to a name in place of one for each family
 // in which the name has an address on the network; names is as in DNS. A forward
 // to a name that has none is left out.
-func Resolved(n Network, names func(name string) []netip.Addr) Network {
+func Resolved(n Network, names func(f *Forward) []netip.Addr) Network {
 	var out []Forward
 	for _, f := range n.Forwards {
 		for _, a := range Targets(&n, &f, names) {
@@ -104,10 +106,10 @@ func Resolved(n Network, names func(name string) []netip.Addr) Network {
 
 // Targets returns the addresses that a forward leads to, at most one of each
 // family, IPv4 first. Where the host's address is given, it is the family.
-func Targets(n *Network, f *Forward, names func(name string) []netip.Addr) []netip.Addr {
+func Targets(n *Network, f *Forward, names func(f *Forward) []netip.Addr) []netip.Addr {
 	all := []netip.Addr{f.Target()}
 	if !all[0].IsValid() {
-		all = slices.DeleteFunc(slices.Clone(names(f.Guest)), func(a netip.Addr) bool { return !n.HasGuest(a) })
+		all = slices.DeleteFunc(slices.Clone(names(f)), func(a netip.Addr) bool { return !n.HasGuest(a) })
 	}
 	var out []netip.Addr
 	for _, ipv4 := range []bool{true, false} {

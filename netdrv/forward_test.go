@@ -85,9 +85,65 @@ func TestTargets(t *testing.T) {
 		{"10.0.0.8:80", "", "[10.0.0.8]"},
 	} {
 		f := forwardTo("tcp/80", c.to, c.address)
-		got := Targets(&n, &f, func(name string) []netip.Addr { return NamesOf(&n).Addresses(name, leases) })
+		got := Targets(&n, &f, func(f *Forward) []netip.Addr {
+			f.AllowDHCPName = true
+			out, _ := NamesOf(&n).Published(f, Leased{Named: leases, Held: func(MAC) []netip.Addr { return nil }})
+			return out
+		})
 		if fmt.Sprint(got) != c.want {
 			t.Errorf("%s on %q: got %s, want %s", c.to, c.address, got, c.want)
+		}
+	}
+}
+
+// A forward publishes to declared guests; to a name that guests chose themselves only if
+// it allows that.
+func TestPublishedNames(t *testing.T) {
+	mac := MAC{2, 0, 0, 0, 0, 1}
+	ip := netip.MustParseAddr
+	n := publishing()
+	d := n.Subnets[0].DHCP
+	d.Reservations = append(d.Reservations, Reservation{MAC: mac, Hostname: "app"}, Reservation{Hostname: "self", Address: ip("10.0.0.8")},
+		Reservation{ClientID: "\x01x", Hostname: "id", Address: ip("10.0.0.11")})
+	named := map[string][]netip.Addr{"web": {ip("10.0.0.5")}, "app": {ip("10.0.0.66")}, "id": {ip("10.0.0.12")}}
+	leased := Leased{
+		Named: func(label string) []netip.Addr { return named[label] },
+		Held: func(m MAC) []netip.Addr {
+			if m == mac {
+				return []netip.Addr{ip("10.0.0.6")}
+			}
+			return nil
+		},
+	}
+	for _, c := range []struct {
+		to    string
+		allow bool
+		want  string
+	}{
+		{"web:80", false, "[] web"},
+		{"Web.Lab.Test:80", false, "[] web"},
+		{"www:80", false, "[] web"}, // an alias of the definition, to a name that a guest chose
+		{"web:80", true, "[10.0.0.5] "},
+		{"www:80", true, "[10.0.0.5] "},
+		{"app:80", false, "[10.0.0.6] "}, // by its MAC, whoever else has the name
+		{"app:80", true, "[10.0.0.6] "},
+		{"self:80", false, "[] self"}, // reserved for who says so
+		{"self:80", true, "[10.0.0.8] "},
+		{"id:80", false, "[10.0.0.12] "},
+		{"db:80", false, "[10.0.0.9 fd00::9] "},
+		{"none:80", false, "[] "},
+		{"10.0.0.5:80", false, "[10.0.0.5] "},
+	} {
+		f := forwardTo("tcp/80", c.to, "")
+		f.AllowDHCPName = c.allow
+		x := NamesOf(&n)
+		var chosen string
+		got := Targets(&n, &f, func(f *Forward) (out []netip.Addr) {
+			out, chosen = x.Published(f, leased)
+			return out
+		})
+		if s := fmt.Sprint(got) + " " + chosen; s != c.want {
+			t.Errorf("%s, allowed %t: got %s, want %s", c.to, c.allow, s, c.want)
 		}
 	}
 }

@@ -56,22 +56,80 @@ func (x *Names) relative(name string) string {
 // Addresses returns the addresses of a name. The leases in force, which count beside
 // reservations, are asked for with one label in lower case.
 func (x *Names) Addresses(name string, leases func(label string) []netip.Addr) []netip.Addr {
+	name, out := x.follow(name)
+	if out != nil || name == "" {
+		return out
+	}
+	for _, r := range x.reserved[name] {
+		out = append(out, r.Address)
+	}
+	return append(out, leases(name)...)
+}
+
+// follow returns the addresses that records give a name, or the name below the domain
+// at which its aliases end; "" if they do not.
+func (x *Names) follow(name string) (string, []netip.Addr) {
 	for range maxAliases {
 		name = x.relative(name)
 		out, alias := x.fromRecords(name)
+		if alias == "" {
+			return name, out
+		}
+		name = alias
+	}
+	return "", nil
+}
+
+// Leased tells the addresses of leases in force: by the name that they have, and by
+// the MAC of their client.
+type Leased struct {
+	Named func(label string) []netip.Addr
+	Held  func(MAC) []netip.Addr
+}
+
+// Published returns the addresses to which a forward may publish by its guest's name.
+// That is a declared guest's: a record's, a port's, or a reservation's by MAC, client
+// identifier or DUID. A name that guests chose themselves counts only if the forward
+// allows it; if not, and a guest has the name, chosen is that name.
+func (x *Names) Published(f *Forward, leased Leased) (out []netip.Addr, chosen string) {
+	name, out := x.follow(f.Guest)
+	if out != nil || name == "" {
+		return out, ""
+	}
+	byName := false
+	for _, r := range x.reserved[name] {
 		switch {
-		case alias != "":
-			name = alias
-		case out != nil:
-			return out
+		case r.ByName():
+			byName = true
+			continue
+		case !r.MAC.IsZero():
+			out = append(out, leased.Held(r.MAC)...)
 		default:
-			for _, r := range x.reserved[name] {
-				out = append(out, r.Address)
-			}
-			return append(out, leases(name)...)
+			out = append(out, leased.Named(name)...)
+		}
+		out = append(out, r.Address)
+	}
+	switch {
+	case out != nil:
+		return out, ""
+	case f.AllowDHCPName:
+		return x.Addresses(name, leased.Named), ""
+	case byName || len(leased.Named(name)) > 0:
+		return nil, name
+	}
+	return nil, ""
+}
+
+// MAC returns the MAC of the reservation that gives a name an address; none if there
+// is none.
+func (x *Names) MAC(name string, a netip.Addr) (mac MAC) {
+	name, _ = x.follow(name)
+	for _, r := range x.reserved[name] {
+		if r.Address == a {
+			mac = r.MAC
 		}
 	}
-	return nil
+	return mac
 }
 
 func (x *Names) fromRecords(name string) (out []netip.Addr, alias string) {

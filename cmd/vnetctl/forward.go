@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (t *tool) forwardCommand() *cobra.Command {
 }
 
 func forwardTable(forwards []*vnetv1.PublishedForward) table {
-	tb := table{heading: []string{"NETWORK", "LISTEN", "ADDRESS", "TO", "STATE", "TARGETS"}, name: 1}
+	tb := table{heading: []string{"NETWORK", "LISTEN", "ADDRESS", "TO", "STATE", "TARGETS", "MAC", "REASON"}, name: 1}
 	for _, p := range forwards {
 		f := p.GetForward()
 		address := f.GetAddress()
@@ -27,6 +28,7 @@ func forwardTable(forwards []*vnetv1.PublishedForward) table {
 		}
 		tb.rows = append(tb.rows, []string{
 			p.GetNetwork(), f.GetListen(), address, f.GetTo(), definition.Word(p.GetState()), strings.Join(p.GetTargets(), " "),
+			strings.Join(slices.Compact(slices.Clone(p.GetTargetMacs())), " "), p.GetReason(),
 		})
 	}
 	return tb
@@ -49,17 +51,18 @@ func (t *tool) forwardList() *cobra.Command {
 func (t *tool) forwardAdd() *cobra.Command {
 	var address string
 	var from []string
+	var allow bool
 	c := &cobra.Command{
 		Use: "add NETWORK PROTOCOL/PORTS GUEST[:PORTS]", Short: "Publish ports of a guest",
-		Long: `Publish ports of a guest on the host. PROTOCOL is tcp, udp or sctp. GUEST is a name that the network's DNS knows,
-whose address is followed as it changes, or an address. The guest's ports are the host's unless given.`,
+		Long: `Publish ports of a guest on the host. PROTOCOL is tcp, udp or sctp. GUEST is the name of a port, a reservation or a
+record, whose address is followed as it changes, or an address. A name that a guest chose itself needs --allow-dhcp-name. The guest's ports are the host's unless given.`,
 		Example: `  vnetctl forward add default tcp/8080 web:80
   vnetctl forward add default udp/5000-5010 phone
   vnetctl forward add default tcp/22 web --from 192.0.2.0/24 --from 2001:db8::/32
   vnetctl forward add default tcp/443 [fd00:20::10]:8443 --address 2001:db8::2`,
 		Args: words(3), ValidArgsFunction: t.completeFirst,
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
-			f := &vnetv1.Forward{Listen: args[1], To: args[2], Address: address, From: from}
+			f := &vnetv1.Forward{Listen: args[1], To: args[2], Address: address, From: from, AllowDhcpName: allow}
 			_, err := c.AddForward(ctx, &vnetv1.AddForwardRequest{Network: args[0], Forward: f})
 			if err == nil {
 				t.say("forward %s to %s added", f.GetListen(), f.GetTo())
@@ -68,6 +71,7 @@ whose address is followed as it changes, or an address. The guest's ports are th
 		}),
 	}
 	c.Flags().StringVar(&address, "address", "", "the host's address (default all of them)")
+	c.Flags().BoolVar(&allow, "allow-dhcp-name", false, "publish also to a guest that chose the name itself, its DHCP host name")
 	c.Flags().StringArrayVar(&from, "from", nil, "an address or prefix that may call; several times for several (default everybody)")
 	return c
 }

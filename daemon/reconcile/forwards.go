@@ -10,15 +10,35 @@ import (
 	"github.com/vnetd/vnetd/proxy"
 )
 
-// names returns what a name stands for on a network now; ports have names, too.
-func (e *Engine) names(n *netdrv.Network) func(name string) []netip.Addr {
-	leases, names := e.Leases.Names(n.Name), e.derive(n).names()
-	return func(name string) []netip.Addr { return names.Addresses(name, leases.Addrs) }
+// published returns what the names of a network's forwards stand for now; ports have
+// names, too.
+func (e *Engine) published(n *netdrv.Network) func(f *netdrv.Forward) []netip.Addr {
+	names, leased := e.derive(n).names(), e.leased(n)
+	return func(f *netdrv.Forward) []netip.Addr {
+		out, _ := names.Published(f, leased)
+		return out
+	}
 }
 
-// Targets returns where a forward of a network leads now.
-func (e *Engine) Targets(n *netdrv.Network, f *netdrv.Forward) []netip.Addr {
-	return netdrv.Targets(n, f, e.names(n))
+func (e *Engine) leased(n *netdrv.Network) netdrv.Leased {
+	return netdrv.Leased{
+		Named: e.Leases.Names(n.Name).Addrs,
+		Held:  func(m netdrv.MAC) []netip.Addr { return e.Leases.Held(n.Name, m) },
+	}
+}
+
+// Targets returns where a forward of a network leads now; chosen is the name of a guest
+// that chose it itself, if that is why it leads nowhere.
+func (e *Engine) Targets(n *netdrv.Network, f *netdrv.Forward) (targets []netip.Addr, chosen string) {
+	if targets = netdrv.Targets(n, f, e.published(n)); len(targets) == 0 && !f.Target().IsValid() {
+		_, chosen = e.derive(n).names().Published(f, e.leased(n))
+	}
+	return targets, chosen
+}
+
+// ReservedMAC returns the MAC that is reserved for the address of a forward's guest.
+func (e *Engine) ReservedMAC(n *netdrv.Network, f *netdrv.Forward, a netip.Addr) netdrv.MAC {
+	return e.derive(n).names().MAC(f.Guest, a)
 }
 
 // resolved puts addresses in the place of guests' names.
@@ -30,7 +50,7 @@ func (e *Engine) resolved(networks []netdrv.Network) []netdrv.Network {
 	out := slices.Clone(networks)
 	for i := range out {
 		if n := &networks[i]; publishes(*n) {
-			out[i] = netdrv.Resolved(*n, e.names(n))
+			out[i] = netdrv.Resolved(*n, e.published(n))
 		}
 	}
 	return out
@@ -42,7 +62,7 @@ func (e *Engine) LeaseChanged(network string) {
 	if !ok || !entry.Live || len(entry.Network.Forwards) == 0 {
 		return
 	}
-	now := netdrv.Resolved(entry.Network, e.names(&entry.Network)).Forwards
+	now := netdrv.Resolved(entry.Network, e.published(&entry.Network)).Forwards
 	e.mu.Lock()
 	same := slices.EqualFunc(now, e.forwards[network], netdrv.Forward.Equal)
 	e.mu.Unlock()
@@ -88,7 +108,7 @@ func (r *round) noteForwards(networks []netdrv.Network) {
 
 // serveForwards starts the proxies of a network's published ports.
 func (r *round) serveForwards(n *netdrv.Network) error {
-	cfg := proxyConfig(n, r.names(n))
+	cfg := proxyConfig(n, r.published(n))
 	if len(cfg.Endpoints) == 0 {
 		r.Proxy.Remove(n.Name)
 		return nil
@@ -103,7 +123,7 @@ var (
 
 // proxyConfig translates a network's forwards for the proxy, which serves the
 // loopback addresses, and guests that call themselves.
-func proxyConfig(n *netdrv.Network, names func(string) []netip.Addr) proxy.Config {
+func proxyConfig(n *netdrv.Network, names func(*netdrv.Forward) []netip.Addr) proxy.Config {
 	b := proxies{cfg: proxy.Config{Network: n.Name}, selves: map[self]int{}}
 	for i := range n.Forwards {
 		f := &n.Forwards[i]

@@ -296,7 +296,11 @@ func path(t testing.TB, w *world) (out []stage) {
 	fail(err)
 	lap("dns")
 	index := netdrv.NamesOf(with)
-	names := func(name string) []netip.Addr { return index.Addresses(name, func(string) []netip.Addr { return nil }) }
+	noLeases := netdrv.Leased{Named: func(string) []netip.Addr { return nil }, Held: func(netdrv.MAC) []netip.Addr { return nil }}
+	names := func(f *netdrv.Forward) []netip.Addr {
+		out, _ := index.Published(f, noLeases)
+		return out
+	}
 	resolved := netdrv.Resolved(n, names)
 	proxyConfig(&n, names)
 	all[len(all)-1] = resolved

@@ -2,7 +2,10 @@ package rpc
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -34,16 +37,43 @@ func (s *Server) ListForwards(_ context.Context, req *vnetv1.ListForwardsRequest
 
 func (s *Server) published(e *store.Entry, f *netdrv.Forward) *vnetv1.PublishedForward {
 	p := &vnetv1.PublishedForward{Network: e.Network.Name, Forward: wire.ToForward(*f), State: vnetv1.ForwardState_FORWARD_STATE_ACTIVE}
-	for _, a := range s.Engine.Targets(&e.Network, f) {
+	targets, chosen := s.Engine.Targets(&e.Network, f)
+	for _, a := range targets {
 		p.Targets = append(p.Targets, a.String())
+		p.TargetMacs = append(p.TargetMacs, s.macOf(&e.Network, f, a))
 	}
 	switch {
 	case !e.Live:
 		p.State = vnetv1.ForwardState_FORWARD_STATE_STOPPED
 	case len(p.Targets) == 0:
-		p.State = vnetv1.ForwardState_FORWARD_STATE_WAITING
+		p.State, p.Reason = vnetv1.ForwardState_FORWARD_STATE_WAITING, fmt.Sprintf("%s has no address on the network", f.Guest)
+	}
+	if p.State == vnetv1.ForwardState_FORWARD_STATE_WAITING && chosen != "" {
+		p.Reason = fmt.Sprintf("%s is a name chosen by a guest; to publish to it, declare the guest (port, reservation or record) or set allowDhcpName on the forward", chosen)
 	}
 	return p
+}
+
+// macOf returns the MAC of the guest that a forward leads to at an address, or "".
+func (s *Server) macOf(n *netdrv.Network, f *netdrv.Forward, a netip.Addr) string {
+	if l, ok := s.Leases.Network(n.Name).ByAddr(a); ok && l.Live(time.Now()) {
+		return l.MAC.String()
+	}
+	if m := s.Engine.ReservedMAC(n, f, a); !m.IsZero() {
+		return m.String()
+	}
+	return ""
+}
+
+// unpublished returns the forwards of a network that wait because of allowDhcpName.
+func (s *Server) unpublished(e *store.Entry) (out []string) {
+	for i := range e.Network.Forwards {
+		f := &e.Network.Forwards[i]
+		if _, chosen := s.Engine.Targets(&e.Network, f); e.Live && chosen != "" {
+			out = append(out, fmt.Sprintf("network %s: forward %s to %s is waiting: %s", e.Network.Name, f.Listen, f.To(), s.published(e, f).Reason))
+		}
+	}
+	return out
 }
 
 // AddForward is in the contract.

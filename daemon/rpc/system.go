@@ -19,6 +19,7 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	}
 	for _, e := range s.Store.List() {
 		resp.Leases += s.countLeases(e.Network.Name)
+		resp.Problems = append(resp.Problems, s.unpublished(&e)...)
 		st := s.Engine.Status(e.Network.Name)
 		switch {
 		case st.Phase == vnetv1.Phase_PHASE_DEGRADED:

@@ -8,7 +8,7 @@ import (
 )
 
 func (r *reader) forward(path string, p *vnetv1.Forward) netdrv.Forward {
-	f := netdrv.Forward{Listen: r.listen(path+".listen", p.GetListen())}
+	f := netdrv.Forward{Listen: r.listen(path+".listen", p.GetListen()), AllowDHCPName: p.GetAllowDhcpName()}
 	if p.GetAddress() != "" {
 		f.Address = r.addr(path+".address", p.GetAddress())
 	}
@@ -54,7 +54,7 @@ func (r *reader) listen(path, s string) netdrv.Service {
 
 // ToForward writes a forward of a definition.
 func ToForward(f netdrv.Forward) *vnetv1.Forward {
-	p := &vnetv1.Forward{Listen: f.Listen.String(), To: f.To()}
+	p := &vnetv1.Forward{Listen: f.Listen.String(), To: f.To(), AllowDhcpName: f.AllowDHCPName}
 	if f.Address.IsValid() {
 		p.Address = f.Address.String()
 	}

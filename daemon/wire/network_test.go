@@ -97,6 +97,7 @@ func full() netdrv.Network {
 			From:    []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			Listen:  netdrv.Service{Protocol: netdrv.TCP, Ports: netdrv.PortRange{Start: 8000, End: 8010}},
 			Address: netip.MustParseAddr("203.0.113.2"), Guest: "web", Ports: netdrv.PortRange{Start: 9000, End: 9010},
+			AllowDHCPName: true,
 		}},
 		Access: netdrv.Access{Users: []string{"alice"}, Groups: []string{"kvm"}, MACPrefix: "52:54:00", MaxPorts: 4},
 		Bandwidth: netdrv.NetworkBandwidth{

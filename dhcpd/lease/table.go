@@ -291,6 +291,12 @@ func (t *Table) tellRenamed(leases []Lease) {
 	}
 }
 
+// TellRefused sends an event about a client that asked for a hostname which another has.
+func (t *Table) TellRefused(l Lease, name string) {
+	l.Wanted = name
+	t.watch.tell(Event{Kind: NameRefused, Lease: l})
+}
+
 // Tell sends an event that changes no lease: an address was declined that
 // nobody had leased.
 func (t *Table) Tell(ev Event) { t.watch.tell(ev) }

@@ -7,11 +7,12 @@ type Kind uint8
 
 // The kinds of event.
 const (
-	Bound    Kind = iota + 1 // a client got an address that it did not hold
-	Renewed                  // it was extended, or its hostname changed
-	Released                 // the client or a person gave it back, or a reservation took it
-	Expired                  // its time ran out
-	Declined                 // the address was found in use by somebody else
+	Bound       Kind = iota + 1 // a client got an address that it did not hold
+	Renewed                     // it was extended, or its hostname changed
+	Released                    // the client or a person gave it back, or a reservation took it
+	Expired                     // its time ran out
+	Declined                    // the address was found in use by somebody else
+	NameRefused                 // the client did not get the hostname that it asked for, which is in Wanted
 )
 
 func (k Kind) String() string {
@@ -26,6 +27,8 @@ func (k Kind) String() string {
 		return "expired"
 	case Declined:
 		return "declined"
+	case NameRefused:
+		return "name refused"
 	}
 	return "unknown"
 }

@@ -251,7 +251,9 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	if d.Lease.Port, d.Lease.Relay = had.Port, had.Relay; moves {
 		where(&d.Lease, c.at)
 	}
-	d.Name = d.Lease.Hostname
+	if d.Name = d.Lease.Hostname; d.Name == "" {
+		d.Refused = Hostname(req.Hostname)
+	}
 	if d.Seconds != infiniteSeconds {
 		d.Lease.Expires = now.Add(time.Duration(d.Seconds) * time.Second)
 	}

@@ -26,6 +26,7 @@ type Decision struct {
 	Address  netip.Addr // offered, bound, declined or released
 	Seconds  uint32     // the lease time, option 51; ^0 is for ever
 	Hostname string     // for option 12
+	Refused  string     // the hostname that the client asked for, if another client has it
 	Name     string     // what the client is called in the DNS, for option 81
 
 	// Bind: Lease must be stored before the reply leaves.

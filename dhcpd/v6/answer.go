@@ -218,6 +218,9 @@ func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 	}
 	if len(d.Bind) > 0 {
 		d.Why, d.Hostname = p.kind(d.Bind, now), d.Bind[0].Hostname
+		if d.Hostname == "" {
+			d.Refused = v4.Hostname(req.Hostname)
+		}
 	}
 	return p.orStateless(d)
 }

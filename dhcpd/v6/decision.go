@@ -20,6 +20,8 @@ type Decision struct {
 	Status   *iana.StatusCode // of the whole message
 	IAs      []IAReply
 	Hostname string
+	// Refused is the hostname that the client asked for, if another client has it.
+	Refused string
 
 	// Bind must be stored, all of it, before the reply leaves.
 	Bind []lease.Lease

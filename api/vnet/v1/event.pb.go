@@ -76,6 +76,9 @@ const (
 	// A guest did not get the address that is reserved for it, since another guest
 	// uses it: message says which. At most once a minute for each address.
 	EventType_EVENT_TYPE_RESERVATION_IN_USE EventType = 22
+	// A guest asked for a host name that another guest has, or a reservation: lease is the
+	// guest's, message says who has the name. Limited to one in ten seconds for each network.
+	EventType_EVENT_TYPE_NAME_REFUSED EventType = 23
 )
 
 // Enum value maps for EventType.
@@ -104,6 +107,7 @@ var (
 		20: "EVENT_TYPE_POOL_EXHAUSTED",
 		21: "EVENT_TYPE_NETWORK_ORPHANED",
 		22: "EVENT_TYPE_RESERVATION_IN_USE",
+		23: "EVENT_TYPE_NAME_REFUSED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":         0,
@@ -129,6 +133,7 @@ var (
 		"EVENT_TYPE_POOL_EXHAUSTED":      20,
 		"EVENT_TYPE_NETWORK_ORPHANED":    21,
 		"EVENT_TYPE_RESERVATION_IN_USE":  22,
+		"EVENT_TYPE_NAME_REFUSED":        23,
 	}
 )
 
@@ -329,7 +334,7 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x05lease\x18\x04 \x01(\v2\x0e.vnet.v1.LeaseR\x05lease\x12!\n" +
 	"\x04port\x18\x05 \x01(\v2\r.vnet.v1.PortR\x04port\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
-	"\x05steps\x18\a \x03(\tR\x05steps*\xbc\x05\n" +
+	"\x05steps\x18\a \x03(\tR\x05steps*\xd9\x05\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_TYPE_SYNCED\x10\x01\x12\x1e\n" +
@@ -354,7 +359,8 @@ const file_vnet_v1_event_proto_rawDesc = "" +
 	"\x14EVENT_TYPE_PORT_DOWN\x10\x13\x12\x1d\n" +
 	"\x19EVENT_TYPE_POOL_EXHAUSTED\x10\x14\x12\x1f\n" +
 	"\x1bEVENT_TYPE_NETWORK_ORPHANED\x10\x15\x12!\n" +
-	"\x1dEVENT_TYPE_RESERVATION_IN_USE\x10\x162H\n" +
+	"\x1dEVENT_TYPE_RESERVATION_IN_USE\x10\x16\x12\x1b\n" +
+	"\x17EVENT_TYPE_NAME_REFUSED\x10\x172H\n" +
 	"\fEventService\x128\n" +
 	"\x05Watch\x12\x15.vnet.v1.WatchRequest\x1a\x16.vnet.v1.WatchResponse0\x01B+Z)github.com/vnetd/vnetd/api/vnet/v1;vnetv1b\x06proto3"
 

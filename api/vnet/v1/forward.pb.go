@@ -88,7 +88,12 @@ type PublishedForward struct {
 	// Whether it works.
 	State ForwardState `protobuf:"varint,3,opt,name=state,proto3,enum=vnet.v1.ForwardState" json:"state,omitempty"`
 	// The guest's addresses, at most one of each family.
-	Targets       []string `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
+	Targets []string `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
+	// The MACs of the guests with these addresses, in the same order; empty where one is
+	// not known.
+	TargetMacs []string `protobuf:"bytes,5,rep,name=target_macs,json=targetMacs,proto3" json:"target_macs,omitempty"`
+	// Why it is waiting.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +154,20 @@ func (x *PublishedForward) GetTargets() []string {
 		return x.Targets
 	}
 	return nil
+}
+
+func (x *PublishedForward) GetTargetMacs() []string {
+	if x != nil {
+		return x.TargetMacs
+	}
+	return nil
+}
+
+func (x *PublishedForward) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // ListForwardsRequest says of which network.
@@ -467,12 +486,15 @@ var File_vnet_v1_forward_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_forward_proto_rawDesc = "" +
 	"\n" +
-	"\x15vnet/v1/forward.proto\x12\avnet.v1\x1a\x15vnet/v1/network.proto\"\x9f\x01\n" +
+	"\x15vnet/v1/forward.proto\x12\avnet.v1\x1a\x15vnet/v1/network.proto\"\xd8\x01\n" +
 	"\x10PublishedForward\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12*\n" +
 	"\aforward\x18\x02 \x01(\v2\x10.vnet.v1.ForwardR\aforward\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.vnet.v1.ForwardStateR\x05state\x12\x18\n" +
-	"\atargets\x18\x04 \x03(\tR\atargets\"/\n" +
+	"\atargets\x18\x04 \x03(\tR\atargets\x12\x1f\n" +
+	"\vtarget_macs\x18\x05 \x03(\tR\n" +
+	"targetMacs\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"/\n" +
 	"\x13ListForwardsRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\"M\n" +
 	"\x14ListForwardsResponse\x125\n" +

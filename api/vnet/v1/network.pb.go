@@ -445,8 +445,9 @@ type Forward struct {
 	// The host's: tcp/8080, udp/5000-5010, sctp/3868.
 	Listen string `protobuf:"bytes,1,opt,name=listen,proto3" json:"listen,omitempty"`
 	// The guest's: NAME:PORT, ADDRESS:PORT, [ADDRESS]:PORT, or a range of ports as
-	// long as listen's; listen's own ports if there are none. A name is a lease's, a
-	// reservation's or a record's, relative to the network's domain, and is followed.
+	// long as listen's; listen's own ports if there are none. A name is a port's, a
+	// reservation's or a record's, or a lease's with allow_dhcp_name, relative to the
+	// network's domain, and is followed.
 	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The host's address, of either family; any, and the loopback addresses with
 	// them, if empty. With 127.0.0.1 or ::1, the host's own programs only.
@@ -454,7 +455,11 @@ type Forward struct {
 	// Who may call: addresses and prefixes, of both families as you like. For others the
 	// port is as closed as one that is not published; the host's own programs always reach
 	// it by the loopback addresses. Everybody if empty.
-	From          []string `protobuf:"bytes,4,rep,name=from,proto3" json:"from,omitempty"`
+	From []string `protobuf:"bytes,4,rep,name=from,proto3" json:"from,omitempty"`
+	// Publish also to a guest that chose the name in to itself: its DHCP host name. If
+	// false, the name must be that of a declared guest: a port, a record, or a
+	// reservation by MAC, client identifier or DUID.
+	AllowDhcpName bool `protobuf:"varint,5,opt,name=allow_dhcp_name,json=allowDhcpName,proto3" json:"allow_dhcp_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -515,6 +520,13 @@ func (x *Forward) GetFrom() []string {
 		return x.From
 	}
 	return nil
+}
+
+func (x *Forward) GetAllowDhcpName() bool {
+	if x != nil {
+		return x.AllowDhcpName
+	}
+	return false
 }
 
 // Access says who may take ports at the tap door, and which.
@@ -3013,12 +3025,13 @@ const file_vnet_v1_network_proto_rawDesc = "" +
 	"\x06access\x18\x14 \x01(\v2\x0f.vnet.v1.AccessR\x06access\x127\n" +
 	"\tbandwidth\x18\x16 \x01(\v2\x19.vnet.v1.NetworkBandwidthR\tbandwidthB\f\n" +
 	"\n" +
-	"_autostart\"_\n" +
+	"_autostart\"\x87\x01\n" +
 	"\aForward\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04from\x18\x04 \x03(\tR\x04from\"r\n" +
+	"\x04from\x18\x04 \x03(\tR\x04from\x12&\n" +
+	"\x0fallow_dhcp_name\x18\x05 \x01(\bR\rallowDhcpName\"r\n" +
 	"\x06Access\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\x12\x16\n" +
 	"\x06groups\x18\x02 \x03(\tR\x06groups\x12\x1d\n" +
