@@ -75,10 +75,14 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 		return zone.Any(buf, q), false
 	}
 	out, ok := s.resolver.Cached(buf, q, time.Now())
-	if ok {
-		s.counts.query(Cached)
+	if !ok {
+		return buf, true
 	}
-	return out, !ok
+	s.counts.query(Cached)
+	if n, _ := s.leadsIn(q, out[len(buf):]); n > 0 {
+		return buf, true // ask follows it
+	}
+	return out, false
 }
 
 // ask sends q upstream, and reports whether to wait for reply to be called: with
@@ -86,9 +90,22 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 // appends what says so; an unchanged buf is silence.
 func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
 	if next := s.leadsOut(q); next != nil {
-		return s.follow(buf, q, next, client, reply)
+		return s.follow(buf, q, func() []byte { return s.own(q) }, next, client, reply)
 	}
-	switch s.resolver.Ask(q, client, reply) {
+	q = q.Clone()
+	if msg, ok := s.resolver.Cached(nil, q, time.Now()); ok {
+		return s.complete(buf, q, msg, client, reply)
+	}
+	verdict := s.resolver.Ask(q, client, func(msg []byte) {
+		if msg == nil {
+			reply(nil)
+			return
+		}
+		if out, wait := s.complete(nil, q, msg, client, reply); !wait {
+			reply(out)
+		}
+	})
+	switch verdict {
 	case forward.Accepted:
 		s.counts.query(Forwarded)
 		return buf, true
@@ -104,6 +121,16 @@ func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply fu
 		s.counts.query(Busy)
 		return s.code(buf, q, wire.Refused), false
 	}
+}
+
+// complete appends an upstream's reply to q, or follows an alias in it that leads back to
+// us. Its results are those of ask.
+func (s *service) complete(buf []byte, q *wire.Query, msg []byte, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
+	n, target := s.leadsIn(q, msg)
+	if n == 0 {
+		return append(buf, msg...), false
+	}
+	return s.follow(buf, q, func() []byte { return upTo(msg, n) }, target, client, reply)
 }
 
 // code appends a reply without records.

@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -209,6 +210,12 @@ func TestPortsChange(t *testing.T) {
 	}
 }
 
+// hints are values of HTTPS and SVCB records.
+var hints = map[string]string{
+	"hint4": "1 . alpn=h2 ipv4hint=192.0.2.1,10.0.0.5", "hint6": "1 svc.example.org. ipv6hint=fd00::5",
+	"hintnat64": "2 . port=8443 ipv6hint=64:ff9b::a00:5", "hintpublic": "1 . alpn=h2 ipv4hint=192.0.2.1 ipv6hint=2001:db8::1",
+}
+
 func TestRebindProtection(t *testing.T) {
 	needWorld(t)
 	outside, corp := newUpstream(t, "127.0.0.2:5302"), newUpstream(t, "127.0.0.2:5303")
@@ -216,6 +223,7 @@ func TestRebindProtection(t *testing.T) {
 		u.answer(func(m, reply *dns.Msg, _ string) {
 			first, _, _ := strings.Cut(m.Question[0].Name, ".")
 			a := strings.NewReplacer("-", ".", "x", ":").Replace(strings.ToLower(first))
+			a = cmp.Or(hints[a], a)
 			if rr, err := dns.NewRR(m.Question[0].Name + " 60 IN " + dns.TypeToString[m.Question[0].Qtype] + " " + a); err == nil {
 				reply.Answer = []dns.RR{rr}
 			}
@@ -235,7 +243,13 @@ func TestRebindProtection(t *testing.T) {
 		"127-0-0-1.example.org A": "REFUSED", "0-0-0-0.example.org A": "REFUSED", "169-254-169-254.example.org A": "REFUSED",
 		"100-64-0-1.example.org A": "REFUSED", "xx1.example.org AAAA": "REFUSED", "fd00xx1.example.org AAAA": "REFUSED",
 		"fe80xx1.example.org AAAA": "REFUSED", "xxffffx10-0-0-1.example.org AAAA": "REFUSED",
-		"10-0-0-1.corp.example A": "NOERROR",
+		"64xff9bxx10-0-0-1.example.org AAAA": "REFUSED", "64xff9bxx192-0-2-1.example.org AAAA": "NOERROR", "64xff9bx1xx1.example.org AAAA": "REFUSED",
+		"2002xa00x1xx1.example.org AAAA": "REFUSED", "2002xc000x201xx1.example.org AAAA": "NOERROR", "fec0xx1.example.org AAAA": "REFUSED",
+		"2001x0xc000x201xx3fffxfdfe.example.org AAAA": "NOERROR", "2001x0xc000x201xxf5ffxfffe.example.org AAAA": "REFUSED",
+		"2001x0xa00x1xx3fffxfdfe.example.org AAAA": "REFUSED", "2001xdb8xx5efex10-0-0-1.example.org AAAA": "REFUSED",
+		"xx10-0-0-1.example.org AAAA": "REFUSED", "xxffffx0x10-0-0-1.example.org AAAA": "REFUSED", "xxffffx192-0-2-1.example.org AAAA": "NOERROR",
+		"hint4.example.org HTTPS": "REFUSED", "hint6.example.org HTTPS": "REFUSED", "hintnat64.example.org SVCB": "REFUSED", "hintpublic.example.org HTTPS": "NOERROR",
+		"10-0-0-1.corp.example A": "NOERROR", "hint4.corp.example HTTPS": "NOERROR",
 	} {
 		for range 2 { // the second time from the cache
 			if a := dig(t, "guest", append(strings.Fields(name), "@192.168.10.1")...); a.status != status {

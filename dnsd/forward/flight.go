@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	totalTime = 5 * time.Second         // for a question, as long as a stub waits
+	totalTime = 4400 * time.Millisecond // for a question: stubs wait for five seconds
 	staleTime = 1800 * time.Millisecond // the client response timer of RFC 8767 §5
 	rounds    = 3                       // how often the silent are asked
 )
@@ -244,7 +244,7 @@ func final(m *wire.Message) bool {
 // tick moves the flight by the clock.
 func (f *flight) tick(now time.Time) {
 	defer limit.Recover(f.r.pool.log, limit.Forward, f.key)
-	out, silent, waiters, finished := f.due(now)
+	out, silent, old, waiters, finished := f.due(now)
 	if silent != nil && silent.failed(now) {
 		f.r.pool.log.Warn("upstream does not answer: asked last for a while", "upstream", silent.place)
 	}
@@ -255,15 +255,16 @@ func (f *flight) tick(now time.Time) {
 	for _, w := range waiters {
 		f.r.pool.leave(w)
 	}
+	answerStale(old, waiters) // without a lock: an alias may lead to the next question
 }
 
-// due returns what the clock brings: tries, the upstream that is silent, the waiters that
-// were answered, and whether the flight is done.
-func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []*waiter, finished bool) {
+// due returns what the clock brings: tries, the upstream that is silent, a stale reply
+// and the waiters that are to get it, and whether the flight is done.
+func (f *flight) due(now time.Time) (out []*try, silent *upstream, old *wire.Message, waiters []*waiter, finished bool) {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	if f.done {
-		return nil, nil, nil, false
+		return nil, nil, nil, nil, false
 	}
 	age := now.Sub(f.began)
 	switch {
@@ -274,10 +275,10 @@ func (f *flight) due(now time.Time) (out []*try, silent *upstream, waiters []*wa
 		out = f.nextLocked(now, nil)
 	}
 	if age >= staleTime && !f.done && len(f.waiters) > 0 {
-		waiters = f.hurryLocked(now)
+		old, waiters = f.hurryLocked(now)
 		f.done = len(waiters) > 0 && f.r.pool.crowded()
 	}
-	return out, silent, waiters, f.done
+	return out, silent, old, waiters, f.done
 }
 
 // silentLocked returns the upstream that was asked last and is silent.
@@ -293,17 +294,13 @@ func (f *flight) silentLocked() *upstream {
 	return t.u
 }
 
-// hurryLocked answers those who wait with what is stale, if it is there. The
-// flight goes on without them.
-func (f *flight) hurryLocked(now time.Time) []*waiter {
-	old := f.r.pool.cache.Stale(f.owner, f.key, now)
-	if old == nil {
-		return nil
+// hurryLocked returns the stale reply, if there is one, and the waiters, without which
+// the flight goes on then.
+func (f *flight) hurryLocked(now time.Time) (old *wire.Message, waiters []*waiter) {
+	if old = f.r.pool.cache.Stale(f.owner, f.key, now); old != nil {
+		waiters, f.waiters = f.waiters, nil
 	}
-	waiters := f.waiters
-	f.waiters = nil
-	answerStale(old, waiters)
-	return waiters
+	return old, waiters
 }
 
 func answerStale(m *wire.Message, waiters []*waiter) {

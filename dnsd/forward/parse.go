@@ -47,7 +47,7 @@ func tidy(msg *dns.Msg) {
 			}
 			taken[n] = true
 			answer = append(answer, rr)
-			if c, ok := rr.(*dns.CNAME); ok && !slices.Contains(chain, strings.ToLower(c.Target)) {
+			if c, ok := rr.(*dns.CNAME); ok && msg.Question[0].Qtype != dns.TypeCNAME && !slices.Contains(chain, strings.ToLower(c.Target)) {
 				chain = append(chain, strings.ToLower(c.Target))
 			}
 		}

@@ -104,6 +104,14 @@ func (r *Resolver) Routed(name []byte) bool {
 	return false
 }
 
+// Elsewhere reports whether a rule for a domain sends target to other servers than name.
+func (r *Resolver) Elsewhere(name, target []byte) bool {
+	return len(r.rules) > 0 && r.Routed(target) && !slices.Equal(r.servers(name), r.servers(target))
+}
+
+// Protects reports whether a reply for name must not have private addresses.
+func (r *Resolver) Protects(name []byte) bool { return r.policy.NoPrivate && !r.Routed(name) }
+
 // servers returns whom to ask for a name, before health and loops are looked at.
 func (r *Resolver) servers(name []byte) []*upstream {
 	for len(r.rules) > 0 {
@@ -160,7 +168,7 @@ func (r *Resolver) Ask(q *wire.Query, client Client, reply func(msg []byte)) Ver
 		r.pool.suspect(client.Addr.Addr(), u, q.Key())
 	}
 	if launched != nil {
-		launched.start(launched.began)
+		launched.start(time.Now())
 	}
 	return Accepted
 }
@@ -180,7 +188,11 @@ func (r *Resolver) join(q *wire.Query, w *waiter) (launched *flight, evicted *wa
 	case !ok:
 		return nil, nil, nil, Busy
 	case f == nil:
-		launched, verdict = r.launchLocked(q, time.Now(), w)
+		began := q.Since
+		if began.IsZero() {
+			began = time.Now()
+		}
+		launched, verdict = r.launchLocked(q, began, w)
 		return launched, evicted, nil, verdict
 	}
 	f.waiters, w.flight = append(f.waiters, w), f
@@ -236,7 +248,7 @@ func (f *flight) askedLocked() []*upstream {
 // to say.
 func (r *Resolver) judge(key []byte, m *wire.Message) *wire.Message {
 	name := key[:len(key)-3]
-	if !r.policy.NoPrivate || !m.Private() || r.Routed(name) {
+	if !m.Private() || !r.Protects(name) {
 		return m
 	}
 	r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", limit.Text(wire.Text(name)))

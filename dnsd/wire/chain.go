@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "encoding/binary"
 
 // MaxChain names may lead from the question to the answer, as aliases.
 const MaxChain = 16
@@ -112,18 +109,4 @@ func small(c byte) byte {
 		c |= 0x20
 	}
 	return c
-}
-
-var shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-
-// private reports whether an address record's data is an address that means
-// something only here: what a name of the public DNS has no reason to stand for.
-func private(rdata []byte) bool {
-	a, ok := netip.AddrFromSlice(rdata)
-	if !ok {
-		return false
-	}
-	a = a.Unmap()
-	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() ||
-		a.Is4() && (a.As4()[0] == 0 || shared.Contains(a))
 }

@@ -9,7 +9,7 @@ import (
 
 // How long replies may be kept at most, whatever their TTLs say.
 const (
-	MaxLife         = 24 * time.Hour
+	MaxLife         = 24 * time.Hour  // and the longest TTL that is given out (RFC 8767 §4 allows 7 days)
 	MaxNegativeLife = 3 * time.Hour   // RFC 2308 §5: one to three hours work well
 	FailureLife     = 1 * time.Second // RFC 9520 §3.2: at least one second, and short
 )
@@ -147,7 +147,7 @@ type parser struct {
 	soa      int      // offset of the TTL of the authority's SOA, 0 is none
 	minimum  uint32   // of that SOA: its TTL or its last field
 	end      int      // of what is kept: answer and authority
-	private  bool     // an address of the answer is
+	private  bool     // an address or hint of the answer is
 	spelled  []uint16 // offsets of owners that are no pointers
 	edns     bool
 	chain    chain
@@ -240,7 +240,7 @@ func (p *parser) note(section, owner int, typ uint16, ttl uint32, ttlAt, size in
 	if section == 0 && typ == p.qtype {
 		p.positive = true
 	}
-	if section == 0 && (typ == TypeA || typ == TypeAAAA) && private(p.pkt[p.off-size:p.off]) {
+	if section == 0 && NamesPrivate(typ, p.pkt[p.off-size:p.off]) {
 		p.private = true
 	}
 	if section == 1 && typ == TypeSOA {
@@ -295,8 +295,11 @@ func (p *parser) message() *Message {
 		smallen(m.raw[off:])
 	}
 	for _, off := range p.ttls {
-		if m.raw[off]&0x80 != 0 {
+		switch ttl := binary.BigEndian.Uint32(m.raw[off:]); {
+		case ttl > 1<<31-1: // RFC 2181 §8
 			clear(m.raw[off : off+4])
+		case ttl > uint32(MaxLife/time.Second):
+			binary.BigEndian.PutUint32(m.raw[off:], uint32(MaxLife/time.Second))
 		}
 	}
 	if p.extended != 0 { // no client of ours can be told; BADVERS and the like are between upstream and us

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 )
 
 // Sizes of RFC 1035 §2.3.4 and RFC 6891.
@@ -58,6 +59,8 @@ const (
 	TypeNSEC   uint16 = 47
 	TypeDNSKEY uint16 = 48
 	TypeNSEC3  uint16 = 50
+	TypeSVCB   uint16 = 64
+	TypeHTTPS  uint16 = 65
 	TypeANY    uint16 = 255
 
 	ClassIN uint16 = 1
@@ -88,7 +91,11 @@ type Query struct {
 	DO      bool
 	Max     int // longest reply, bytes: 512 to 1232. Over TCP the caller raises it
 
-	key [MaxName + 3]byte
+	Hops  int       // names that led here, of a query that For made
+	Since time.Time // its client waits; zero: since now
+
+	key     [MaxName + 3]byte
+	scratch [MaxName]byte
 }
 
 // Lower returns the name in small letters. Valid until the Query is filled again.
@@ -111,6 +118,7 @@ func (q *Query) Clone() *Query {
 func (q *Query) For(name []byte) *Query {
 	c := *q
 	c.Name, c.Max = slices.Clone(name), MaxMessage
+	c.Hops++
 	c.fillKey()
 	return &c
 }
@@ -129,6 +137,7 @@ func Parse(pkt []byte, q *Query) Outcome {
 	q.ID = binary.BigEndian.Uint16(pkt)
 	q.Flags = binary.BigEndian.Uint16(pkt[2:])
 	q.EDNS, q.DO, q.Version, q.Max = false, false, 0, MinPayload
+	q.Hops, q.Since = 0, time.Time{}
 	if q.Flags&opcodeMask != 0 {
 		return NotQ
 	}

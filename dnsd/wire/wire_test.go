@@ -410,3 +410,24 @@ func TestParseAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 }
+
+// A TTL of years is given out as that of a day (RFC 8767 section 4), one with the top bit
+// as 0 (RFC 2181 section 8), in every section.
+func TestTTLsAreCapped(t *testing.T) {
+	q := parsed(t, query(t, "www.example.org.", dns.TypeA))
+	for ttl, want := range map[uint32]uint32{1<<31 - 1: 86400, 86401: 86400, 86400: 86400, 60: 60, 1 << 31: 0, 1<<32 - 1: 0} {
+		pkt := reply(t, q, 5, func(m *dns.Msg) {
+			m.Answer = records(t, "www.example.org. 1 IN A 192.0.2.1")
+			m.Ns = records(t, "example.org. 1 IN NS ns.example.org.")
+			m.Answer[0].Header().Ttl, m.Ns[0].Header().Ttl = ttl, ttl
+		})
+		m, err := ParseMessage(pkt, 5, q.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := unpack(t, m.AppendReply(nil, q, 0))
+		if a, ns := got.Answer[0].Header().Ttl, got.Ns[0].Header().Ttl; a != want || ns != want {
+			t.Errorf("%d: %d and %d, want %d", ttl, a, ns, want)
+		}
+	}
+}

@@ -118,6 +118,24 @@ func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 	return z.backward(buf, q)
 }
 
+// Owns reports whether the zone answers for a name, in wire form and small letters.
+func (z *Zone) Owns(name []byte, typ uint16) bool {
+	switch {
+	case z.find(name, typ).is != foreign:
+		return true
+	case name[0] == 0 || ofTopLevel(typ):
+		return false
+	case name[1+name[0]] == 0: // one label
+		return true
+	}
+	var rev reversed
+	if !rev.parse(name) {
+		return false
+	}
+	_, ours := covering(z.reverse, rev.prefix)
+	return ours || slices.ContainsFunc(z.peers, func(p *Zone) bool { _, ours := covering(p.reverse, rev.prefix); return ours })
+}
+
 // Shares reports whether a name, in wire form and small letters, is in a domain that
 // another server has a part of.
 func (z *Zone) Shares(name []byte) bool {
