@@ -175,7 +175,7 @@ func raConfig(n *netdrv.Network, mtu int) *ra.Config {
 		return nil
 	}
 	cfg := &ra.Config{
-		Interval: n.RA.Interval, Lifetime: n.RA.Lifetime, Preference: int(n.RA.Preference), MTU: mtu,
+		Interval: n.RA.Interval, Lifetime: cmp.Or(n.RA.Lifetime, 3*cmp.Or(n.RA.Interval, ra.DefaultInterval)), Preference: int(n.RA.Preference), MTU: mtu,
 		Routes: n.RA.Routes,
 	}
 	cfg.DNS, cfg.Search, cfg.CaptivePortal = advertised6(n)
