@@ -147,9 +147,11 @@ func (p *prober) listenLocked() (err error) {
 }
 
 func (p *prober) sendLocked(addr netip.Addr) bool {
-	frame := arpProbe(lease.MAC(p.ifi.HardwareAddr), addr)
+	var frame []byte
 	if p.six {
 		frame = neighborSolicitation(lease.MAC(p.ifi.HardwareAddr), p.source, addr)
+	} else {
+		frame = arpProbe(lease.MAC(p.ifi.HardwareAddr), addr)
 	}
 	_, err := p.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
 	return err == nil

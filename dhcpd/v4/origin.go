@@ -14,7 +14,7 @@ type proof uint8
 const (
 	// notHolder: it comes from elsewhere.
 	notHolder proof = iota
-	// ambiguous: the holder's MAC was seen behind its port and behind another one.
+	// ambiguous: the holder's MAC is behind its port, and was behind another one lately.
 	ambiguous
 	// plausible: it is not known where the holder is, or its port is gone, and the
 	// message comes from its MAC.
@@ -51,10 +51,12 @@ func (p *Pool) proof(req *Request, c *client, a netip.Addr) proof {
 		return notHolder
 	case known && h.Circuit == 0 && port == h.Port && certain:
 		return holds
-	case known && h.Circuit == 0 && port == h.Port || !certain:
+	case known && h.Circuit == 0 && (port == h.Port || port <= 0):
 		return ambiguous
 	case known && h.Circuit == 0 && (req.Witness == nil || req.Witness.Up(h.Port)):
 		return notHolder
+	case !certain:
+		return ambiguous
 	}
 	return plausible
 }

@@ -13,7 +13,7 @@ type proof uint8
 
 const (
 	notHolder proof = iota // it comes from elsewhere
-	ambiguous              // the holder's MAC was seen behind its port and behind another one
+	ambiguous              // the holder's MAC is behind its port, and was behind another one lately
 	plausible              // it is not known where the holder is, or its port is gone
 	holds
 )
@@ -39,10 +39,12 @@ func (p *Pool) proof(req *Request, c *client, a netip.Addr) proof {
 		return notHolder
 	case known && port == h.Port && certain:
 		return holds
-	case known && port == h.Port || !certain:
+	case known && (port == h.Port || port <= 0):
 		return ambiguous
 	case known && (req.Witness == nil || req.Witness.Up(h.Port)):
 		return notHolder
+	case !certain:
+		return ambiguous
 	}
 	return plausible
 }
