@@ -30,7 +30,7 @@ func Learn(recorded []Member, have State, networks []Network, all bool) []Member
 		if m.Network = owner[m.Bridge]; m.Bridge == "" {
 			m.Network = old.Network
 		}
-		m.MAC = old.MAC
+		m.MAC, m.Seen = old.MAC, old.Seen
 		if declared[m.Network] {
 			out = append(out, m)
 		}

@@ -100,6 +100,9 @@ type Member struct {
 	// MAC is the guest's, the first that was seen behind the link; zero until then.
 	// It stays for as long as the link does.
 	MAC MAC
+	// Seen is the single MAC that a bridge has learned behind the link, for people to
+	// read; zero if none was, or several were. A guest may choose it.
+	Seen MAC
 	// Isolated: the bridge passes nothing between this port and others that are
 	// isolated.
 	Isolated bool

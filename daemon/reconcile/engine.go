@@ -65,8 +65,12 @@ type Kernel interface {
 	MakeTap(ctx context.Context, l netdrv.Link, vnetHeader bool) ([]*os.File, error)
 	OpenTap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
 	OpenMacvtap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
-	// Seen returns the MACs that bridges have learned behind links, by index.
+	// Seen returns the MACs that bridges have learned behind links, by index; a single
+	// one is remembered for the life of the link. Remembered returns those, and Remember
+	// adds to them what was remembered before a restart.
 	Seen(ctx context.Context) (map[int][]netdrv.MAC, error)
+	Remembered() map[int]netdrv.MAC
+	Remember(seen map[int]netdrv.MAC)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed.
@@ -213,6 +217,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
+	seen := map[int]netdrv.MAC{}
+	for _, m := range e.Members() {
+		if !m.Seen.IsZero() {
+			seen[m.Index] = m.Seen
+		}
+	}
+	e.Kernel.Remember(seen)
 	heard, err := e.Kernel.WatchHeard()
 	if err != nil {
 		return fmt.Errorf("watch bridges: %w", err)

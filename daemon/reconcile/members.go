@@ -21,6 +21,10 @@ func (e *Engine) Members() []netdrv.Member {
 func (r *round) learn(have netdrv.State) []netdrv.Member {
 	was := r.Members()
 	now := netdrv.Learn(was, have, r.all, r.full)
+	seen := r.Kernel.Remembered()
+	for i := range now {
+		now[i].Seen = seen[now[i].Index]
+	}
 	if slices.Equal(was, now) {
 		return now
 	}
@@ -82,7 +86,7 @@ func (r *round) tell(was, now []netdrv.Member) {
 
 // place is a member without what is known of its guest.
 func place(m netdrv.Member) netdrv.Member {
-	m.MAC, m.Isolated = netdrv.MAC{}, false
+	m.MAC, m.Seen, m.Isolated = netdrv.MAC{}, netdrv.MAC{}, false
 	return m
 }
 

@@ -47,6 +47,10 @@ func (k *Kernel) WatchHeard() (run func(ctx context.Context, wake func(bridge st
 			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
 		}
 	}
+	if _, err := k.Seen(context.Background()); err != nil { // from before the subscription
+		c.Close()
+		return nil, err
+	}
 	return func(ctx context.Context, wake func(string)) error { return k.hear(ctx, c, wake) }, nil
 }
 
@@ -60,12 +64,16 @@ func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string))
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
+			if _, err := k.Seen(ctx); err != nil {
+				k.log.Debug("lost notifications of bridges", "err", err)
+			}
 			wake("")
 		case err != nil:
 			return fmt.Errorf("read rtnetlink subscription: %w", err)
 		}
 		learned := false
 		for _, m := range msgs {
+			k.memory.note(m)
 			if bridge, ok := k.news(m); ok {
 				learned = learned || bridge == ""
 				wake(bridge)

@@ -45,6 +45,8 @@ type Kernel struct {
 	// holds: queues or redirects of ours are there. The kernel lists those of the
 	// whole host only, which is nothing to do where nobody asks for any.
 	holds atomic.Bool
+
+	memory memory // of what bridges have learned
 }
 
 // Open returns the kernel of the calling thread's network namespace.
