@@ -160,12 +160,22 @@ func (l leaseNames) Ended(network string) (ended, revoked map[netdrv.MAC][]netip
 	return ended, revoked
 }
 
-// ReleaseGuest ends the leases of a guest, of both families.
-func (l leaseNames) ReleaseGuest(network string, mac netdrv.MAC) error {
-	var errs []error
+// Link is what reconcile asks about a guest.
+func (l leaseNames) Link(network string, mac netdrv.MAC) (index int, ok bool) {
 	for _, held := range l.Leases(network) {
 		if held.MAC == lease.MAC(mac) {
-			errs = append(errs, l.Release(network, held.Address))
+			return int(held.Port), true
+		}
+	}
+	return 0, false
+}
+
+// Release ends leases, of both families.
+func (l leaseNames) Release(network string, which func(mac netdrv.MAC, link int) bool) error {
+	var errs []error
+	for _, held := range l.Leases(network) {
+		if which(netdrv.MAC(held.MAC), int(held.Port)) {
+			errs = append(errs, l.Table.Release(network, held.Address))
 		}
 	}
 	return errors.Join(errs...)

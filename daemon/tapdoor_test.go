@@ -81,7 +81,7 @@ func TestTapDoor(t *testing.T) {
 	if len(queues) != 4 || two.MAC != "" {
 		t.Errorf("got %+v and %d files", two, len(queues))
 	}
-	says(t, "the second tap", onTap(t, w.Host, two.Link), "master lab0", "multi_queue", "vnet_hdr off", "numtxqueues", "link/ether fe:54:00")
+	says(t, "the second tap", onTap(t, w.Host, two.Link), "master lab0", "multi_queue", "vnet_hdr off", "numtxqueues", "link/ether fe:54:")
 
 	for name, c := range map[string]struct {
 		uid, gid int

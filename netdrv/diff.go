@@ -94,7 +94,7 @@ func (d *differ) link(l Link) {
 		h, exists = Link{}, false
 	}
 	up := h.Up
-	h.Up, h.Index, h.Carrier, h.Owner, h.Queues = l.Up, l.Index, false, l.Owner, l.Queues
+	h.Up, h.Index, h.Carrier, h.Queues = l.Up, l.Index, false, l.Queues
 	if exists && l.Kind == KindTap {
 		l = l.asItIs(h)
 	}
@@ -132,9 +132,10 @@ func (l Link) asItIs(have Link) Link {
 }
 
 // remade reports whether a link cannot become another: its kind, its parent and
-// its mode are for life.
+// its mode are for life, and so are a tap's owner and persist flag while a guest has it open.
 func remade(want, have Link) bool {
-	return want.Kind != have.Kind || want.Parent != have.Parent || want.Mode != have.Mode
+	return want.Kind != have.Kind || want.Parent != have.Parent || want.Mode != have.Mode ||
+		want.Owner != have.Owner || want.Group != have.Group || want.Persist != have.Persist
 }
 
 // forget drops what goes with a link.

@@ -3,6 +3,8 @@ package netdrv
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,6 +36,9 @@ type Port struct {
 	Transient bool
 	// Holder is the process that a transient macvtap lives as long as.
 	Holder Process
+	// Granted is the entry of the access list by which a transient port was given: "user
+	// NAME", "group NAME", or GrantedAdmin.
+	Granted string
 	// Filter is on top of the network's; see Filter.Over.
 	Filter Filter
 }
@@ -43,6 +48,9 @@ type Process struct {
 	PID     int
 	Started uint64 // ticks since boot, field 22 of proc_pid_stat(5)
 }
+
+// GrantedAdmin is the Granted of a port of root or an administrator.
+const GrantedAdmin = "admin"
 
 // MaxQueues bounds the queues of a port.
 const MaxQueues = 64
@@ -281,15 +289,25 @@ func LinkOf(p *Port, n *Network, live bool, host Host) Link {
 		l.MTU = cmp.Or(max(n.Bridge.MTU, 0), host.Links[l.Parent].MTU, defaultMTU)
 		return l
 	}
-	l.Kind, l.Owner, l.Queues = KindTap, p.Owner, max(p.Queues, 1)
-	if !p.Transient {
-		l.MAC = p.MAC.Tap() // the other's guest may be known by its frames only
+	l.Kind, l.Owner, l.Queues, l.Persist = KindTap, p.Owner, max(p.Queues, 1), !p.Transient
+	l.MAC = p.MAC.Tap()
+	if p.Transient { // its guest may be known by its frames only, and later
+		l.MAC = tapMAC(p.Link)
 	}
 	l.MTU = portMTU(n, host)
 	if live {
 		l.Master = n.Bridge.Name
 	}
 	return l
+}
+
+// tapMAC is a MAC for the host's end of a tap that does not depend on the guest's. Left to
+// the kernel, it could become that of the host's bridge.
+func tapMAC(link string) MAC {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, link)
+	sum := h.Sum(nil)
+	return MAC{0xfe, 0x54, sum[0], sum[1], sum[2], sum[3]}
 }
 
 // portMTU is that of the bridge; 0, which leaves the link's own, where the host

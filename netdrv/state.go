@@ -1,6 +1,7 @@
 package netdrv
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -39,8 +40,12 @@ type Link struct {
 	Master string
 	// Carrier: somebody has the tap or macvtap open, in have only.
 	Carrier bool
-	// Owner and Queues are how a tap is made; in have they are zero.
-	Owner  uint32
+	// Owner is the uid that may open a tap, NoOwner if the tap is not restricted to one;
+	// Group is the gid that may besides. Persist: a tap stays when nobody has it open.
+	Owner   uint32
+	Group   uint32
+	Persist bool
+	// Queues is how a tap is made; in have it is zero.
 	Queues int
 	// Uplinks are those of a bridge that stands on links of the host, with spaces
 	// between. They are in its alias, for a crash may leave nobody else who knows
@@ -59,6 +64,26 @@ const (
 	KindTap     Kind = "tap"
 	KindIfb     Kind = "ifb"
 )
+
+// NoOwner is the Owner of a tap that any user may open.
+const NoOwner = ^uint32(0)
+
+// Tampered returns what of a port's link differs from how vnetd made it and can be
+// changed by a process that has the link open, without any privilege (tun(4): SIOCSIFHWADDR,
+// TUNSETOWNER, TUNSETGROUP, TUNSETPERSIST); "" if nothing does.
+func (l *Link) Tampered(have Link) string {
+	switch {
+	case !l.MAC.IsZero() && l.MAC != have.MAC:
+		return fmt.Sprintf("its MAC address is %s, and was %s", have.MAC, l.MAC)
+	case l.Kind != KindTap:
+		return ""
+	case l.Owner != have.Owner, l.Group != have.Group:
+		return "its owner or group is another"
+	case l.Persist != have.Persist:
+		return "its persist flag is another"
+	}
+	return ""
+}
 
 // IsPort reports whether the link is a guest's.
 func (l *Link) IsPort() bool { return l.Kind == KindMacvtap || l.Kind == KindTap }

@@ -73,8 +73,9 @@ type Kernel interface {
 	Remember(seen map[int]netdrv.MAC)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
-	// Watch returns a function that calls wake after anything may have changed.
-	Watch() (run func(ctx context.Context, wake func()) error, err error)
+	// Watch returns a function that calls wake after anything may have changed, with the
+	// network of a guest's link whose MAC address did.
+	Watch() (run func(ctx context.Context, wake func(network string)) error, err error)
 	// Heard lists which MACs bridges have seen behind their ports.
 	Heard(ctx context.Context) ([]netdrv.Heard, error)
 	// WatchHeard is Watch for that, with "", and for a bridge that got a port, with
@@ -132,8 +133,12 @@ type Leases interface {
 	// returned mark: leases by other links keep their names from no client.
 	SetPorts(network string, links map[int32]bool, mark uint64)
 	Mark() uint64
-	// ReleaseGuest ends the leases of a guest.
-	ReleaseGuest(network string, mac netdrv.MAC) error
+	// Link returns the index of the link that a MAC has its lease through, 0 if that is not
+	// known; false if it has none.
+	Link(network string, mac netdrv.MAC) (index int, ok bool)
+	// Release ends the leases of a network that are chosen by the client's MAC and the index of
+	// the link that they were obtained through.
+	Release(network string, which func(mac netdrv.MAC, link int) bool) error
 }
 
 // Parts is what an Engine works with.
@@ -148,6 +153,8 @@ type Parts struct {
 	Leases   Leases
 	Events   *event.Bus
 	Hostname string // what guests may call the host
+	// MayHold reports whether the user of a transient port may still have it.
+	MayHold func(n *netdrv.Network, p *netdrv.Port) bool
 }
 
 // Engine runs the loop. Its methods may be called from any goroutine.
@@ -229,7 +236,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("watch bridges: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return watch(ctx, e.Notice) })
+	g.Go(func() error { return watch(ctx, e.kernelNews) })
 	g.Go(func() error { return heard(ctx, e.bridgeNews) })
 	g.Go(func() error { e.followGuests(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
@@ -280,6 +287,16 @@ func (e *Engine) Notice() {
 	if e.look == nil {
 		e.look = time.AfterFunc(e.pace.wait(time.Now()), func() { e.enqueue(nil, nil) })
 	}
+}
+
+// kernelNews is a wake-up. A port that takes the MAC address of another guest cuts that
+// guest off, so its network is looked at without delay.
+func (e *Engine) kernelNews(network string) {
+	if network == "" {
+		e.Notice()
+		return
+	}
+	e.enqueue([]string{network}, nil)
 }
 
 func (e *Engine) enqueue(names []string, done chan struct{}) {

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,15 +91,34 @@ func (e *Engine) ChangePort(ctx context.Context, old, p netdrv.Port) error {
 
 // RemovePort forgets a port, its link and its guest's leases.
 func (e *Engine) RemovePort(ctx context.Context, p netdrv.Port) error {
+	index := e.indexOf(p.Link)
 	err := e.changePorts(ctx, p.Network, func() error { return e.Store.DeletePort(p.Link) })
-	return errors.Join(err, e.releaseGuest(p))
+	return errors.Join(err, e.releaseGuest(p, index))
 }
 
-func (e *Engine) releaseGuest(p netdrv.Port) error {
-	if p.MAC.IsZero() {
-		return nil
+// indexOf returns the index of a port's link as of the last look, 0 if it was not there.
+func (e *Engine) indexOf(link string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l, ok := e.links[link]; ok {
+		return l.Index
 	}
-	return e.Leases.ReleaseGuest(p.Network, p.MAC)
+	for _, m := range e.members {
+		if m.Link == link {
+			return m.Index
+		}
+	}
+	return 0
+}
+
+// releaseGuest ends the leases of a port: those of its MAC if an administrator declared it,
+// else those that were obtained through its link, whatever MAC its guest claimed.
+func (e *Engine) releaseGuest(p netdrv.Port, index int) error {
+	mine := func(mac netdrv.MAC, link int) bool { return link == index && index != 0 }
+	if !p.Transient {
+		mine = func(mac netdrv.MAC, _ int) bool { return mac == p.MAC }
+	}
+	return e.Leases.Release(p.Network, mine)
 }
 
 // changePorts changes what is stored of a network's ports, and has it looked at. No
@@ -163,7 +181,6 @@ func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vne
 		}
 		return nil, nil
 	}
-	l.MAC = tapMAC(p.MAC)
 	if p.MAC.IsZero() {
 		e.unmet.Store(true)
 	}
@@ -175,15 +192,6 @@ func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vne
 		return nil, errors.Join(err, e.Kernel.Apply(ctx, netdrv.LinkDel{Name: l.Name}))
 	}
 	return files, nil
-}
-
-// tapMAC is not left to the kernel, whose choice could become that of the host's bridge.
-func tapMAC(guest netdrv.MAC) netdrv.MAC {
-	if guest.IsZero() {
-		_, _ = rand.Read(guest[3:])
-		guest[1] = 0x54
-	}
-	return guest.Tap()
 }
 
 // OpenPort opens the queues of a port whose link is there.
@@ -231,16 +239,23 @@ func (e *Engine) detach(ctx context.Context, m netdrv.Member) error {
 // ports are those of the round's networks that are to have links. A transient one
 // whose link is gone is gone itself.
 func (r *round) ports(have netdrv.State) []netdrv.Port {
-	there := map[string]bool{}
+	there := map[string]netdrv.Link{}
 	for _, l := range have.Links {
-		there[l.Name] = true
+		there[l.Name] = l
 	}
 	var out []netdrv.Port
 	for _, p := range r.Store.Ports() {
+		link, exists := there[p.Link]
 		switch {
 		case !r.about(p.Network):
-		case p.Transient && !there[p.Link]:
-			r.drop(p)
+		case p.Transient && !exists:
+			r.log.Info("guest of the tap broker is gone", "network", p.Network, "port", p.Link)
+			r.drop(p, r.indexOf(p.Link))
+		case p.Transient && r.revoked(&p, link) != "":
+			r.repaired(p.Network, fmt.Sprintf("port %s of user %d: %s; the port is removed", p.Link, p.Owner, r.revoked(&p, link)),
+				[]string{netdrv.LinkDel{Name: p.Link}.String()})
+			r.asked[p.Network] = true // it is told
+			r.drop(p, link.Index)
 		default:
 			out = append(out, p)
 		}
@@ -248,11 +263,25 @@ func (r *round) ports(have netdrv.State) []netdrv.Port {
 	return out
 }
 
+// revoked is why a user loses a transient port that is there, or "". A user who changes a
+// link by its descriptor would do so again, faster than it can be repaired.
+func (r *round) revoked(p *netdrv.Port, have netdrv.Link) string {
+	entry, _ := r.Store.Get(p.Network)
+	n := &entry.Network
+	if !r.MayHold(n, p) {
+		return "the network's access list does not name the user any more"
+	}
+	want := netdrv.LinkOf(p, n, entry.Live, r.Host())
+	if p.Granted == "" { // by an earlier vnetd, which gave links other MAC addresses
+		want.MAC = netdrv.MAC{}
+	}
+	return want.Tampered(have)
+}
+
 func (r *round) about(network string) bool { return r.scoped[network] }
 
-func (r *round) drop(p netdrv.Port) {
-	r.log.Info("guest of the tap door is gone", "network", p.Network, "port", p.Link)
-	if err := errors.Join(r.Store.DeletePort(p.Link), r.releaseGuest(p)); err != nil {
+func (r *round) drop(p netdrv.Port, index int) {
+	if err := errors.Join(r.Store.DeletePort(p.Link), r.releaseGuest(p, index)); err != nil {
 		r.log.Error("a guest that is gone is not forgotten", "port", p.Link, "err", err)
 	}
 }
@@ -290,6 +319,12 @@ func (r *round) tellCarrier(was, now netdrv.Link) {
 	}})
 }
 
+// leasedElsewhere reports whether a MAC has a lease that was obtained through another link.
+func (e *Engine) leasedElsewhere(network string, mac netdrv.MAC, index int) bool {
+	link, leased := e.Leases.Link(network, mac)
+	return leased && link != index
+}
+
 // LookForGuests has the engine look who is behind those of the tap door's ports whose
 // guests have not said. If there are none it costs nothing.
 func (e *Engine) LookForGuests() {
@@ -298,8 +333,8 @@ func (e *Engine) LookForGuests() {
 	}
 }
 
-// meetGuests notes by which address a guest is known that has not said, so that its
-// lease ends with its port. One that uses another's is not believed.
+// meetGuests notes by which MAC a guest is known that has not said. One that uses another's is
+// not believed.
 func (r *round) meetGuests(ctx context.Context) error {
 	var seen map[int][]netdrv.MAC
 	if r.full {
@@ -327,9 +362,10 @@ func (r *round) meetGuests(ctx context.Context) error {
 
 func (r *round) meet(p netdrv.Port, n *netdrv.Network, ports []netdrv.Port, seen map[int][]netdrv.MAC) error {
 	r.mu.Lock()
-	macs := seen[r.links[p.Link].Index]
+	index := r.links[p.Link].Index
 	r.mu.Unlock()
-	if len(macs) != 1 || n.KnowsGuest(macs[0], ports) {
+	macs := seen[index]
+	if len(macs) != 1 || n.KnowsGuest(macs[0], ports) || !n.Access.Allows(macs[0]) || r.leasedElsewhere(n.Name, macs[0], index) {
 		r.unmet.Store(true)
 		return nil
 	}

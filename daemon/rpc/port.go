@@ -140,7 +140,7 @@ func (s *Server) newPort(ctx context.Context, m *vnetv1.Port) (netdrv.Port, erro
 	}
 	m.Owner = uidOf(m.GetOwner())
 	p, unread := wire.FromPort(m)
-	p.Transient, p.Holder = false, netdrv.Process{}
+	p.Transient, p.Holder, p.Granted = false, netdrv.Process{}, ""
 	p, fs, err := s.completePort(ctx, p, &entry.Network)
 	if err != nil {
 		return p, err
@@ -187,11 +187,63 @@ func (s *Server) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (n
 	if err != nil {
 		return p, nil, err
 	}
+	if p.Granted != netdrv.GrantedAdmin {
+		claimed, err := s.claimed(ctx, &p, &entry.Network)
+		if err != nil {
+			return p, nil, err
+		}
+		fs = append(fs, claimed...)
+	}
 	if fs != nil {
 		return p, nil, fs
 	}
 	files, err := s.Engine.OpenNew(ctx, p, vnetHeader)
 	return p, files, err
+}
+
+// claimed finds by whom the MAC and the name that a user asks for are in use. An
+// administrator may take them over, as when a guest moves.
+func (s *Server) claimed(ctx context.Context, p *netdrv.Port, n *netdrv.Network) (fs netdrv.Findings, err error) {
+	for _, l := range s.Leases.Leases(n.Name) {
+		if netdrv.MAC(l.MAC) == p.MAC {
+			fs.Add("mac", "%s is in use: it has a lease for %s; an administrator can end it (vnetctl lease release)", p.MAC, l.Address)
+		}
+		if p.Guest != "" && strings.EqualFold(p.Guest, l.Hostname) {
+			fs.Add("guest", "%s is the name of the guest with the lease for %s", p.Guest, l.Address)
+		}
+	}
+	for _, r := range n.DNS.Records {
+		if p.Guest != "" && strings.EqualFold(p.Guest, strings.TrimSuffix(r.Name, "."+n.DNS.Domain+".")) {
+			fs.Add("guest", "%s is the name of a DNS record of the network", p.Guest)
+		}
+	}
+	if p.MAC.IsZero() {
+		return fs, nil
+	}
+	if p.MAC == n.Bridge.MAC {
+		fs.Add("mac", "%s is the MAC of the network's bridge", p.MAC)
+	}
+	links := map[int]string{} // on the network's bridge
+	for _, m := range s.Engine.Members() {
+		if m.Network == n.Name && m.Bridge != "" {
+			links[m.Index] = m.Link
+		}
+	}
+	for name, l := range s.Engine.Host().Links {
+		if n.Bridge.Name != "" && l.Master == n.Bridge.Name {
+			links[l.Index] = name
+		}
+		if l.MAC == p.MAC {
+			fs.Add("mac", "%s is the MAC of %s of the host", p.MAC, name)
+		}
+	}
+	seen, err := s.Kernel.Seen(ctx)
+	for index, link := range links {
+		if slices.Contains(seen[index], p.MAC) {
+			fs.Add("mac", "%s is in use behind %s", p.MAC, link)
+		}
+	}
+	return fs, err
 }
 
 // uidOf is the number of a user, or what was given if the host knows no such user.

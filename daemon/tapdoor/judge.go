@@ -5,6 +5,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -21,39 +22,62 @@ type caller struct {
 type accounts interface {
 	uid(name string) (uint32, bool)
 	gid(name string) (uint32, bool)
+	// groups are those of a user, as far as they are known.
+	groups(uid uint32) []uint32
 }
 
-// refuse says why a caller gets no port of a network, or "". held are the ports of the
-// network that he has, and mac is what he asks for; zero if he does not say.
-func refuse(n *netdrv.Network, who caller, held int, mac netdrv.MAC, known accounts) string {
+// refuse says why a caller gets no port of a network, or by which entry of the access list it
+// does (netdrv.Port.Granted). held are the ports of the network that the caller has, and mac is
+// what it asks for; zero if it does not say.
+func refuse(n *netdrv.Network, who caller, held int, mac netdrv.MAC, known accounts) (granted, why string) {
 	a := &n.Access
 	most := a.MaxPorts
 	if most == 0 {
 		most = netdrv.DefaultMaxPorts
 	}
+	granted = grant(a, who, known)
 	switch {
 	case who.Admin:
-		return ""
-	case !named(a, who, known):
-		return fmt.Sprintf("user %d may not take ports of network %s; an administrator can name the user or a group in its access list", who.UID, n.Name)
+		return netdrv.GrantedAdmin, ""
+	case granted == "":
+		return "", fmt.Sprintf("user %d may not take ports of network %s; an administrator can name the user or a group in its access list", who.UID, n.Name)
 	case held >= most:
-		return fmt.Sprintf("user %d has %d ports of network %s, and may have no more", who.UID, held, n.Name)
+		return "", fmt.Sprintf("user %d has %d ports of network %s, and may have no more", who.UID, held, n.Name)
 	case !mac.IsZero() && !a.Allows(mac):
-		return fmt.Sprintf("%s is not among the addresses of network %s's guests, which begin with %s", mac, n.Name, a.MACPrefix)
+		return "", fmt.Sprintf("%s is not among the addresses of network %s's guests, which begin with %s", mac, n.Name, a.MACPrefix)
+	}
+	return granted, ""
+}
+
+// grant is the first entry of an access list that names a caller, or "".
+func grant(a *netdrv.Access, who caller, known accounts) string {
+	for _, name := range a.Users {
+		if uid, ok := known.uid(name); ok && uid == who.UID {
+			return "user " + name
+		}
+	}
+	for _, name := range a.Groups {
+		if gid, ok := known.gid(name); ok && slices.Contains(who.Groups, gid) {
+			return "group " + name
+		}
 	}
 	return ""
 }
 
-func named(a *netdrv.Access, who caller, known accounts) bool {
-	isUser := func(name string) bool {
-		uid, ok := known.uid(name)
-		return ok && uid == who.UID
+// MayHold reports whether the user who has a transient port may still have it: the entry by
+// which it was given is still in the access list, or another names the user. A process
+// keeps the groups that it was started with, so an entry counts whoever is in the group now.
+func MayHold(n *netdrv.Network, p *netdrv.Port) bool { return mayHold(&n.Access, p, hostAccounts{}) }
+
+func mayHold(a *netdrv.Access, p *netdrv.Port, known accounts) bool {
+	kind, name, _ := strings.Cut(p.Granted, " ")
+	switch {
+	case p.Granted == netdrv.GrantedAdmin, kind == "user" && slices.Contains(a.Users, name), kind == "group" && slices.Contains(a.Groups, name):
+		return true
+	case kind == "": // by an earlier vnetd, which did not note it
+		return p.Owner == 0 || len(a.Users)+len(a.Groups) > 0
 	}
-	isGroup := func(name string) bool {
-		gid, ok := known.gid(name)
-		return ok && slices.Contains(who.Groups, gid)
-	}
-	return slices.ContainsFunc(a.Users, isUser) || slices.ContainsFunc(a.Groups, isGroup)
+	return grant(a, caller{UID: p.Owner, Groups: known.groups(p.Owner)}, known) != ""
 }
 
 // hostAccounts are those of the host's passwd and group files. They are read every
@@ -72,6 +96,21 @@ func (hostAccounts) gid(name string) (uint32, bool) {
 		name = g.Gid
 	}
 	return number(name)
+}
+
+func (hostAccounts) groups(uid uint32) []uint32 {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return nil
+	}
+	var out []uint32
+	ids, _ := u.GroupIds()
+	for _, id := range ids {
+		if gid, ok := number(id); ok {
+			out = append(out, gid)
+		}
+	}
+	return out
 }
 
 func number(s string) (uint32, bool) {

@@ -24,6 +24,35 @@ func (known) gid(name string) (uint32, bool) {
 	return number(name)
 }
 
+func (known) groups(uid uint32) []uint32 { return map[uint32][]uint32{1001: {36}}[uid] }
+
+// A user loses a port when no entry of the access list names the user any more.
+func TestMayHold(t *testing.T) {
+	for name, c := range map[string]struct {
+		access  netdrv.Access
+		owner   uint32
+		granted string
+		want    bool
+	}{
+		"as it was":           {netdrv.Access{Users: []string{"alice"}}, 1000, "user alice", true},
+		"not named any more":  {netdrv.Access{Users: []string{"1001"}}, 1000, "user alice", false},
+		"nobody is":           {netdrv.Access{}, 1000, "user alice", false},
+		"now by number":       {netdrv.Access{Users: []string{"1000"}}, 1000, "user alice", true},
+		"now by group":        {netdrv.Access{Groups: []string{"kvm"}}, 1001, "user 1001", true},
+		"its group":           {netdrv.Access{Groups: []string{"kvm"}}, 5555, "group kvm", true},
+		"its group is gone":   {netdrv.Access{Groups: []string{"7"}}, 5555, "group kvm", false},
+		"a user is no group":  {netdrv.Access{Users: []string{"kvm"}}, 5555, "group kvm", false},
+		"an administrator":    {netdrv.Access{}, 1000, netdrv.GrantedAdmin, true},
+		"of an earlier vnetd": {netdrv.Access{Groups: []string{"x"}}, 1000, "", true},
+		"and nobody is named": {netdrv.Access{}, 1000, "", false},
+		"and it is root's":    {netdrv.Access{}, 0, "", true},
+	} {
+		if got := mayHold(&c.access, &netdrv.Port{Owner: c.owner, Granted: c.granted}, known{}); got != c.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
 func TestRefuse(t *testing.T) {
 	alice, other := caller{UID: 1000, Groups: []uint32{1000}}, caller{UID: 1001, Groups: []uint32{1001, 36}}
 	mac := netdrv.MAC{0x52, 0x54, 0, 1, 2, 3}
@@ -52,7 +81,10 @@ func TestRefuse(t *testing.T) {
 		"no MAC":                  {netdrv.Access{Users: []string{"alice"}, MACPrefix: "52:54:00:02"}, alice, 0, netdrv.MAC{}, ""},
 	} {
 		n := netdrv.Network{Name: "lab", Access: c.access}
-		got := refuse(&n, c.who, c.held, c.mac, known{})
+		granted, got := refuse(&n, c.who, c.held, c.mac, known{})
+		if (granted == "") != (got != "") {
+			t.Errorf("%s: granted by %q, and refused because %q", name, granted, got)
+		}
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}

@@ -87,11 +87,11 @@ func (d *Door) wanted(req tapdoor.Request, who caller) (*netdrv.Network, netdrv.
 		}
 		p.MAC = mac
 	}
-	n, err := d.network(req, who, p.MAC)
+	n, granted, err := d.network(req, who, p.MAC)
 	if err != nil {
 		return nil, p, err
 	}
-	p.Network = n.Name
+	p.Network, p.Granted = n.Name, granted
 	if p.MAC.IsZero() && (req.MAC != "" || n.Mode == netdrv.DirectLink) {
 		p.MAC = pickMAC(&n.Access)
 	}
@@ -100,21 +100,23 @@ func (d *Door) wanted(req tapdoor.Request, who caller) (*netdrv.Network, netdrv.
 
 // network finds the network that is named, or the first on a bridge of which the
 // caller may have a port: a bridge of the host may serve several.
-func (d *Door) network(req tapdoor.Request, who caller, mac netdrv.MAC) (*netdrv.Network, error) {
+func (d *Door) network(req tapdoor.Request, who caller, mac netdrv.MAC) (n *netdrv.Network, granted string, err error) {
 	why := fmt.Sprintf("there is no network %s", req.Network)
 	if req.Bridge != "" {
 		why = fmt.Sprintf("no network has the bridge %s", req.Bridge)
 	}
 	for _, e := range d.Store.List() {
 		n := &e.Network
+		var no string
 		if n.Name != req.Network && (req.Bridge == "" || n.Bridge.Name != req.Bridge || n.Mode == netdrv.DirectLink) {
 			continue
 		}
-		if why = refuse(n, who, d.held(n.Name, who.UID), mac, hostAccounts{}); why == "" {
-			return n, nil
+		if granted, no = refuse(n, who, d.held(n.Name, who.UID), mac, hostAccounts{}); no == "" {
+			return n, granted, nil
 		}
+		why = no
 	}
-	return nil, errors.New(why)
+	return nil, "", errors.New(why)
 }
 
 func (d *Door) held(network string, uid uint32) int {

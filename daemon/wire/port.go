@@ -23,6 +23,7 @@ func FromPort(p *vnetv1.Port) (netdrv.Port, netdrv.Findings) {
 		Bandwidth: r.bandwidth("bandwidth", p.GetBandwidth()),
 		Transient: p.GetTransient(),
 		Holder:    netdrv.Process{PID: int(p.GetPid()), Started: p.GetPidStarted()},
+		Granted:   p.GetGrantedBy(),
 		Filter:    r.filter("filter", p.GetFilter()),
 	}, r.findings
 }
@@ -39,6 +40,7 @@ func ToPort(p *netdrv.Port) *vnetv1.Port {
 		Transient:  p.Transient,
 		Pid:        uint32(p.Holder.PID),
 		PidStarted: p.Holder.Started,
+		GrantedBy:  p.Granted,
 		Filter:     toFilter(p.Filter),
 	}
 	if !p.MAC.IsZero() {

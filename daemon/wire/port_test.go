@@ -15,7 +15,7 @@ func fullPort() netdrv.Port {
 	return netdrv.Port{
 		Network: "lab", Link: "vnet0", Guest: "web", MAC: netdrv.MAC{2, 0, 0, 0, 10, 11},
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.10.11")}, Owner: 1000, Queues: 4, Uplink: "eno1",
-		Transient: true, Holder: netdrv.Process{PID: 4711, Started: 99}, Filter: fullFilter(),
+		Transient: true, Holder: netdrv.Process{PID: 4711, Started: 99}, Granted: "user alice", Filter: fullFilter(),
 		Bandwidth: netdrv.Bandwidth{
 			In:  netdrv.Rate{Average: 8_000_000, Peak: 16_000_000, Burst: 100_000, Floor: 1_000_000},
 			Out: netdrv.Rate{Average: 4_000_000, Peak: 8_000_000, Burst: 50_000, Floor: 2_000_000},

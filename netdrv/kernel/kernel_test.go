@@ -245,12 +245,12 @@ func TestLearnedDefaultRouteSurvives(t *testing.T) {
 
 func TestWatchWakes(t *testing.T) {
 	h := newHost(t)
-	var run func(context.Context, func()) error
+	var run func(context.Context, func(string)) error
 	h.in(func() (err error) { run, err = h.k.Watch(); return err })
 	ctx, cancel := context.WithCancel(context.Background())
 	woken, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		ended <- run(ctx, func() {
+		ended <- run(ctx, func(string) {
 			select {
 			case woken <- struct{}{}:
 			default:
@@ -268,13 +268,13 @@ func TestWatchWakes(t *testing.T) {
 // A burst that the socket cannot hold is a wake-up too, and not the end.
 func TestOverflowWakes(t *testing.T) {
 	h := newHost(t)
-	var run func(context.Context, func()) error
+	var run func(context.Context, func(string)) error
 	h.in(func() (err error) { run, err = h.k.Watch(); return err })
 	h.Run(t, "ip link add eve type bridge")
 	h.Run(t, "for i in $(seq 20000); do echo link set eve mtu $((1000 + i % 2)); done | ip -batch -")
 	ctx, cancel := context.WithCancel(context.Background())
 	woken, ended := make(chan struct{}, 1), make(chan error, 1)
-	wake := func() {
+	wake := func(string) {
 		select {
 		case woken <- struct{}{}:
 		default:
@@ -306,13 +306,13 @@ func TestHostChanges(t *testing.T) {
 	h := newHost(t)
 	h.Run(t, "ip link add up0 type veth peer name up1")
 	h.converge(dual)
-	var run func(context.Context, func()) error
+	var run func(context.Context, func(string)) error
 	h.in(func() (err error) { run, err = h.k.Watch(); return err })
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	woken := make(chan struct{}, 1)
 	go func() {
-		_ = run(ctx, func() {
+		_ = run(ctx, func(string) {
 			select {
 			case woken <- struct{}{}:
 			default:

@@ -75,6 +75,8 @@ type listed struct {
 	isolated bool
 	// spec is its IFLA_AF_SPEC: what each address family says of it.
 	spec []byte
+	// info is its IFLA_INFO_DATA: what is of its kind.
+	info []byte
 }
 
 // skipStats asks for links without their counters, which are most of what the
@@ -121,7 +123,7 @@ func (k *Kernel) links(flags int, which ...*nl.RtAttr) ([]listed, error) {
 		}
 		attrs := m[unix.SizeofIfInfomsg:]
 		flag := seek(attrs, unix.IFLA_LINKINFO, nl.IFLA_INFO_SLAVE_DATA, nl.IFLA_BRPORT_ISOLATED)
-		out = append(out, listed{Link: l, isolated: len(flag) == 1 && flag[0] == 1, spec: seek(attrs, unix.IFLA_AF_SPEC)})
+		out = append(out, listed{Link: l, isolated: len(flag) == 1 && flag[0] == 1, spec: seek(attrs, unix.IFLA_AF_SPEC), info: seek(attrs, unix.IFLA_LINKINFO, nl.IFLA_INFO_DATA)})
 	}
 	return out, nil
 }

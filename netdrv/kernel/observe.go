@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -195,7 +197,7 @@ func onUplinks(alias string) bool { return netdrv.ParseUplinks(alias) != "" }
 
 // take sorts links; masters and parents are known once all are there.
 func (o *observer) take(links []listed) {
-	isolated, specs := map[int]bool{}, map[int][]byte{}
+	isolated, specs, infos := map[int]bool{}, map[int][]byte{}, map[int][]byte{}
 	for _, l := range links {
 		index := l.Attrs().Index
 		for _, alt := range l.Attrs().AltNames {
@@ -206,10 +208,13 @@ func (o *observer) take(links []listed) {
 		if l.spec != nil {
 			specs[index] = l.spec
 		}
+		if l.info != nil {
+			infos[index] = l.info
+		}
 	}
 	for _, l := range o.links {
 		if ours(l) {
-			o.ourLink(l, specs[l.Attrs().Index])
+			o.ourLink(l, specs[l.Attrs().Index], infos[l.Attrs().Index])
 		} else {
 			o.hostLink(l)
 		}
@@ -239,7 +244,7 @@ func (o *observer) name(index int) string {
 	return "/"
 }
 
-func (o *observer) ourLink(l netlink.Link, spec []byte) {
+func (o *observer) ourLink(l netlink.Link, spec, info []byte) {
 	a := l.Attrs()
 	network, _ := netdrv.ParseAlias(a.Alias)
 	link := netdrv.Link{
@@ -249,6 +254,12 @@ func (o *observer) ourLink(l netlink.Link, spec []byte) {
 	if l.Type() == "tuntap" {
 		link.Kind, link.Master = netdrv.KindTap, o.name(a.MasterIndex)
 		link.Carrier = a.RawFlags&unix.IFF_LOWER_UP != 0
+		link.Owner = netdrv.NoOwner
+		if owner := attribute(info, nl.IFLA_TUN_OWNER); len(owner) == 4 {
+			link.Owner = binary.NativeEndian.Uint32(owner)
+		}
+		link.Group = uint32(number(info, nl.IFLA_TUN_GROUP))
+		link.Persist = slices.Equal(attribute(info, nl.IFLA_TUN_PERSIST), []byte{1})
 	}
 	copy(link.MAC[:], a.HardwareAddr)
 	if mode, ok := directMode(l); ok {

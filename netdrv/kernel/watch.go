@@ -1,14 +1,19 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/netdrv"
 )
 
 // watchGroups say what may undo our work.
@@ -21,11 +26,13 @@ var watchGroups = []uint32{
 
 // Watch opens a subscription and returns; the returned function calls wake
 // after anything may have changed, until ctx ends. A wake-up carries no data,
-// and an overflow is one too: the caller looks at everything.
+// and an overflow is one too: the caller looks at everything. Only for a guest's link
+// whose MAC address changed while it was in use, which takes effect on others at once, does
+// it carry the link's network.
 //
 // The subscription is open when Watch returns, so that a look that follows
 // misses nothing. It belongs to the calling thread's network namespace.
-func (k *Kernel) Watch() (run func(ctx context.Context, wake func()) error, err error) {
+func (k *Kernel) Watch() (run func(ctx context.Context, wake func(network string)) error, err error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
@@ -44,7 +51,7 @@ func (k *Kernel) Watch() (run func(ctx context.Context, wake func()) error, err 
 		c.Close()
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	w := watcher{conn: c, own: newOwnLinks(links), hostChanges: &k.hostChanges}
+	w := watcher{conn: c, own: newOwnLinks(links), macs: map[uint32]netdrv.MAC{}, hostChanges: &k.hostChanges}
 	return w.run, nil
 }
 
@@ -57,10 +64,11 @@ func (k *Kernel) HostChanges() uint64 { return k.hostChanges.Load() }
 type watcher struct {
 	conn        *netlink.Conn
 	own         ownLinks
+	macs        map[uint32]netdrv.MAC // of guests' links of ours that are in use, by index
 	hostChanges *atomic.Uint64
 }
 
-func (w *watcher) run(ctx context.Context, wake func()) error {
+func (w *watcher) run(ctx context.Context, wake func(network string)) error {
 	c := w.conn
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
@@ -74,8 +82,40 @@ func (w *watcher) run(ctx context.Context, wake func()) error {
 			return fmt.Errorf("read rtnetlink subscription: %w", err)
 		}
 		w.count(msgs, err != nil)
-		wake()
+		for _, m := range msgs {
+			if network := w.changedMAC(m); network != "" {
+				wake(network)
+			}
+		}
+		wake("")
 	}
+}
+
+// changedMAC returns the network of a guest's link of ours whose MAC address a notification
+// says to be another than before, while it was in a bridge or is a macvtap.
+func (w *watcher) changedMAC(m netlink.Message) (network string) {
+	if len(m.Data) < linkHeader || m.Data[0] == unix.AF_BRIDGE {
+		return ""
+	}
+	index := binary.NativeEndian.Uint32(m.Data[4:])
+	if m.Header.Type == unix.RTM_DELLINK {
+		delete(w.macs, index)
+	}
+	if m.Header.Type != unix.RTM_NEWLINK || !w.own[index] {
+		return ""
+	}
+	attrs := m.Data[linkHeader:]
+	kind := string(bytes.TrimRight(seek(attrs, unix.IFLA_LINKINFO, nl.IFLA_INFO_KIND), "\x00"))
+	if kind != "macvtap" && (kind != "tun" || attribute(attrs, unix.IFLA_MASTER) == nil) {
+		return ""
+	}
+	var mac netdrv.MAC
+	copy(mac[:], attribute(attrs, unix.IFLA_ADDRESS))
+	was, known := w.macs[index]
+	if w.macs[index] = mac; known && was != mac {
+		network, _ = netdrv.ParseAlias(string(bytes.TrimRight(attribute(attrs, unix.IFLA_IFALIAS), "\x00")))
+	}
+	return network
 }
 
 // count looks at all messages, for each may tell of a link of ours.

@@ -65,6 +65,9 @@ type Port struct {
 	// of a pidfd with the highest bit set, or before Linux 6.9 the start of the process in
 	// the kernel's ticks since boot.
 	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
+	// Output only: by which entry of the network's access list the tap broker gave the port:
+	// "user NAME" or "group NAME", or "admin" to root and administrators.
+	GrantedBy string `protobuf:"bytes,17,opt,name=granted_by,json=grantedBy,proto3" json:"granted_by,omitempty"`
 	// What this guest may send and be sent, beyond what its network's filter says: its
 	// rules come first, and preset, in and out count before the network's if there.
 	Filter *Filter `protobuf:"bytes,20,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -219,6 +222,13 @@ func (x *Port) GetPidStarted() uint64 {
 		return x.PidStarted
 	}
 	return 0
+}
+
+func (x *Port) GetGrantedBy() string {
+	if x != nil {
+		return x.GrantedBy
+	}
+	return ""
 }
 
 func (x *Port) GetFilter() *Filter {
@@ -631,7 +641,7 @@ var File_vnet_v1_port_proto protoreflect.FileDescriptor
 
 const file_vnet_v1_port_proto_rawDesc = "" +
 	"\n" +
-	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x14vnet/v1/filter.proto\x1a\x15vnet/v1/traffic.proto\"\xb7\x04\n" +
+	"\x12vnet/v1/port.proto\x12\avnet.v1\x1a\x14vnet/v1/filter.proto\x1a\x15vnet/v1/traffic.proto\"\xd6\x04\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x12\n" +
@@ -650,7 +660,9 @@ const file_vnet_v1_port_proto_rawDesc = "" +
 	"\x02up\x18\x0e \x01(\bR\x02up\x12\x10\n" +
 	"\x03pid\x18\x0f \x01(\rR\x03pid\x12\x1f\n" +
 	"\vpid_started\x18\x10 \x01(\x04R\n" +
-	"pidStarted\x12'\n" +
+	"pidStarted\x12\x1d\n" +
+	"\n" +
+	"granted_by\x18\x11 \x01(\tR\tgrantedBy\x12'\n" +
 	"\x06filter\x18\x14 \x01(\v2\x0f.vnet.v1.FilterR\x06filter\x120\n" +
 	"\tbandwidth\x18\x1e \x01(\v2\x12.vnet.v1.BandwidthR\tbandwidth\x12*\n" +
 	"\x06limits\x18\x1f \x01(\v2\x12.vnet.v1.BandwidthR\x06limits\x12-\n" +
