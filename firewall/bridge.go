@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -43,9 +44,9 @@ func bridgeTable(ns classified, ports []Port) Table {
 		Family: Bridge, Name: TableName,
 		Sets: slices.Concat(portSets(g), addressSets(g), outside, r.sets),
 		Chains: slices.Concat([]Chain{
-			bridgePrerouting(), bridgeForward(), bridgeInput(),
+			bridgePrerouting(g), bridgeForward(), bridgeInput(),
 			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), aboutNeighbour(), firstFragment(),
-		}, outsideChains(), r.chains),
+		}, outsideChains(), pins(g), r.chains),
 	}
 }
 
@@ -58,6 +59,16 @@ func portSets(g guarded) []Set {
 	macs := Set{Name: "macs", Key: []Type{IfName, EtherAddr}}
 	taken := Set{Name: "taken_macs", Key: []Type{EtherAddr}}
 	bridges := Set{Name: "bridges", Key: []Type{EtherAddr}}
+	pins, own := Set{Name: "pins", Key: []Type{IfName}, Verdicts: true}, map[string]netdrv.MAC{}
+	for _, p := range g.clean {
+		own[p.Link] = p.MAC
+	}
+	for _, p := range g.pinned {
+		pins.Elements = append(pins.Elements, Element{Key: key(name(p.Link)), Verdict: jump(pin(p)), Comment: p.Network})
+		if !p.MAC.IsZero() && own[p.Link] != p.MAC {
+			macs.add(name(p.Link), ether(p.MAC))
+		}
+	}
 	learning := map[string]bool{}
 	for _, p := range g.learning {
 		learning[p.Link] = true
@@ -95,7 +106,7 @@ func portSets(g guarded) []Set {
 		bridges.add(ether(n.Bridge.MAC))
 	}
 	return []Set{
-		ports, members, settled, unheard, macs, taken, bridges,
+		pins, ports, members, settled, unheard, macs, taken, bridges,
 		kinds("routers", routers), kinds("tentative", tentative), kinds("discovery", discovery),
 	}
 }
@@ -181,10 +192,36 @@ func kinds(set string, types []uint16) Set {
 
 // bridgePrerouting stops what is a lie before the bridge learns from it where
 // somebody's MAC is.
-func bridgePrerouting() Chain {
-	return Chain{Name: "prerouting", Base: BridgePrerouting, Rules: []Rule{
-		rule("", ByMap{Fields: []Field{IIFName}, Map: "ports"}),
-	}}
+func bridgePrerouting(g guarded) Chain {
+	c := Chain{Name: "prerouting", Base: BridgePrerouting}
+	if g.pinned != nil {
+		c.Rules = append(c.Rules, rule("", ByMap{Fields: []Field{IIFName}, Map: "pins"}))
+	}
+	c.Rules = append(c.Rules, rule("", ByMap{Fields: []Field{IIFName}, Map: "ports"}))
+	return c
+}
+
+// pins are the chains of ports that may use one MAC, or those of one prefix.
+func pins(g guarded) []Chain {
+	out := []Chain{{Name: "pinned", Rules: []Rule{
+		rule("pinned: not its MAC", InSet{Fields: []Field{IIFName, EtherSAddr}, Set: "macs", Not: true}, Counter{}, drop),
+	}}}
+	for _, p := range g.pinned {
+		if p.MAC.IsZero() && !slices.ContainsFunc(out, func(c Chain) bool { return c.Name == pin(p) }) {
+			out = append(out, Chain{Name: pin(p), Rules: []Rule{
+				rule("pinned: not of the network's MAC prefix", EtherPrefix(p.MACPrefix), Counter{}, drop),
+			}})
+		}
+	}
+	return out
+}
+
+// pin is the chain of a pinned port.
+func pin(p Port) string {
+	if !p.MAC.IsZero() {
+		return "pinned"
+	}
+	return fmt.Sprintf("pinned_%x", p.MACPrefix)
 }
 
 // stranger drops what comes by a link that is not known yet.

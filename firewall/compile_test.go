@@ -32,7 +32,8 @@ func guests(name string) []Port {
 		out = append(out, Port{
 			Link: g.Link, Network: g.Network, MAC: g.MAC, Addresses: g.Addresses, Preset: f.Preset,
 			Outside: n.Mode == netdrv.ExistingBridge, Allow: f.Allow,
-			Rules: RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
+			Rules:  RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
+			Pinned: g.MACPrefix != "", MACPrefix: g.MACPrefix,
 		})
 	}
 	return out

@@ -94,6 +94,9 @@ type (
 	IPv4 struct{}
 	// EtherType matches what a frame carries; in bridge tables only.
 	EtherType uint16
+	// EtherPrefix matches frames from a MAC that does not begin with these octets; in bridge
+	// tables only.
+	EtherPrefix string
 	// L4Proto matches the protocol above IP.
 	L4Proto uint8
 	// TCPSyn matches the first packet of a TCP connection.
@@ -216,6 +219,7 @@ func (InPrefix) expr()      {}
 func (Is) expr()            {}
 func (IPv4) expr()          {}
 func (EtherType) expr()     {}
+func (EtherPrefix) expr()   {}
 func (L4Proto) expr()       {}
 func (TCPSyn) expr()        {}
 func (TCPHandshake) expr()  {}
@@ -284,6 +288,12 @@ func (e EtherType) String() string {
 
 func (e Tagged) String() string {
 	return "ether type " + map[Tagged]string{Tag8021Q: "8021q", Tag8021AD: "8021ad", TagQinQ: "0x9100"}[e]
+}
+
+func (e EtherPrefix) String() string {
+	var m netdrv.MAC
+	copy(m[:], e)
+	return fmt.Sprintf("ether saddr != %s/%d", m, 8*len(e))
 }
 
 func (e L4Proto) String() string { return L4Protocol.String() + " " + numberText(InetProto, uint16(e)) }

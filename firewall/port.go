@@ -27,6 +27,10 @@ type Port struct {
 	// declared; without any of a family, it may have any.
 	Outside bool
 	Allow   []netdrv.FrameKind
+	// Pinned: this is about nothing but the MACs that a port may use, whatever else there is
+	// about it: MAC or, while that is zero, those that begin with the octets of MACPrefix.
+	Pinned    bool
+	MACPrefix string
 	// Rules are what its connections are asked; nil: nothing. Ports share them.
 	Rules *Rulebook
 }
@@ -42,6 +46,8 @@ type guarded struct {
 	guests []Port
 	// outside are the ports in mode bridge.
 	outside []Port
+	// pinned are the ports with a Pinned MAC or prefix, of any network.
+	pinned []Port
 	// clean ports speak as themselves only, those among them that were heard.
 	// learning ports are to be clean, and were not heard yet.
 	clean, learning []Port
@@ -51,7 +57,7 @@ type guarded struct {
 func guard(networks []*netdrv.Network, ports []Port) guarded {
 	g := guarded{byName: map[string]*netdrv.Network{}}
 	asks := map[string]bool{}
-	for _, p := range ports {
+	for _, p := range ports { // those that are pinned have neither
 		asks[p.Network] = asks[p.Network] || p.Preset.Clean() || p.Isolated || p.Rules != nil
 	}
 	for _, n := range networks {
@@ -62,6 +68,10 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 	for _, p := range ports {
 		if p.Outside {
 			g.outside = append(g.outside, p)
+			continue
+		}
+		if p.Pinned {
+			g.pinned = append(g.pinned, p)
 			continue
 		}
 		if g.network(p) == nil {

@@ -191,12 +191,12 @@ func (e *Engine) filtered(networks []netdrv.Network) []firewall.Port {
 	}
 	var out []firewall.Port
 	for i := range networks {
-		if n := &networks[i]; e.asksOfPorts(n) {
+		if n := &networks[i]; e.asksOfPorts(n) || n.Access.MACPrefix != "" {
 			ports := e.Store.PortsOf(n.Name)
 			ended, revoked := e.Leases.Ended(n.Name)
 			now := portsOf(e.derive(n).with, members[n.Name], e.Leases.Addresses(n.Name))
 			keepLast(now, e.derive(n).with, ended, revoked)
-			out = append(out, ruled(now, n, ports, &around)...)
+			out = append(append(out, ruled(now, n, ports, &around)...), pinned(n, ports)...)
 		}
 	}
 	return out
@@ -231,6 +231,22 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 		}
 	}
 	return now
+}
+
+// pinned holds the users' ports of a network with a MAC prefix to it, and those with a MAC of
+// their own to that.
+func pinned(n *netdrv.Network, ports []netdrv.Port) []firewall.Port {
+	prefix, ok := n.Access.Octets()
+	if !ok || len(prefix) == 0 {
+		return nil
+	}
+	var out []firewall.Port
+	for i := range ports {
+		if p := &ports[i]; p.Transient && p.Granted != "" && p.Granted != netdrv.GrantedAdmin {
+			out = append(out, firewall.Port{Link: p.Link, Network: n.Name, MAC: p.MAC, Pinned: true, MACPrefix: string(prefix)})
+		}
+	}
+	return out
 }
 
 // portsOf translates the members of a network for the firewall, and the guests that have

@@ -180,6 +180,7 @@ func Networks() map[string][]netdrv.Network {
 			wild,
 		},
 		"outside": {Network("office", netdrv.ExistingBridge, "br0")},
+		"pins":    {withMAC(lab)},
 		"rules":   {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
 		"mix":     {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
@@ -192,6 +193,12 @@ type Guest struct {
 	MAC       netdrv.MAC
 	Addresses []netip.Addr
 	Filter    netdrv.Filter // with its network's, of which there is none
+	MACPrefix string        // not empty: the guest is pinned
+}
+
+func pinned(g Guest) Guest {
+	g.MACPrefix = "\x52\x54\x00"
+	return g
 }
 
 // Guests are, by the names of Networks, those that are on them.
@@ -210,6 +217,10 @@ func Guests() map[string][]Guest {
 			allowing(guest("vnet1", "office", 2, netdrv.CleanTraffic), netdrv.RouterAdvertisement, netdrv.DHCPServer, netdrv.BPDU),
 			guest("vnet2", "office", 3, netdrv.CleanTraffic, "192.0.2.10", "2001:db8::10"),
 			allowing(guest("vnet3", "office", 0, netdrv.CleanTraffic), netdrv.VLANTag),
+		},
+		"pins": {
+			pinned(guest("vnet0", "lab", 1, netdrv.Unfiltered)),
+			pinned(guest("vnet1", "lab", 0, netdrv.Unfiltered)),
 		},
 		"rules": {
 			ruled(guest("vnet0", "lab", 1, netdrv.CleanTraffic, "10.20.0.5"), netdrv.Filter{

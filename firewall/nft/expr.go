@@ -65,6 +65,11 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 			&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 12, Len: 2},
 			equal(binary.BigEndian.AppendUint16(nil, uint16(x))...),
 		}, nil
+	case firewall.EtherPrefix:
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 6, Len: uint32(len(x))},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte(x)},
+		}, nil
 	case firewall.L4Proto:
 		return l4proto(byte(x)), nil
 	case firewall.TCPSyn:
