@@ -104,7 +104,7 @@ func (s *Server) ConfirmNetwork(_ context.Context, req *vnetv1.ConfirmNetworkReq
 // confirmBy is the deadline as the contract has it.
 func (s *Server) confirmBy(name string) *timestamppb.Timestamp {
 	if t, waits := s.Store.Trial(name); waits {
-		return timestamppb.New(t.Deadline)
+		return timestamppb.New(time.Now().Add(time.Until(t.Deadline)).Truncate(time.Second))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/internal/hostclock"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -21,8 +22,14 @@ import (
 // outlives the daemon and the boot: STATE/trials/NAME.json.
 type Trial struct {
 	Name string
-	// Deadline is by the wall clock.
+	// Deadline is by the wall clock of when it was set. Within the daemon it has a
+	// monotonic reading, and Boot and Monotonic restore that: in the same boot of the
+	// host no step of the wall clock moves it.
 	Deadline time.Time
+	// Boot is the boot in which the deadline was set.
+	Boot string `json:",omitempty"`
+	// Monotonic is the deadline by CLOCK_MONOTONIC of that boot.
+	Monotonic time.Duration `json:",omitempty"`
 	// Within is how long there is from the change to the deadline.
 	Within time.Duration
 	// Before is what was stored, in YAML, or empty if there was nothing.
@@ -62,10 +69,20 @@ func (t *Trial) Network() (netdrv.Network, bool, error) {
 	return n, true, unread.Err()
 }
 
+// resumed returns the trial with its deadline as of now, if that can be told.
+func (t Trial) resumed(now hostclock.Reading) Trial {
+	if t.Boot != "" && t.Boot == now.Boot {
+		t.Deadline = now.Now.Add(t.Monotonic - now.Mono)
+	}
+	return t
+}
+
 // PutTrial notes that a change waits to be confirmed.
 func (s *Store) PutTrial(t Trial) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := hostclock.Read()
+	t.Boot, t.Monotonic = now.Boot, now.Mono+t.Deadline.Sub(now.Now)
 	b, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
 		return err
@@ -113,6 +130,7 @@ func (s *Store) loadTrials() error {
 		return err
 	}
 	s.trials = map[string]Trial{}
+	now := hostclock.Read()
 	var unread []error
 	for _, f := range files {
 		var t Trial
@@ -121,7 +139,7 @@ func (s *Store) loadTrials() error {
 			err = json.Unmarshal(b, &t)
 		}
 		if name := strings.TrimSuffix(filepath.Base(f), ".json"); err == nil && t.Name == name {
-			s.trials[name] = t
+			s.trials[name] = t.resumed(now)
 			continue
 		}
 		unread = append(unread, fmt.Errorf("read %s: %w", f, err))

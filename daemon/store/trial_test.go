@@ -1,6 +1,9 @@
 package store
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -69,5 +72,49 @@ func TestTrialPasses(t *testing.T) {
 		if got := trial.Passed(c.now); got != c.want {
 			t.Errorf("at %s: %v", c.now, got)
 		}
+	}
+}
+
+// A wall clock that is set while no daemon runs neither ends a trial nor extends it.
+func TestTrialOutlivesAStepOfTheClock(t *testing.T) {
+	for _, step := range []time.Duration{2 * time.Hour, -2 * time.Hour, 5 * 365 * 24 * time.Hour} {
+		state := t.TempDir()
+		s, err := Open(state, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		trial, err := NewTrial("office", nil, time.Now(), time.Minute)
+		if err == nil {
+			err = s.PutTrial(trial)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		// To the next daemon the deadline is off by the step.
+		path := filepath.Join(state, "trials", "office.json")
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(b, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields["Deadline"] = trial.Deadline.Add(-step)
+		if b, err = json.Marshal(fields); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = Open(state, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := s.Trial("office")
+		if left := time.Until(got.Deadline).Round(10 * time.Second); got.Passed(time.Now()) || left != time.Minute {
+			t.Errorf("after a step of %s: passed %t, %s left", step, got.Passed(time.Now()), left)
+		}
+		s.Close()
 	}
 }

@@ -1,40 +1,14 @@
 package lease
 
 import (
-	"os"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vnetd/vnetd/internal/hostclock"
 )
 
 // minStep is the smallest difference between the wall clock and the time that
 // has passed that counts as a step of the wall clock.
 const minStep = time.Second
-
-// A reading is the host's clocks at one moment.
-type reading struct {
-	boot string        // the kernel's id of the boot, in hexadecimal; "" if it has none
-	mono time.Duration // CLOCK_MONOTONIC, in whole milliseconds
-	now  time.Time     // the wall clock, with Go's monotonic reading
-}
-
-// readClock reads the host's clocks. They are read again if the thread was
-// interrupted meanwhile, so that the delay is not taken for a step.
-func readClock() reading {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	r := reading{boot: strings.ReplaceAll(strings.TrimSpace(string(id)), "-", "")}
-	for range 10 {
-		var ts unix.Timespec
-		r.now = time.Now()
-		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-		r.mono = time.Duration(ts.Nano()).Truncate(time.Millisecond)
-		if time.Since(r.now) < 10*time.Millisecond {
-			break
-		}
-	}
-	return r
-}
 
 // A clock maps the times of leases to the journal's and back. Within the
 // process a time carries Go's monotonic reading, and is compared by that; the
@@ -53,9 +27,9 @@ type clock struct {
 	mono time.Duration // the same moment by CLOCK_MONOTONIC
 }
 
-func newClock(r reading) *clock {
-	base := r.now.Add(-time.Duration(r.now.Nanosecond()) % time.Millisecond)
-	return &clock{boot: r.boot, base: base, mono: r.mono}
+func newClock(r hostclock.Reading) *clock {
+	base := r.Now.Add(-time.Duration(r.Now.Nanosecond()) % time.Millisecond)
+	return &clock{boot: r.Boot, base: base, mono: r.Mono}
 }
 
 // wall is the wall clock at base, as a duration since 1970.
@@ -108,8 +82,8 @@ type bootClock struct {
 
 // runs reports whether b is the boot that r was read in. A clock that is behind
 // b's last stamp is another one: that of a time namespace.
-func (b *bootClock) runs(r reading) bool {
-	return b.known && b.id != "" && b.id == r.boot && r.mono >= b.last-minStep
+func (b *bootClock) runs(r hostclock.Reading) bool {
+	return b.known && b.id != "" && b.id == r.Boot && r.Mono >= b.last-minStep
 }
 
 // at returns which time of b's frames is now, by r.
@@ -119,11 +93,11 @@ func (b *bootClock) runs(r reading) bool {
 // stamp is wrong, and no time counts as passed: a board without a clock of its
 // own, which boots in 1980, ends no lease. One that is ahead cannot be told
 // from a host that was off for so long.
-func (b *bootClock) at(r reading) time.Duration {
-	wall := time.Duration(r.now.UnixMilli()) * time.Millisecond
+func (b *bootClock) at(r hostclock.Reading) time.Duration {
+	wall := time.Duration(r.Now.UnixMilli()) * time.Millisecond
 	switch {
 	case b.runs(r):
-		return r.mono
+		return r.Mono
 	case b.known:
 		return max(wall-b.offset, b.last)
 	}

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vnetd/vnetd/internal/hostclock"
 )
 
 // shifted is t with another wall clock, and the same monotonic reading.
@@ -33,23 +34,23 @@ type host struct {
 	wall time.Duration // beside the real one
 }
 
-func (h *host) read() reading {
-	r := readClock()
-	return reading{boot: h.boot, mono: r.mono + h.mono, now: shifted(r.now, h.wall)}
+func (h *host) read() hostclock.Reading {
+	r := hostclock.Read()
+	return hostclock.Reading{Boot: h.boot, Mono: r.Mono + h.mono, Now: shifted(r.Now, h.wall)}
 }
 
 func (h *host) now() time.Time { return shifted(time.Now(), h.wall) }
 
 func (h *host) sleep(d time.Duration) { h.mono += d; h.wall += d }
 
-func (h *host) reboot(id string) { h.boot, h.mono = id, -readClock().mono+5*time.Second }
+func (h *host) reboot(id string) { h.boot, h.mono = id, -hostclock.Read().Mono+5*time.Second }
 
 // bootID makes one that can be stored.
 func bootID(n int) string { return fmt.Sprintf("%032x", n) }
 
 // lease of an hour, given now.
-func hour(n int, r reading) Lease {
-	return Lease{Network: "lab", MAC: mac(n), Address: addr(n), Start: r.now, Expires: r.now.Add(time.Hour)}
+func hour(n int, r hostclock.Reading) Lease {
+	return Lease{Network: "lab", MAC: mac(n), Address: addr(n), Start: r.Now, Expires: r.Now.Add(time.Hour)}
 }
 
 // A wall clock that is set while the daemon runs ends no lease and extends none; what
@@ -138,7 +139,7 @@ func TestWallClockStepsBetweenStarts(t *testing.T) {
 			if left := time.Until(all[0].Expires).Round(time.Minute); left != 30*time.Minute {
 				t.Errorf("%s are left", left)
 			}
-			if date := all[0].Expires.Round(0).Sub(h.read().now.Round(0)).Round(time.Minute); date != 30*time.Minute {
+			if date := all[0].Expires.Round(0).Sub(h.read().Now.Round(0)).Round(time.Minute); date != 30*time.Minute {
 				t.Errorf("it is shown to end in %s", date)
 			}
 		})
@@ -167,7 +168,7 @@ func TestWallClockAfterAReboot(t *testing.T) {
 			table := open(dir, quiet(), h.now, h.read)
 			stop := run(t, table)
 			over := hour(2, h.read())
-			over.Expires = h.read().now.Add(time.Millisecond)
+			over.Expires = h.read().Now.Add(time.Millisecond)
 			short := hour(3, h.read())
 			short.Port = 7
 			mustBind(t, table, hour(1, h.read()), over, short)
@@ -261,7 +262,7 @@ func TestVersion1(t *testing.T) {
 					t.Errorf("problems: %v, %v", table.Problems(), table.Storing())
 				}
 				stop := run(t, table)
-				mustBind(t, table, Lease{Network: "lab", MAC: mac(9), Address: addr(9), Start: h.read().now, Expires: h.read().now.Add(-time.Second)})
+				mustBind(t, table, Lease{Network: "lab", MAC: mac(9), Address: addr(9), Start: h.read().Now, Expires: h.read().Now.Add(-time.Second)})
 				stop()
 			}
 		})

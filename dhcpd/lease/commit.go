@@ -189,11 +189,11 @@ func (t *Table) followWallClock() {
 	t.stepped.Lock()
 	defer t.stepped.Unlock()
 	was, r := t.clock.Load(), t.read()
-	step := was.step(r.now)
+	step := was.step(r.Now)
 	if step.Abs() < minStep {
 		return // it was followed meanwhile, or the thread was interrupted
 	}
-	t.logStep(step, r.now)
+	t.logStep(step, r.Now)
 	c := newClock(r)
 	c.mono = was.stored(c.base)
 	t.clock.Store(c)

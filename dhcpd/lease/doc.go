@@ -9,7 +9,9 @@
 //
 //   - What [Table.Bind] reported as stored is there after any crash.
 //   - Within a network an address belongs to one client, a client has one
-//     address, and a hostname belongs to one live lease.
+//     address, and a hostname belongs to one
+//     client. While its link is there no other gets the name; then the one that
+//     waits for it.
 //   - A lease that ended, by time or by release, stays as a memory of who had
 //     the address, so that the client gets it again. It is answered by
 //     [Network.ByMAC] and [Network.ByAddr], never by the name look-ups.
@@ -18,12 +20,18 @@
 // # On disk
 //
 // The directory holds "journal", "snapshot" and, while a snapshot is being
-// written, "journal.old". A journal is a header and then frames: length,
-// CRC-32C and payload. A frame is everything that was gathered during the last
+// written, "journal.old". A journal is a header and then frames: marker,
+// length, CRC-32C and payload. A frame is everything that was gathered during the last
 // fdatasync (group commit without a window), so a crash can tear only the last
-// frame, and [Open] cuts it. A bad frame with a good one behind it is not a
-// torn tail but damage, and Open refuses to guess. Behind the last frame there
-// may be zeros, which were written ahead.
+// frame, and [Open] cuts it. A bad frame with a good one behind it is damage: the
+// file is set aside, and the good ones count. Frames begin with random octets of
+// their file, so that what a client sends is never taken for one. Behind the last
+// frame there may be zeros, which were written ahead.
+//
+// Times in the files are those of CLOCK_MONOTONIC. A frame has the id of the boot and
+// both clocks, so that a restart within the boot is exact, and the next boot knows
+// at which wall clock time a lease ends. Files of version 1 have times by the wall
+// clock; Open reads them and writes version 2.
 //
 // When the journal outgrows the live set it is renamed to journal.old, a new
 // one is begun, and the snapshot is written beside the running server. Replay

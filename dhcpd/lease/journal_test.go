@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vnetd/vnetd/internal/hostclock"
 	"golang.org/x/sys/unix"
 )
 
 // journalOf returns a journal of one lease to a frame, and the offsets where
 // frames end. The first is the header's.
 func journalOf(leases ...Lease) (data []byte, ends []int) {
-	c := newClock(readClock())
+	c := newClock(hostclock.Read())
 	data, m := header(journalMagic)
 	ends = []int{len(data)}
 	for _, l := range leases {
@@ -77,7 +78,7 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 func TestJournalWithAHoleInTheLastFrame(t *testing.T) {
 	head, _ := journalOf(lab(100))
 	f := openFile(head, journalMagic)
-	c := newClock(readClock())
+	c := newClock(hostclock.Read())
 	batch := make([]byte, frameStart)
 	for i := range 20 {
 		l := lab(i)
@@ -177,7 +178,7 @@ func TestFlippedBits(t *testing.T) {
 
 // Whatever a client sends, it is no frame: not even all that can be in one.
 func TestGuestOctetsAreNoFrame(t *testing.T) {
-	forged := appendBind(make([]byte, frameStart), &Lease{Network: "lab", MAC: mac(66), Address: addr(66)}, newClock(readClock()))
+	forged := appendBind(make([]byte, frameStart), &Lease{Network: "lab", MAC: mac(66), Address: addr(66)}, newClock(hostclock.Read()))
 	_, guess := header(journalMagic)
 	sealFrame(forged, guess, stamp{})
 	old := forged[markerLen:] // as in version 1
@@ -373,7 +374,7 @@ func holders(leases []Lease) (out []string) {
 
 // FuzzRecords reads any octets as the records of a frame, in files of both versions.
 func FuzzRecords(f *testing.F) {
-	c := newClock(readClock())
+	c := newClock(hostclock.Read())
 	l, l6 := named(1, "web"), six(1, "web")
 	good := appendBind(appendBind(nil, &l, c), &l6, c)
 	f.Add(good)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/hostclock"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 // A loader reads the files of a table.
 type loader struct {
 	*Table
-	now   reading
+	now   hostclock.Reading
 	boots []bootClock // that the files are of; the first stands for files of version 1
 	boot  int         // of the frame that is being read
 	old   bool        // a file is of version 1
@@ -27,7 +29,7 @@ type loader struct {
 
 // load reads what there is in dir. What is damaged or cannot be read is logged,
 // and the rest counts.
-func (t *Table) load(now reading) loader {
+func (t *Table) load(now hostclock.Reading) loader {
 	l := loader{Table: t, now: now, boots: make([]bootClock, 1)}
 	l.readSnapshot()
 	l.readJournal("journal.old")
@@ -66,7 +68,7 @@ func (l *loader) clock() *clock {
 
 // logBoot logs what becomes of the leases of an earlier boot.
 func (l *loader) logBoot(b *bootClock) {
-	last, now := time.Unix(0, 0).Add(b.offset+b.last), l.now.now
+	last, now := time.Unix(0, 0).Add(b.offset+b.last), l.now.Now
 	if b.known && now.Before(last) {
 		l.log.Warn("wall clock is behind that of the last boot; leases count from there", "last", last, "now", now)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vnetd/vnetd/internal/hostclock"
 )
 
 const (
@@ -29,7 +31,7 @@ type Table struct {
 	onStoring func()
 
 	now     func() time.Time
-	read    func() reading
+	read    func() hostclock.Reading
 	clock   atomic.Pointer[clock]
 	stepped sync.Mutex // held while a step of the wall clock is dealt with
 
@@ -64,9 +66,9 @@ type Table struct {
 // another name, and what can be read of it counts; see [Table.Problems]. While
 // dir cannot be written, leases in force are extended and none are given, as
 // with a full disk; see [Table.Storing].
-func Open(dir string, log *slog.Logger) *Table { return open(dir, log, time.Now, readClock) }
+func Open(dir string, log *slog.Logger) *Table { return open(dir, log, time.Now, hostclock.Read) }
 
-func open(dir string, log *slog.Logger, now func() time.Time, read func() reading) *Table {
+func open(dir string, log *slog.Logger, now func() time.Time, read func() hostclock.Reading) *Table {
 	t := newTable(dir, log)
 	t.now, t.read = now, read
 	l := t.load(read())
@@ -106,12 +108,12 @@ func Memory(log *slog.Logger) *Table { return newTable("", log) }
 
 func newTable(dir string, log *slog.Logger) *Table {
 	t := &Table{
-		dir: dir, log: log, rotateAt: minRotation, onStored: func() {}, onStoring: func() {}, now: time.Now, read: readClock,
+		dir: dir, log: log, rotateAt: minRotation, onStored: func() {}, onStoring: func() {}, now: time.Now, read: hostclock.Read,
 		byName: map[string]*Network{},
 		wake:   make(chan struct{}, 1),
 		watch:  watchers{all: map[*watcher]bool{}},
 	}
-	t.clock.Store(newClock(readClock()))
+	t.clock.Store(newClock(hostclock.Read()))
 	t.gathered.batch = newBatch()
 	t.snapshots = snapshots{t: t, done: make(chan snapshotResult, 1)}
 	return t

@@ -222,7 +222,7 @@ func (t *try) another(m *wire.Message, err error) (w way, ok bool) {
 		w.tcp, w.doubt = true, errors.Is(err, errLetters) // nobody forges that
 	case w.doubt && (err != nil || !m.In(t.letters)):
 		t.u.pool.log.Info("upstream changes letters: it is asked in small ones for an hour", "upstream", t.u.place)
-		t.u.lower.Store(time.Now().Add(lowerTime).Unix())
+		t.u.lower.Store(int64(time.Since(started) + lowerTime))
 		return way{plain: w.plain}, err != nil
 	case err != nil:
 		return w, false

@@ -10,6 +10,9 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
+// started is what times are counted from, by the monotonic clock.
+var started = time.Now()
+
 const (
 	patience  = 2                // silences or errors in a row that make an upstream rest
 	checkTime = 2 * time.Second  // from when it rests until it is asked beside another
@@ -52,7 +55,7 @@ type upstream struct {
 
 	asked, replied, silent atomic.Uint64 // how often, ever
 
-	lower     atomic.Int64 // until when, in Unix seconds, letters are not varied
+	lower     atomic.Int64 // until when, since started, letters are not varied
 	datagrams datagrams
 	streams   streams
 }
@@ -128,7 +131,7 @@ func (u *upstream) looped(now time.Time) bool {
 
 // letters returns the letters of the next query.
 func (u *upstream) letters(now time.Time) wire.Letters {
-	if now.Unix() < u.lower.Load() {
+	if until := u.lower.Load(); until != 0 && int64(now.Sub(started)) < until {
 		return wire.SmallLetters
 	}
 	return wire.RandomLetters()
