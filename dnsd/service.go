@@ -109,7 +109,7 @@ func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply fu
 	case forward.Accepted:
 		s.counts.query(Forwarded)
 		return buf, true
-	case forward.Stopped:
+	case forward.Stopped, forward.Repeated:
 		return buf, false
 	case forward.Nobody:
 		s.counts.query(Failed)

@@ -18,7 +18,9 @@ const (
 	maxQuery  = 4096             // bytes: longer ones end the connection
 	idleTime  = 10 * time.Second // for a query to arrive whole, however slowly
 	writeTime = 5 * time.Second  // for a reply to be taken
-	pipeline  = 16               // queries of one connection under way
+
+	maxDirect  = 16  // queries of one connection that are read, or have an answer to be written
+	maxPending = 128 // and that wait for others' answers
 )
 
 // serveTCP answers until the listener is closed.
@@ -41,15 +43,25 @@ func (n *network) serveTCP(l *net.TCPListener, loops *sync.WaitGroup) {
 	}
 }
 
-// A conn is a client's connection. One goroutine reads, one writes; a query
-// holds a slot from before it is read until its reply is written, so there is
-// always room in replies.
+// A conn is a client's connection. One goroutine reads, one writes. A query holds a slot
+// from before it is read until its reply is written, or until it is pending upstream,
+// which takes a slot of another kind: so there is always room in replies, and local and
+// cached answers pass pending ones (RFC 7766 §6.2.1.1).
 type conn struct {
 	n       *network
 	sock    *net.TCPConn
 	client  netip.AddrPort
-	slots   chan struct{}
-	replies chan []byte // with their length in front
+	direct  slots
+	pending slots
+	replies chan reply
+}
+
+type slots chan struct{}
+
+// A reply is a message with its length in front, and what it frees when it is written.
+type reply struct {
+	msg  []byte
+	held slots
 }
 
 func newConn(n *network, sock *net.TCPConn) *conn {
@@ -59,7 +71,7 @@ func newConn(n *network, sock *net.TCPConn) *conn {
 	}
 	return &conn{
 		n: n, sock: sock, client: netip.AddrPortFrom(client.Addr().Unmap(), client.Port()),
-		slots: make(chan struct{}, pipeline), replies: make(chan []byte, pipeline),
+		direct: make(slots, maxDirect), pending: make(slots, maxPending), replies: make(chan reply, maxDirect+maxPending),
 	}
 }
 
@@ -68,8 +80,11 @@ func (c *conn) serve() {
 	var writer sync.WaitGroup
 	writer.Go(c.write)
 	c.read()
-	for range pipeline { // what is under way is still answered
-		c.slots <- struct{}{}
+	for range maxDirect { // what is under way is still answered
+		c.direct <- struct{}{}
+	}
+	for range maxPending {
+		c.pending <- struct{}{}
 	}
 	close(c.replies)
 	writer.Wait()
@@ -81,10 +96,10 @@ func (c *conn) read() {
 	var q wire.Query
 	in, r := make([]byte, maxQuery), bufio.NewReader(c.sock)
 	for {
-		c.slots <- struct{}{}
+		c.direct <- struct{}{}
 		pkt, err := c.message(r, in)
 		if err != nil || !c.packet(pkt, &q) {
-			<-c.slots
+			<-c.direct
 			return
 		}
 	}
@@ -115,43 +130,55 @@ func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
 	out, ask := svc.packet(make([]byte, 2, 512), pkt, q, wire.MaxMessage)
 	if ask {
 		var wait bool
-		if out, wait = svc.ask(out, q, c.n.clients.client(c.client, time.Now()), c.later); wait {
+		if out, wait = c.ask(svc, out, q); wait {
+			<-c.direct
 			return true
 		}
 	}
 	if len(out) == 2 {
 		return false
 	}
-	c.reply(out)
+	c.reply(out, c.direct)
 	return true
 }
 
-// later is reply for a message without room for its length.
-func (c *conn) later(msg []byte) {
-	if msg == nil {
-		<-c.slots
-		return
-	}
-	c.reply(append(make([]byte, 2, 2+len(msg)), msg...))
+// ask is service.ask for a query that holds a slot while it is pending.
+func (c *conn) ask(svc *service, out []byte, q *wire.Query) (_ []byte, wait bool) {
+	c.pending <- struct{}{}
+	defer func() { // also after a panic
+		if !wait {
+			<-c.pending
+		}
+	}()
+	return svc.ask(out, q, c.n.clients.client(c.client, time.Now()), c.later)
 }
 
-func (c *conn) reply(msg []byte) {
+// later is reply for the answer to a pending query, without room for its length.
+func (c *conn) later(msg []byte) {
+	if msg == nil {
+		<-c.pending
+		return
+	}
+	c.reply(append(make([]byte, 2, 2+len(msg)), msg...), c.pending)
+}
+
+func (c *conn) reply(msg []byte, held slots) {
 	c.n.counts.reply(msg[2:])
 	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
-	c.replies <- msg
+	c.replies <- reply{msg, held}
 }
 
 // write sends replies until there are no more. After an error it goes on
 // taking them, so that nobody waits for a slot.
 func (c *conn) write() {
 	var err error
-	for msg := range c.replies {
+	for r := range c.replies {
 		if err == nil {
 			_ = c.sock.SetWriteDeadline(time.Now().Add(writeTime))
-			if _, err = c.sock.Write(msg); err != nil {
+			if _, err = c.sock.Write(r.msg); err != nil {
 				_ = c.sock.Close() // ends read
 			}
 		}
-		<-c.slots
+		<-r.held
 	}
 }

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -156,4 +157,63 @@ func TestTCPClientThatDoesNotReadIsBounded(t *testing.T) {
 	if a := dig(t, "guest", "@192.168.10.1", "web.lab.test"); a.status != "NOERROR" {
 		t.Errorf("others suffer\n%s", a)
 	}
+}
+
+// Local and cached answers pass many that are pending on the same connection (RFC 7766
+// section 6.2.1.1), and all are answered in the end.
+func TestTCPLocalAnswersPassPendingOnes(t *testing.T) {
+	needWorld(t)
+	up := newUpstream(t, "127.0.0.2:5302")
+	start(t, resolvConf(t), via(up))
+	want(t, dig(t, "guest", "@192.168.10.1", "cached.example.org"), "NOERROR")
+	release := up.hold()
+	defer release()
+	c := dial(t, "guest", "tcp", "192.168.10.1:53")
+	const pending = 100
+	var all []byte
+	for i := range pending {
+		m := question(fmt.Sprintf("n%d.example.org.", i), dns.TypeA)
+		m.Id = uint16(1000 + i)
+		all = append(all, framed(t, m)...)
+	}
+	local, cached := question("web.lab.test.", dns.TypeA), question("cached.example.org.", dns.TypeA)
+	local.Id, cached.Id = 1, 2
+	cached.SetEdns0(1232, false)
+	send(t, c, append(append(all, framed(t, local)...), framed(t, cached)...))
+	for _, id := range []uint16{1, 2} {
+		if m := readFramed(t, c); m.Id != id || len(m.Answer) != 1 {
+			t.Fatalf("want %d first: %v", id, m)
+		}
+	}
+	release()
+	for range pending {
+		if m := readFramed(t, c); m.Id < 1000 || len(m.Answer) != 1 {
+			t.Fatal(m)
+		}
+	}
+}
+
+// A query that is sent twice on one connection holds nothing for ever: the connection
+// ends, and its place is free.
+func TestTCPRepeatedQueryHoldsNothing(t *testing.T) {
+	needWorld(t)
+	up := newUpstream(t, "127.0.0.2:5302")
+	release := up.hold()
+	defer release()
+	s, _ := start(t, resolvConf(t), via(up))
+	c := dial(t, "guest", "tcp", "192.168.10.1:53")
+	q := question("www.example.org.", dns.TypeA)
+	send(t, c, append(framed(t, q), framed(t, q)...))
+	eventually(t, "it is asked", func() bool { return len(up.queries()) > 0 })
+	release()
+	if m := readFramed(t, c); m.Id != q.Id || len(m.Answer) != 1 {
+		t.Fatal(m)
+	}
+	c.Close()
+	n := s.networks["lab"]
+	eventually(t, "no connection is held", func() bool {
+		n.conns.mu.Lock()
+		defer n.conns.mu.Unlock()
+		return len(n.conns.open) == 0
+	})
 }

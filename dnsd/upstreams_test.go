@@ -335,3 +335,68 @@ func TestLoopOfTwoServersIsBroken(t *testing.T) {
 		t.Error("the loop was not noticed")
 	}
 }
+
+// A stub waits for five seconds: SERVFAIL comes before, whatever the
+// upstreams are, how many there are, and however many aliases led to the one that is
+// silent.
+func TestServfailComesBeforeAStubGivesUp(t *testing.T) {
+	deaf := func() netip.AddrPort {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return mustAddrPort(c.LocalAddr().String())
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	tls := mustAddrPort(l.Addr().String())
+	slow := newUpstream(t, "127.0.0.1:0")
+	slow.answer(func(m, reply *dns.Msg, _ string) {
+		time.Sleep(800 * time.Millisecond)
+		reply.Answer = rrs(m.Question[0].Name + " 60 IN CNAME www.silent.example.")
+	})
+	cut := newUpstream(t, "127.0.0.1:0") // over UDP only a TC bit, over TCP nothing
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	cut.answer(func(m, reply *dns.Msg, network string) {
+		if reply.Truncated = true; network == "tcp" {
+			<-release
+		}
+	})
+	start(t, resolvConf(t), Config{
+		Network: "lab", Interface: "lo", Listen: []netip.Addr{addr("127.0.0.18")}, Port: 5399, Domain: "lab.test", Forward: true,
+		Records: []Record{{Name: "out", Type: "CNAME", Value: "www.slow.example."}},
+		Forwarders: []Forwarder{
+			{Domain: "silent.example", Address: deaf()},
+			{Domain: "three.example", Address: deaf()},
+			{Domain: "three.example", Address: deaf()},
+			{Domain: "three.example", Address: deaf()},
+			{Domain: "tls.example", Address: tls, TLS: "ns.example"},
+			{Domain: "mixed.example", Address: tls, TLS: "ns.example"},
+			{Domain: "mixed.example", Address: deaf()},
+			{Domain: "slow.example", Address: mustAddrPort(slow.addr)},
+			{Domain: "cut.example", Address: mustAddrPort(cut.addr)},
+		},
+	})
+	var all sync.WaitGroup
+	for _, name := range []string{"www.silent.example.", "www.three.example.", "www.tls.example.", "www.mixed.example.", "www.slow.example.", "www.cut.example.", "out.lab.test."} {
+		for _, network := range []string{"udp", "tcp"} {
+			all.Go(func() {
+				m := question(name, dns.TypeA)
+				m.SetEdns0(1232, false)
+				reply, _, err := (&dns.Client{Net: network, Timeout: 5 * time.Second}).Exchange(m, "127.0.0.18:5399")
+				switch {
+				case err != nil:
+					t.Errorf("%s by %s: %v", name, network, err)
+				case reply.Rcode != dns.RcodeServerFailure:
+					t.Errorf("%s by %s: %v", name, network, reply)
+				}
+			})
+		}
+	}
+	all.Wait()
+}

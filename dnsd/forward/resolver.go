@@ -47,6 +47,7 @@ const (
 	Nobody                  // no upstream that could be asked
 	Looped                  // our own query, come back
 	Stopped                 // the pool does not run: say nothing
+	Repeated                // the same query of the client is pending, and that one is answered
 )
 
 // A Resolver answers by one set of rules. It is safe for many goroutines.
@@ -181,7 +182,7 @@ func (r *Resolver) join(q *wire.Query, w *waiter) (launched *flight, evicted *wa
 	defer r.mu.Unlock()
 	f := r.flights[string(q.Key())]
 	if f != nil && f.waitsFor(w.client.Addr, q.ID) {
-		return nil, nil, nil, Accepted
+		return nil, nil, nil, Repeated
 	}
 	evicted, ok := r.pool.admit(w, f == nil)
 	switch {
@@ -252,5 +253,5 @@ func (r *Resolver) judge(key []byte, m *wire.Message) *wire.Message {
 		return m
 	}
 	r.pool.log.Warn("reply names a private address: refused (DNS rebinding)", "question", limit.Text(wire.Text(name)))
-	return wire.Refusal(key)
+	return wire.Blocked(key)
 }

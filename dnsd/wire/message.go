@@ -30,6 +30,7 @@ type Message struct {
 	life    time.Duration
 	edns    bool
 	private bool
+	ede     []byte // an extended error, as an option of OPT
 }
 
 // Code returns the reply's code.
@@ -53,26 +54,33 @@ func (m *Message) Private() bool { return m.private }
 func (m *Message) Lasts() bool { return m.Code() == Success || m.Code() == NameError }
 
 // Size is about the memory that the message holds, bytes.
-func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + 80 }
+func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + cap(m.ede) + 104 }
 
 // AppendReply appends the message as an answer to q, which must have the key
 // that it was parsed for: with q's id, letters, RD and CD, TTLs less age
 // seconds, AD only for those who asked (RFC 6840 §5.8), truncated if q wants.
 func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
-	return m.append(buf, q, func(ttl uint32) uint32 { return ttl - min(age, ttl) })
+	return m.append(buf, q, m.ede, func(ttl uint32) uint32 { return ttl - min(age, ttl) })
 }
 
 // AppendStale is AppendReply for a message that is past its life: with TTLs of
 // 30 seconds at most, as RFC 8767 §4 advises.
 func (m *Message) AppendStale(buf []byte, q *Query) []byte {
-	return m.append(buf, q, func(ttl uint32) uint32 { return min(ttl, staleTTL) })
+	ede := staleAnswer
+	if m.Code() == NameError {
+		ede = staleName
+	}
+	return m.append(buf, q, ede, func(ttl uint32) uint32 { return min(ttl, staleTTL) })
 }
 
 const staleTTL = 30
 
-func (m *Message) append(buf []byte, q *Query, ttl func(uint32) uint32) []byte {
+func (m *Message) append(buf []byte, q *Query, ede []byte, ttl func(uint32) uint32) []byte {
 	start, raw, ttls := len(buf), m.raw, m.ttls
 	long := len(raw) > q.room()
+	if long || len(raw)+len(ede) > q.room() {
+		ede = nil
+	}
 	if long {
 		raw, ttls = raw[:q.questionEnd()], nil
 	}
@@ -91,7 +99,7 @@ func (m *Message) append(buf []byte, q *Query, ttl func(uint32) uint32) []byte {
 	if long {
 		truncate(msg)
 	}
-	return appendEDNS(buf, start, q, 0)
+	return appendEDNS(buf, start, q, 0, ede)
 }
 
 // ParseMessage reads a reply to the query that AppendQuery made of id and key.
@@ -152,6 +160,7 @@ type parser struct {
 	edns     bool
 	chain    chain
 	extended byte // upper bits of the code
+	ede      []byte
 }
 
 func (p *parser) records() error {
@@ -192,6 +201,7 @@ func (p *parser) record(section int) error {
 		return ErrMalformed
 	case typ == TypeOPT:
 		p.edns, p.extended = true, fixed[4]
+		p.ede = extendedError(p.pkt[p.off-size : p.off])
 		return nil
 	case section == 2:
 		return nil
@@ -289,7 +299,7 @@ func smallen(name []byte) {
 }
 
 func (p *parser) message() *Message {
-	m := &Message{raw: append(make([]byte, 0, p.end), p.pkt[:p.end]...), ttls: p.ttls, edns: p.edns, private: p.private}
+	m := &Message{raw: append(make([]byte, 0, p.end), p.pkt[:p.end]...), ttls: p.ttls, edns: p.edns, private: p.private, ede: p.ede}
 	clear(m.raw[10:HeaderLen])
 	for _, off := range p.spelled {
 		smallen(m.raw[off:])
@@ -328,15 +338,18 @@ func (p *parser) life(m *Message) time.Duration {
 	return time.Duration(ttl) * time.Second
 }
 
-// Failure returns the reply that says that nobody could be asked for key.
-func Failure(key []byte) *Message { return bare(key, ServerFailure) }
+// Failure returns the reply to key when no server answered.
+func Failure(key []byte) *Message { return bare(key, ServerFailure, noReachableAuthority) }
 
-// Refusal returns the reply that says that the answer to key must not be told.
-func Refusal(key []byte) *Message { return bare(key, Refused) }
+// Refusal returns the reply to key when there is no room for the question.
+func Refusal(key []byte) *Message { return bare(key, Refused, notReady) }
 
-func bare(key []byte, code uint16) *Message {
+// Blocked returns the reply to key when the answer must not be told.
+func Blocked(key []byte) *Message { return bare(key, Refused, blocked) }
+
+func bare(key []byte, code uint16, ede []byte) *Message {
 	n := len(key) - 3
 	raw := appendHeader(make([]byte, 0, HeaderLen+n+4), 0, FlagQR|code, 1)
 	raw = append(raw, key[:n+2]...)
-	return &Message{raw: binary.BigEndian.AppendUint16(raw, ClassIN), life: FailureLife}
+	return &Message{raw: binary.BigEndian.AppendUint16(raw, ClassIN), life: FailureLife, ede: ede}
 }

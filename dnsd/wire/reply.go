@@ -92,7 +92,7 @@ func (r *Reply) End() []byte {
 		r.buf = r.buf[:r.start+r.q.questionEnd()]
 		truncate(msg)
 	}
-	return appendEDNS(r.buf, r.start, r.q, r.code)
+	return appendEDNS(r.buf, r.start, r.q, r.code, nil)
 }
 
 const optLen = 11
@@ -114,14 +114,14 @@ func truncate(msg []byte) {
 	clear(msg[6:HeaderLen])
 }
 
-// appendEDNS adds our OPT record when the client sent one.
-func appendEDNS(buf []byte, start int, q *Query, code int) []byte {
+// appendEDNS adds our OPT record, with options, when the client sent one.
+func appendEDNS(buf []byte, start int, q *Query, code int, options []byte) []byte {
 	if !q.EDNS {
 		return buf
 	}
 	count := buf[start+10 : start+HeaderLen]
 	binary.BigEndian.PutUint16(count, binary.BigEndian.Uint16(count)+1)
-	return appendOPT(buf, code>>4, q.DO)
+	return appendOPT(buf, code>>4, q.DO, options)
 }
 
 func appendHeader(b []byte, id, flags, questions uint16) []byte {
@@ -131,13 +131,14 @@ func appendHeader(b []byte, id, flags, questions uint16) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0)
 }
 
-func appendOPT(b []byte, extended int, do bool) []byte {
+func appendOPT(b []byte, extended int, do bool, options []byte) []byte {
 	flags := byte(0)
 	if do {
 		flags = 0x80
 	}
-	return append(b, 0, byte(TypeOPT>>8), byte(TypeOPT),
-		MaxPayload>>8, MaxPayload&0xff, byte(extended), 0, flags, 0, 0, 0)
+	b = append(b, 0, byte(TypeOPT>>8), byte(TypeOPT),
+		MaxPayload>>8, MaxPayload&0xff, byte(extended), 0, flags, 0, byte(len(options)>>8), byte(len(options)))
+	return append(b, options...)
 }
 
 // AppendError appends a reply without a question: the answer to a packet whose
@@ -166,7 +167,7 @@ func AppendQuery(buf []byte, id uint16, key []byte, edns bool) []byte {
 	buf = binary.BigEndian.AppendUint16(buf, ClassIN)
 	if edns {
 		buf[start+11] = 1
-		buf = appendOPT(buf, 0, key[n+2]&keyDO != 0)
+		buf = appendOPT(buf, 0, key[n+2]&keyDO != 0, nil)
 	}
 	return buf
 }

@@ -431,3 +431,42 @@ func TestTTLsAreCapped(t *testing.T) {
 		}
 	}
 }
+
+// An upstream's extended error is passed on with its text, cut and printable, to clients
+// with EDNS, and where it fits.
+func TestExtendedErrorIsPassedOn(t *testing.T) {
+	q := parsed(t, query(t, "www.example.org.", dns.TypeA, edns(1232, false)))
+	plain := parsed(t, query(t, "www.example.org.", dns.TypeA))
+	for text, want := range map[string]string{
+		"signature expired": "signature expired", "": "", "\x1b[31m\x00ü": "?[31m???", strings.Repeat("x", 300): strings.Repeat("x", maxErrorText),
+	} {
+		m, err := ParseMessage(reply(t, q, 5, func(m *dns.Msg) {
+			m.Rcode = dns.RcodeServerFailure
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_PADDING{Padding: make([]byte, 9)}, &dns.EDNS0_EDE{InfoCode: 7, ExtraText: text})
+		}), 5, q.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt := unpack(t, m.AppendReply(nil, q, 0)).IsEdns0()
+		if len(opt.Option) != 1 || opt.Option[0].(*dns.EDNS0_EDE).InfoCode != 7 || opt.Option[0].(*dns.EDNS0_EDE).ExtraText != want {
+			t.Errorf("%q: %v", text, opt)
+		}
+		if got := unpack(t, m.AppendReply(nil, plain, 0)); got.IsEdns0() != nil {
+			t.Errorf("without EDNS: %v", got)
+		}
+		small := *q
+		small.Max = q.questionEnd() + optLen + 3
+		if b := m.AppendReply(nil, &small, 0); len(b) > small.Max || len(unpack(t, b).IsEdns0().Option) != 0 {
+			t.Errorf("%d octets where %d fit", len(b), small.Max)
+		}
+	}
+	for want, m := range map[uint16]*Message{22: Failure(q.Key()), 14: Refusal(q.Key()), 15: Blocked(q.Key())} {
+		if opt := unpack(t, m.AppendReply(nil, q, 0)).IsEdns0(); opt.Option[0].(*dns.EDNS0_EDE).InfoCode != want {
+			t.Errorf("%v, want %d", opt, want)
+		}
+	}
+	if opt := unpack(t, Failure(q.Key()).AppendStale(nil, q)).IsEdns0(); opt.Option[0].(*dns.EDNS0_EDE).InfoCode != 3 {
+		t.Error(opt)
+	}
+}
