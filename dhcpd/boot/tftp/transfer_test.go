@@ -92,7 +92,9 @@ func played(t *testing.T, file []byte, rq request, lose func(int) bool) (*player
 	done := make(chan error)
 	go func() { done <- tr.run() }()
 	go p.receive(tr.block)
-	return p, <-done
+	err := <-done
+	synctest.Wait() // the player has seen the last packet
+	return p, err
 }
 
 func options(kv ...string) request {
