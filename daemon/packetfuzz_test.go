@@ -140,9 +140,10 @@ func TestPacketFuzz(t *testing.T) {
 	}
 	defer upstream.Close()
 	go evilUpstream(upstream, rand.New(rand.NewPCG(seed, 53)))
+	asker, _ := guest(t, w, "asker", "lab0")
 	victims.Go(func() { // no victim, but as long: replies have to be asked for
 		r := rand.New(rand.NewPCG(seed, 1))
-		c, err := victim.Dial("udp", "192.168.10.1:53")
+		c, err := asker.Dial("udp", "192.168.10.1:53")
 		if err != nil {
 			t.Error(err)
 			return
