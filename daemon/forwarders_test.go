@@ -73,7 +73,7 @@ remote-control:
 		}
 		return nil
 	})
-	w.Internet.DNS.Add(t, "router.example.test. 60 A 10.1.1.1")
+	w.Internet.DNS.Add(t, "router.example.org. 60 A 10.1.1.1")
 	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly, Env: []string{"SSL_CERT_FILE=" + pair}})
 	define := func(dns string) string {
 		return strings.Replace(lab, "dns: {domain: lab.test}", "dns: {domain: lab.test, "+dns+"}", 1)
@@ -82,15 +82,15 @@ remote-control:
 	d.CtlInput(t, define(fmt.Sprintf(corp, "dns.corp.example")+", rebindProtection: true"), "network", "create", "-f", "-")
 	g, _ := guest(t, w, "web", "lab0")
 	dig(t, g, "www.corp.example", "10.1.1.7")
-	dig(t, g, "www.example.test", "203.0.113.1")
-	dig(t, g, "router.example.test")
+	dig(t, g, "www.example.org", "203.0.113.1")
+	dig(t, g, "router.example.org")
 
 	got, _ := d.TryCtl(t.Context(), define(fmt.Sprintf(corp, "dns.corp.example")), "network", "apply", "-f", "-", "--dry-run") // 2: it would change something
 	if !strings.Contains(got, "dns.rebindProtection") || !strings.Contains(got, "at once") {
 		t.Errorf("the change is described as\n%s", got)
 	}
 	d.CtlInput(t, define(fmt.Sprintf(corp, "dns.other.example")), "network", "apply", "-f", "-")
-	dig(t, g, "router.example.test", "10.1.1.1")
+	dig(t, g, "router.example.org", "10.1.1.1")
 	nettest.Eventually(t, "nobody with another name is asked, and the log says why", func() error {
 		dig(t, g, "mail.corp.example")
 		if !strings.Contains(d.Log(), "not dns.other.example") {

@@ -17,7 +17,7 @@ func TestQEMUGuest(t *testing.T) {
 		"ping -c 1 -W 5 203.0.113.1",
 		"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 203.0.113.1 80",
 		"nslookup host.lab.test",
-		"nslookup www.example.test",
+		"nslookup www.example.org",
 	)
 	if !netip.MustParsePrefix("192.168.10.0/24").Contains(s.Lease.Address.Addr()) || s.Lease.Domain != "lab.test" {
 		t.Errorf("lease %+v", s.Lease)

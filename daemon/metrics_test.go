@@ -35,7 +35,7 @@ func TestCounters(t *testing.T) {
 	if _, err := c.Write([]byte("nonsense")); err != nil {
 		t.Fatal(err)
 	}
-	for _, asks := range []string{"printer.lab.test", "nothing.lab.test", "+tcp www.example.test", "www.example.test", "CH TXT version.bind"} {
+	for _, asks := range []string{"printer.lab.test", "nothing.lab.test", "+tcp www.example.org", "www.example.org", "CH TXT version.bind"} {
 		g.Run(t, "dig +tries=3 @192.168.10.1 "+asks)
 	}
 	out := w.Host.Run(t, "curl -sS http://127.0.0.1:9178/metrics | tee /run/metrics; promtool check metrics < /run/metrics 2>&1")

@@ -114,7 +114,7 @@ func TestNames(t *testing.T) {
 	dig(t, a, "printer.lab.test", "192.168.10.15")
 	dig(t, a, "-x 192.168.10.15", "printer.lab.test.")
 	dig(t, a, "host.lab.test", "192.168.10.1")
-	dig(t, a, "www.example.test", "203.0.113.1")
+	dig(t, a, "www.example.org", "203.0.113.1")
 
 	// The network's own names never leave the host.
 	w.Internet.Forget()
@@ -124,7 +124,7 @@ func TestNames(t *testing.T) {
 	for _, v := range w.Internet.Visits() {
 		t.Errorf("leaked upstream: %+v", v)
 	}
-	for q, want := range map[string]string{"nobody.lab.test": "NXDOMAIN", "beta.lab.test AAAA": "NOERROR", "gone.example.test": "NXDOMAIN"} {
+	for q, want := range map[string]string{"nobody.lab.test": "NXDOMAIN", "beta.lab.test AAAA": "NOERROR", "gone.example.org": "NXDOMAIN"} {
 		if got := a.Run(t, "dig +time=3 @192.168.10.1 "+q); !strings.Contains(got, "status: "+want) {
 			t.Errorf("dig %s: want %s:\n%s", q, want, got)
 		}
@@ -135,11 +135,11 @@ func TestResolvConfIsFollowed(t *testing.T) {
 	nettest.Need(t, "udhcpc", "dig")
 	w, _ := labWorld(t)
 	g, _ := guest(t, w, "web", "lab0")
-	dig(t, g, "www.example.test", "203.0.113.1")
-	w.Internet.DNS.Add(t, "new.example.test. 60 A 203.0.113.77")
+	dig(t, g, "www.example.org", "203.0.113.1")
+	w.Internet.DNS.Add(t, "new.example.org. 60 A 203.0.113.77")
 	ask := func(want string) func() error {
 		return func() error {
-			got := strings.TrimSpace(g.Run(t, "dig +short +time=1 +tries=1 @192.168.10.1 new.example.test || true"))
+			got := strings.TrimSpace(g.Run(t, "dig +short +time=1 +tries=1 @192.168.10.1 new.example.org || true"))
 			if strings.Contains(got, "203.0.113.77") != (want != "") {
 				return fmt.Errorf("dig says %q", got)
 			}

@@ -106,7 +106,7 @@ func TestPacketFuzz(t *testing.T) {
 	stop := make(chan struct{})
 	var victims, attackers sync.WaitGroup
 	served := [3]atomic.Int64{}
-	for i, want := range []string{"host.lab.test 192.168.10.1", "www.example.test 203.0.113.1"} {
+	for i, want := range []string{"host.lab.test 192.168.10.1", "www.example.org 203.0.113.1"} {
 		name, addr, _ := strings.Cut(want, " ")
 		victims.Go(func() {
 			for ; !over(stop); served[i].Add(1) {
@@ -278,7 +278,7 @@ func newFuzzer(g *nettest.Guest, bridge net.HardwareAddr, seed uint64) *fuzzer {
 	f.mac, _ = net.ParseMAC(g.MAC)
 	f.addr = netip.MustParseAddr("192.168.10.230")
 	f.seeds = [][][]byte{f.dhcp4(), f.dhcp6(), f.dns(), f.tftp(), f.neighbours(), f.others()}
-	query := query("www.example.test.", dns.TypeHTTPS)
+	query := query("www.example.org.", dns.TypeHTTPS)
 	f.streamed = map[int][][]byte{
 		53: {append([]byte{0, byte(len(query))}, query...)},
 		80: {
@@ -351,7 +351,7 @@ func (f *fuzzer) dhcp6() (out [][]byte) {
 }
 
 func (f *fuzzer) dns() (out [][]byte) {
-	for _, name := range []string{"host.lab.test.", "www.example.test.", "1.10.168.192.in-addr.arpa.", "a.b.c.d.e.f.nothing.test.", "."} {
+	for _, name := range []string{"host.lab.test.", "www.example.org.", "1.10.168.192.in-addr.arpa.", "a.b.c.d.e.f.nothing.test.", "."} {
 		for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR, dns.TypeANY, dns.TypeAXFR, dns.TypeHTTPS} {
 			m := new(dns.Msg).SetQuestion(name, typ).SetEdns0(1232, true)
 			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_COOKIE{Code: 10, Cookie: "0011223344556677"}, &dns.EDNS0_SUBNET{Code: 8, Family: 1, SourceNetmask: 24, Address: net.IP{10, 0, 0, 0}})

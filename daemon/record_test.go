@@ -26,7 +26,7 @@ const named = lab + `
     - {name: "@", type: CAA, value: 0 issue "ca.example"}
     - {name: _ldap._tcp, type: SRV, value: 0 5 389 printer}
     - {name: ftp, type: CNAME, value: www}
-    - {name: out, type: CNAME, value: www.example.test.}
+    - {name: out, type: CNAME, value: www.example.org.}
     - {name: "*.apps", type: CNAME, value: mail}
     - {name: 192.168.10.77, type: PTR, value: seven}
     - {name: svc, type: HTTPS, value: 1 . alpn=h2 port=8443}
@@ -69,7 +69,7 @@ func TestRecords(t *testing.T) {
 		{"_ldap._tcp.lab.test SRV", "0 5 389 printer.lab.test."},
 		{"ftp.lab.test A", "192.168.10.20, 192.168.10.21, www.lab.test."},
 		{"x.y.apps.lab.test A", "192.168.10.25, mail.lab.test."},
-		{"out.lab.test A", "203.0.113.1, www.example.test."},
+		{"out.lab.test A", "203.0.113.1, www.example.org."},
 		{"-x 192.168.10.77", "seven.lab.test."},
 		{"-x 192.168.10.25", "mail.lab.test."},
 		{"-x 192.168.10.15", "printer.lab.test."},

@@ -17,10 +17,10 @@ import (
 // DNS is an internet's name server: authoritative for everything, which is
 // what a host's resolver looks like from a network behind it. It starts with:
 //
-//	www.example.test.    60 A     203.0.113.1
-//	www.example.test.    60 AAAA  2001:db8:ff::1
-//	alias.example.test.  60 CNAME www.example.test.
-//	big.example.test.    60 TXT   2000 bytes, so over UDP it is truncated
+//	www.example.org.    60 A     203.0.113.1
+//	www.example.org.    60 AAAA  2001:db8:ff::1
+//	alias.example.org.  60 CNAME www.example.org.
+//	big.example.org.    60 TXT   2000 bytes, so over UDP it is truncated
 //
 // Every other name does not exist (NXDOMAIN), and existing names have nothing
 // of other types; both with an SOA of "test." that lets them be remembered for
@@ -37,10 +37,10 @@ type DNS struct {
 func newDNS(book *guestbook) *DNS {
 	d := &DNS{book: book, names: make(map[string][]dnsmessage.Resource)}
 	for _, record := range []string{
-		"www.example.test. 60 A 203.0.113.1",
-		"www.example.test. 60 AAAA 2001:db8:ff::1",
-		"alias.example.test. 60 CNAME www.example.test.",
-		"big.example.test. 60 TXT " + strings.Repeat("big-", 500),
+		"www.example.org. 60 A 203.0.113.1",
+		"www.example.org. 60 AAAA 2001:db8:ff::1",
+		"alias.example.org. 60 CNAME www.example.org.",
+		"big.example.org. 60 TXT " + strings.Repeat("big-", 500),
 	} {
 		if err := d.add(record); err != nil {
 			panic(err)

@@ -13,7 +13,7 @@ import (
 type Visit struct {
 	Service string         // "http", "tcp echo", "udp echo", "tcp sink", "udp sink", "udp dns", "tcp dns"
 	Peer    netip.AddrPort // who asked: after NAT, the host
-	What    string         // the path, the datagram, the question ("www.example.test. A"); nothing for TCP
+	What    string         // the path, the datagram, the question ("www.example.org. A"); nothing for TCP
 }
 
 // A guestbook keeps the visits and wakes those who wait for one.

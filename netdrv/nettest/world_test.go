@@ -65,33 +65,33 @@ func TestEchoAndSink(t *testing.T) {
 func TestDNS(t *testing.T) {
 	Need(t, "dig")
 	w := New(t)
-	w.Internet.DNS.Add(t, "1.113.0.203.in-addr.arpa. 60 PTR www.example.test.")
+	w.Internet.DNS.Add(t, "1.113.0.203.in-addr.arpa. 60 PTR www.example.org.")
 	for _, c := range []struct{ ask, want string }{
-		{"www.example.test A +short", "203.0.113.1\n"},
-		{"wWw.ExAmple.test AAAA +short", "2001:db8:ff::1\n"},
-		{"alias.example.test A +short", "www.example.test.\n203.0.113.1\n"},
-		{"-x 203.0.113.1 +short", "www.example.test.\n"},
-		{"www.example.test A +tcp +short", "203.0.113.1\n"},
-		{"nothing.example.test A", "status: NXDOMAIN"},
-		{"nothing.example.test A", "ns.test. hostmaster.test."},
-		{"www.example.test TXT", "status: NOERROR"},
-		{"www.example.test TXT", "ns.test. hostmaster.test."},
-		{"big.example.test TXT +ignore", "flags: qr tc"},
-		{"big.example.test TXT +short", "big-big-"},
-		{"big.example.test TXT +bufsize=4096 +ignore +short", "big-big-"},
+		{"www.example.org A +short", "203.0.113.1\n"},
+		{"wWw.ExAmple.oRg AAAA +short", "2001:db8:ff::1\n"},
+		{"alias.example.org A +short", "www.example.org.\n203.0.113.1\n"},
+		{"-x 203.0.113.1 +short", "www.example.org.\n"},
+		{"www.example.org A +tcp +short", "203.0.113.1\n"},
+		{"nothing.example.org A", "status: NXDOMAIN"},
+		{"nothing.example.org A", "ns.test. hostmaster.test."},
+		{"www.example.org TXT", "status: NOERROR"},
+		{"www.example.org TXT", "ns.test. hostmaster.test."},
+		{"big.example.org TXT +ignore", "flags: qr tc"},
+		{"big.example.org TXT +short", "big-big-"},
+		{"big.example.org TXT +bufsize=4096 +ignore +short", "big-big-"},
 	} {
 		if got := w.Host.Run(t, "dig +tries=1 +time=5 "+c.ask); !strings.Contains(got, c.want) {
 			t.Errorf("dig %s: want %q in\n%s", c.ask, c.want, got)
 		}
 	}
-	w.Internet.Await(t, func(v Visit) bool { return v.Service == "tcp dns" && v.What == "big.example.test. TXT" })
+	w.Internet.Await(t, func(v Visit) bool { return v.Service == "tcp dns" && v.What == "big.example.org. TXT" })
 
 	w.Internet.DNS.Refuse(5)
-	if got := w.Host.Run(t, "dig www.example.test"); !strings.Contains(got, "REFUSED") {
+	if got := w.Host.Run(t, "dig www.example.org"); !strings.Contains(got, "REFUSED") {
 		t.Errorf("got %s", got)
 	}
 	w.Internet.DNS.Silence(true)
-	if got, err := w.Host.Try(t.Context(), "dig +tries=1 +time=1 www.example.test"); err == nil {
+	if got, err := w.Host.Try(t.Context(), "dig +tries=1 +time=1 www.example.org"); err == nil {
 		t.Errorf("an answer of a silent server: %s", got)
 	}
 }
