@@ -139,7 +139,7 @@ func (s *Store) DeletePort(link string) error {
 		err = errors.Join(err, s.unmarkRemoved(s.removed.Links, "links", link))
 		return fmt.Errorf("delete port %s: %w", link, err)
 	}
-	delete(s.ports, link)
+	s.unsetPort(link)
 	return nil
 }
 
