@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -256,7 +257,14 @@ func (t *Table) store(frame []byte) error {
 			return err
 		}
 	}
-	return t.journal.append(frame, t.clock.Load().stamp(t.now()))
+	err := t.journal.append(frame, t.clock.Load().stamp(t.now()))
+	if errors.Is(err, errRemoved) { // no lease is lost: memory has them all
+		t.snapshots.wait()
+		if err = t.renew(); err == nil {
+			err = t.journal.append(frame, t.clock.Load().stamp(t.now()))
+		}
+	}
+	return err
 }
 
 // Storing returns why leases cannot be stored, as of the last attempt, or nil.

@@ -241,9 +241,16 @@ func openJournal(dir string, m marker, size int64) (*journal, error) {
 	return &journal{f: f, marker: m, size: size, ahead: size}, nil
 }
 
+var errRemoved = errors.New("the file was removed")
+
 // append seals and writes one frame, and waits until it is on stable storage.
 // After an error the file ends with the frame before.
 func (j *journal) append(b []byte, s stamp) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(j.f.Fd()), &st); err == nil && st.Nlink == 0 {
+		j.suspect = true
+		return &fs.PathError{Op: "append", Path: j.f.Name(), Err: errRemoved}
+	}
 	sealFrame(b, j.marker, s)
 	j.reserve(len(b))
 	if _, err := j.f.WriteAt(b, j.size); err != nil {

@@ -253,6 +253,22 @@ func TestJournalIsADirectory(t *testing.T) {
 	}
 }
 
+// A directory that is removed while the table runs is made again, with all leases.
+func TestDirectoryIsRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "leases")
+	table, stop := running(t, dir)
+	mustBind(t, table, lab(1))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	mustBind(t, table, lab(2))
+	want := table.All()
+	stop()
+	if diff := cmp.Diff(want, Open(dir, quiet()).All(), equal); diff != "" || len(want) != 2 {
+		t.Errorf("%d leases: %s", len(want), diff)
+	}
+}
+
 // A directory that cannot be made serves, gives no lease, and says why; when it can
 // be made, it is, without a restart.
 func TestOpenWithoutADirectory(t *testing.T) {
