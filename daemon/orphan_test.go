@@ -21,6 +21,7 @@ func orphanWorld(t *testing.T) (w *nettest.World, d *nettest.Daemon, web, oth *n
 	t.Helper()
 	nettest.Need(t, "udhcpc", "nft")
 	w, d = labWorld(t)
+	w.Internet.Run(t, "ip route add 10.77.0.0/24 via 203.0.113.2") // rules alone keep it isolated
 	d.CtlInput(t, other, "network", "create", "-f", "-")
 	d.Ctl(t, "port", "create", "other", "--link", "vtap0", "--guest", "box")
 	w.Host.Start(t, "python3", "-c", `
@@ -203,6 +204,7 @@ func TestOldStateLeavesNewerNetworksAlone(t *testing.T) {
 func TestOrphanWithFiltersIsClosed(t *testing.T) {
 	nettest.Need(t, "udhcpc", "nft")
 	w := nettest.New(t)
+	w.Internet.Run(t, "ip route add 192.168.10.0/24 via 203.0.113.2") // rules alone keep it in
 	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
 	d.CtlInput(t, strings.Replace(lab, "dns:", "hostServices: [none]\ndns:", 1), "network", "create", "-f", "-")
 	g, _ := guest(t, w, "web", "lab0")
@@ -260,4 +262,27 @@ func TestDeletionOutlivesTheDaemon(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A network with a definition that cannot be read keeps its bridge; its rules do not go
+// with its definition.
+func TestUnreadableDefinitionIsClosed(t *testing.T) {
+	w := nettest.New(t)
+	w.Internet.Run(t, "ip route add 10.77.0.0/24 via 203.0.113.2")
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, lab, "network", "create", "-f", "-")
+	d.CtlInput(t, other, "network", "create", "-f", "-")
+	g := w.Guest(t, "db")
+	g.Attach(t, "oth0")
+	g.Run(t, "ip addr add 10.77.0.9/24 dev eth0; ip route add default via 10.77.0.1")
+	g.Run(t, "ping -c 1 -W 5 10.77.0.1")
+	d.Kill()
+	if err := os.Truncate(filepath.Join(d.StateDir, "networks", "other.yaml"), 20); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	if out, err := g.Try(t.Context(), "ping -c 1 -W 1 203.0.113.1"); err == nil {
+		t.Errorf("a guest of an isolated network reaches the outside: %s", out)
+	}
+	g.Run(t, "ping -c 1 -W 5 10.77.0.1")
 }

@@ -270,35 +270,3 @@ func keepRouterAdvertisements(live []Network, host Host) []Sysctl {
 
 // cards are the kinds of links that lead out of the host, or are stacked on one.
 var cards = map[string]bool{"device": true, "vlan": true, "bond": true, "team": true}
-
-// UplinkSettings are settings of links of the host without which replies to guests of
-// n are dropped. They are the host's, and not set by vnetd.
-func UplinkSettings(n *Network, host Host) []Sysctl {
-	var out []Sysctl
-	need := func(link, family string) {
-		out = append(out, Sysctl{Network: n.Name, Link: link, Key: "net/" + family + "/conf/" + link + "/forwarding", Value: "1"})
-	}
-	if !n.Mode.Forwards() {
-		return nil
-	}
-	if len(n.Uplinks) > 0 {
-		for _, link := range n.Uplinks {
-			if n.HasIPv4() {
-				need(link, "ipv4")
-			}
-			if n.HasIPv6() {
-				need(link, "ipv6")
-			}
-		}
-		return out
-	}
-	for _, link := range host.DefaultLinks {
-		if n.HasIPv4() && host.Defaults[link].IPv4 {
-			need(link, "ipv4")
-		}
-		if n.HasIPv6() && host.Defaults[link].IPv6 {
-			need(link, "ipv6")
-		}
-	}
-	return out
-}

@@ -2,6 +2,7 @@ package netdrv
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -369,19 +370,35 @@ func RaiseUplinks(live []Network, host Host) []Plan {
 	return out
 }
 
-// UplinksDown says which of a network's macvtap or bridge uplinks have no carrier; nil
-// if all have one. A guest's link is down with its uplink's.
-func UplinksDown(n *Network, host Host) error {
-	var down []string
+// UplinkProblems says what is wrong with links of the host, and is the host's to change,
+// so that guests of a live network do not reach others; nil if nothing is. setting reads
+// a setting by its path below /proc/sys.
+func UplinkProblems(n *Network, host Host, setting func(key string) string) error {
+	var errs []error
 	for _, u := range guestUplinks(n) {
 		if l, ok := host.Links[u]; ok && !l.Carrier {
-			down = append(down, u)
+			errs = append(errs, fmt.Errorf("no carrier on uplink %s: guests are cut off there; check the cable and the other end", u))
 		}
 	}
-	if len(down) == 0 {
-		return nil
+	forwards := func(link, family string) {
+		if key := "net/" + family + "/conf/" + link + "/forwarding"; setting(key) == "0" {
+			errs = append(errs, fmt.Errorf("uplink %s does not forward replies to guests: %s is 0; set it to 1 (sysctl -w %s=1, or IPv4Forwarding= and IPv6Forwarding= of systemd.network)", link, key, key))
+		}
 	}
-	return fmt.Errorf("no carrier on uplink %s: guests are cut off there; check the cable and the other end", strings.Join(down, ", "))
+	links := n.Uplinks
+	if len(links) == 0 {
+		links = host.DefaultLinks
+	}
+	for _, link := range links {
+		pinned := len(n.Uplinks) > 0
+		if n.Mode.Forwards() && n.HasIPv4() && (pinned || host.Defaults[link].IPv4) {
+			forwards(link, "ipv4")
+		}
+		if n.Mode.Forwards() && n.HasIPv6() && (pinned || host.Defaults[link].IPv6) {
+			forwards(link, "ipv6")
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // guestUplinks are the links of the host that a definition gives to guests.

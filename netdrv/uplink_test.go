@@ -1,7 +1,10 @@
 package netdrv
 
 import (
+	"fmt"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -142,5 +145,43 @@ func TestUplinksAreNobodysGuests(t *testing.T) {
 	got := Learn(nil, State{Members: links}, []Network{built("eno1")}, true)
 	if len(got) != 1 || got[0].Link != "vnet0" || got[0].Network != "office" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What is the host's to change is said, for the links and families that a network uses.
+func TestUplinkProblems(t *testing.T) {
+	v4, v6 := Subnet{Address: netip.MustParsePrefix("10.0.0.1/24")}, Subnet{Address: netip.MustParsePrefix("fd00::1/64")}
+	host := Host{
+		Links:        map[string]HostLink{"up0": {Carrier: true}, "up1": {}},
+		DefaultLinks: []string{"up0", "up1"},
+		Defaults:     map[string]Families{"up0": {IPv4: true}, "up1": {IPv6: true}},
+	}
+	for name, c := range map[string]struct {
+		network Network
+		zero    string // settings that are 0; the others are 1
+		want    []string
+	}{
+		"all forward":              {Network{Mode: NAT, Subnets: []Subnet{v4, v6}}, "", nil},
+		"isolated":                 {Network{Mode: Isolated, Subnets: []Subnet{v4}}, "net/ipv4/conf/up0/forwarding", nil},
+		"by the family of a route": {Network{Mode: Route, Subnets: []Subnet{v4, v6}}, "net/ipv4/conf/up0/forwarding net/ipv4/conf/up1/forwarding net/ipv6/conf/up0/forwarding", []string{"net/ipv4/conf/up0/forwarding is 0"}},
+		"IPv6":                     {Network{Mode: NAT, Subnets: []Subnet{v6}}, "net/ipv6/conf/up1/forwarding", []string{"net/ipv6/conf/up1/forwarding is 0"}},
+		"pinned":                   {Network{Mode: NAT, Subnets: []Subnet{v4}, Uplinks: []string{"up1"}}, "net/ipv4/conf/up0/forwarding net/ipv4/conf/up1/forwarding", []string{"net/ipv4/conf/up1/forwarding is 0"}},
+		"no carrier":               {Network{Mode: DirectLink, Direct: Direct{Uplinks: []string{"up0", "up1"}}}, "", []string{"no carrier on uplink up1"}},
+	} {
+		err := UplinkProblems(&c.network, host, func(key string) string {
+			if slices.Contains(strings.Fields(c.zero), key) {
+				return "0"
+			}
+			return "1"
+		})
+		said := fmt.Sprint(err)
+		if (err == nil) != (c.want == nil) || err != nil && strings.Count(said, "\n") != len(c.want)-1 {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(said, w) {
+				t.Errorf("%s: %v, want %q", name, err, w)
+			}
+		}
 	}
 }

@@ -98,25 +98,20 @@ func (e *Engine) withSettings(have, want netdrv.State) (netdrv.State, error) {
 
 // checkUplinks finds what is wrong with the host's links that keeps guests from others.
 // It makes a network degraded, and no change of one is refused for it.
-func (r *round) checkUplinks(host netdrv.Host) error {
+func (r *round) checkUplinks(host netdrv.Host) (err error) {
 	values := map[string]string{}
-	for _, n := range r.standing() {
-		if err := netdrv.UplinksDown(n, host); err != nil {
-			r.hindered[n.Name] = err
+	setting := func(key string) string {
+		if _, read := values[key]; !read {
+			got, failed := r.Kernel.Sysctls([]string{key})
+			err = errors.Join(err, failed)
+			values[key] = got[key]
 		}
-		for _, s := range netdrv.UplinkSettings(n, host) {
-			if _, read := values[s.Key]; !read {
-				v, err := r.Kernel.Sysctls([]string{s.Key})
-				if err != nil {
-					return err
-				}
-				values[s.Key] = v[s.Key]
-			}
-			if v := values[s.Key]; v != "" && v != s.Value {
-				r.hindered[n.Name] = errors.Join(r.hindered[n.Name], fmt.Errorf("uplink %s does not forward replies to guests: %s is %s; set it to %s (sysctl -w %s=%s, or IPv4Forwarding= and IPv6Forwarding= of systemd.network)",
-					s.Link, s.Key, v, s.Value, s.Key, s.Value))
-			}
+		return values[key]
+	}
+	for _, n := range r.standing() {
+		if why := netdrv.UplinkProblems(n, host, setting); why != nil {
+			r.hindered[n.Name] = why
 		}
 	}
-	return nil
+	return err
 }
