@@ -280,7 +280,6 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 // other had that name. The first holder of a name keeps it while its link is there;
 // a reservation's name is for its client only.
 func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
-	had := wanted
 	if name := p.reservedName(c, now); name != "" {
 		return name, name
 	}
@@ -292,10 +291,16 @@ func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (
 	}
 	// A MAC that a client merely claims, or a relay for it on our own link, shares no
 	// name with the guest that has this MAC.
-	if holder, held := p.leases.Holder(wanted, now); held && (holder != req.MAC || wanted != had && !c.certain(req)) {
+	if holder, held := p.leases.Holder(wanted, now); held && (holder != req.MAC || !c.sure && !p.called(c, wanted, now)) {
 		return "", wanted
 	}
 	return wanted, wanted
+}
+
+// called reports whether a client's lease has a name.
+func (p *Pool) called(c *client, name string, now time.Time) bool {
+	l, ok := p.leases.ByMAC(c.mac)
+	return ok && l.Hostname == name && l.Live(now)
 }
 
 // decline answers a DHCPDECLINE, RFC 2131 §4.3.3.

@@ -17,6 +17,7 @@ type client struct {
 	at   fair.Guest
 	on   []*Subnet
 	own  bool // it uses the MAC that it claims
+	sure bool // the frame has that MAC, or a relay says so whose subnet is declared
 	// inUse is the address that is reserved for the client, and that another client has.
 	inUse netip.Addr
 }
@@ -27,6 +28,7 @@ func (p *Pool) client(req *Request) client {
 	if c.own = req.own(c.on); !c.own {
 		c.at.Circuit = fair.Unproven
 	}
+	c.sure = c.own && (!req.Relayed() || len(c.on) > 0 && c.on[0].relayed)
 	if p.svc.onlyMACs {
 		return c
 	}
@@ -100,7 +102,8 @@ func (p *Pool) reservedName(c *client, now time.Time) string {
 		if r.Hostname == "" {
 			continue
 		}
-		if who, held := p.leases.Holder(r.Hostname, now); r.MAC == c.mac || !held || who == c.mac {
+		who, held := p.leases.Holder(r.Hostname, now)
+		if !held || (r.MAC == c.mac || who == c.mac) && (c.sure || p.called(c, r.Hostname, now)) {
 			return r.Hostname
 		}
 	}

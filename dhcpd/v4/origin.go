@@ -67,11 +67,5 @@ func (r *Request) own(on []*Subnet) bool {
 	return r.Relayed() || r.From == (lease.MAC{}) || r.From == r.MAC || r.Unicast && len(on) == 1 && on[0].relayed
 }
 
-// certain reports whether the client has the MAC that it claims: the frame has it, or a
-// relay says so whose subnet is declared.
-func (c *client) certain(req *Request) bool {
-	return c.own && (!req.Relayed() || c.on[0].relayed)
-}
-
 // bySelf reports whether a relay sends from the address that it gives as its own.
 func (r *Request) bySelf() bool { return !r.Source.IsValid() || r.Source == r.GIAddr }

@@ -374,23 +374,28 @@ func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.L
 // had that name. The first holder of a name keeps it while its link is there; a
 // reservation's name is for its client only.
 func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
-	had := wanted
 	if name := p.reservedName(c, now); name != "" {
 		return name, name
 	}
 	if req.Hostname != nil {
 		wanted = v4.Hostname(req.Hostname)
-	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) && c.certain(req) {
+	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) && c.sure {
 		wanted = l.Wanted
 	}
 	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
 		return "", ""
 	}
 	// A MAC that a relay claims on our own link shares no name with the guest that has it.
-	if holder, held := p.leases.Holder(wanted, now); held && (holder != c.MAC || wanted != had && !c.certain(req)) {
+	if holder, held := p.leases.Holder(wanted, now); held && (holder != c.MAC || !c.sure && !p.called(c, wanted, now)) {
 		return "", wanted
 	}
 	return wanted, wanted
+}
+
+// called reports whether a client's lease has a name.
+func (p *Pool) called(c *client, name string, now time.Time) bool {
+	l, ok := p.leases.ByClient(c.Client)
+	return ok && l.Hostname == name && l.Live(now)
 }
 
 // confirm answers a CONFIRM, RFC 8415 §18.3.3: is the client still on this

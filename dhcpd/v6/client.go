@@ -15,12 +15,15 @@ type client struct {
 	name string // what it calls itself, or was called before
 	at   fair.Guest
 	on   []*subnet
+	req  *Request
+	sure bool // the frame has its MAC, or a relay says so whose subnet is declared
 	// inUse is the address that is reserved for the client, and that another client has.
 	inUse netip.Addr
 }
 
 func (p *Pool) client(req *Request, ia *IA) *client {
-	c := &client{Client: req.client(ia), at: req.Guest, on: p.svc.reach(req)}
+	c := &client{Client: req.client(ia), at: req.Guest, on: p.svc.reach(req), req: req}
+	c.sure = !req.Relayed() || len(c.on) > 0 && c.on[0].relayed
 	if req.Hostname != nil {
 		c.name = v4.Hostname(req.Hostname)
 	} else if l, ok := p.leases.ByClient(c.Client); ok {
@@ -54,11 +57,15 @@ func (c *client) onLink(addrs []netip.Addr) bool {
 
 // occupied reports whether another client has the address of a reservation, which is
 // not given twice. Clones share everything but the MAC: who came first has what is
-// reserved for them all.
+// reserved for them all. The same MAC with another DUID is a guest that was installed
+// anew, if it is where that guest is.
 func (p *Pool) occupied(r *Reservation, c *client, now time.Time) bool {
 	l, ok := p.leases.ByAddr(r.Address)
-	if !ok || l.MAC == c.MAC || !l.Live(now) {
+	if !ok || l.Client() == c.Client || !l.Live(now) {
 		return false
+	}
+	if l.MAC == c.MAC {
+		return p.proof(c.req, c, r.Address) == notHolder
 	}
 	if !r.isFor(holder(&l)) {
 		c.inUse = r.Address
@@ -73,7 +80,8 @@ func (p *Pool) reservedName(c *client, now time.Time) string {
 		if r.Hostname == "" {
 			continue
 		}
-		if who, held := p.leases.Holder(r.Hostname, now); r.MAC == c.MAC || !held || who == c.MAC {
+		who, held := p.leases.Holder(r.Hostname, now)
+		if !held || (r.MAC == c.MAC || who == c.MAC) && (c.sure || p.called(c, r.Hostname, now)) {
 			return r.Hostname
 		}
 	}

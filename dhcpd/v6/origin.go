@@ -49,12 +49,6 @@ func (p *Pool) proof(req *Request, c *client, a netip.Addr) proof {
 	return plausible
 }
 
-// certain reports whether the client has the MAC that it claims: the frame has it, or a
-// relay says so whose subnet is declared.
-func (c *client) certain(req *Request) bool {
-	return !req.Relayed() || len(c.on) == 1 && c.on[0].relayed
-}
-
 // doubtful reports whether an address is to be looked for on the wire before it is given:
 // it is reserved for the client, and another client had it last. Else clients look for
 // themselves (RFC 4862 §5.4).
