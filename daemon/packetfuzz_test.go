@@ -615,7 +615,7 @@ func (m *mmsgBatch) send(fd uintptr) bool {
 func (f *fuzzer) streams(g *nettest.Guest, port, times int) {
 	r := &fuzzer{Rand: rand.New(rand.NewPCG(uint64(port), uint64(times))), seeds: f.seeds}
 	seeds := f.streamed[port]
-	for range times {
+	for n := range times + len(seeds) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		c, err := g.DialContext(ctx, "tcp", fmt.Sprintf("192.168.10.1:%d", port))
 		cancel()
@@ -623,10 +623,11 @@ func (f *fuzzer) streams(g *nettest.Guest, port, times int) {
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(200 * time.Millisecond))
-		b := slices.Clone(seeds[r.IntN(len(seeds))])
-		if r.IntN(8) != 0 {
+		b := seeds[n%len(seeds)]
+		if n >= len(seeds) { // first as they are
 			b = r.mutate(b)
 		}
+		b = slices.Clone(b)
 		if port == 53 && r.IntN(4) != 0 && len(b) > 2 {
 			binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 		}
