@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -213,6 +214,9 @@ func (d *Daemon) prepare(ctx context.Context) error {
 	for name, err := range d.store.Broken() {
 		d.log.Error("definition unreadable; its bridge is left alone", "network", name, "err", err)
 	}
+	for _, problem := range d.store.Problems() {
+		d.log.Error("state directory: " + problem)
+	}
 	// A change that was not confirmed before the host went down has not proved
 	// itself: the host comes up without it.
 	stopped := map[string]bool{}
@@ -235,8 +239,8 @@ func (d *Daemon) pickLive(ctx context.Context, stopped map[string]bool) error {
 	}
 	for _, e := range d.store.List() {
 		if d.store.Booted() && !stopped[e.Network.Name] && (e.Network.Autostart || standing[e.Network.Name]) {
-			if err := d.store.SetLive(e.Network.Name, true); err != nil {
-				return err
+			if err := d.store.ForceLive(e.Network.Name, true); err != nil {
+				d.log.Error("failed to store that a network is started", "network", e.Network.Name, "err", err)
 			}
 		}
 	}
@@ -256,10 +260,8 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
-	if ls.metrics != nil {
-		g.Go(func() error {
-			return named("metrics", metrics.Serve(ctx, ls.metrics, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log))
-		})
+	if at := d.cfg.File.Metrics.Listen; at.IsValid() {
+		g.Go(func() error { d.serveMetrics(ctx, at.String()); return nil })
 	}
 	g.Go(func() error { return d.rpc.RunTrials(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
@@ -267,6 +269,34 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	d.hangups(ctx)
 	notify(d.log, sd.SdNotifyStopping)
 	return nil
+}
+
+// metricsRetry is when an address for metrics is tried again that the host does not have
+// yet, or that another program has.
+const metricsRetry = 5 * time.Second
+
+// serveMetrics serves Prometheus until ctx ends. That it cannot is no reason to stop
+// serving networks: status says so.
+func (d *Daemon) serveMetrics(ctx context.Context, at string) {
+	for said := ""; ctx.Err() == nil; {
+		l, err := net.Listen("tcp", at)
+		if err == nil {
+			d.engine.Report("metrics", nil)
+			err = metrics.Serve(ctx, l, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log)
+		}
+		if err == nil {
+			continue // ctx has ended
+		}
+		err = fmt.Errorf("metrics are not served (metrics.listen in vnetd.yaml): %w", err)
+		if d.engine.Report("metrics", err); err.Error() != said {
+			d.log.Error("metrics are not served; retrying", "err", err)
+			said = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(metricsRetry):
+		}
+	}
 }
 
 func (d *Daemon) ready() {

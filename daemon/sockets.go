@@ -23,9 +23,8 @@ const (
 	tapSocketName      = "vnetd-tap"
 )
 
-// listeners has the sockets: of the API, for writing and reading, the tap door's, and
-// that of the metrics, or nil.
-type listeners struct{ write, read, tap, metrics net.Listener }
+// listeners has the sockets: of the API, for writing and reading, and the tap door's.
+type listeners struct{ write, read, tap net.Listener }
 
 // listen takes the sockets that systemd made, and makes those that it did not.
 func listen(runtimeDir string, f File) (listeners, error) {
@@ -47,11 +46,6 @@ func listen(runtimeDir string, f File) (listeners, error) {
 	if ls.tap = given[tapSocketName]; ls.tap == nil {
 		if ls.tap, err = listenUnix(filepath.Join(runtimeDir, "tap.sock"), 0o666, ""); err != nil {
 			return listeners{}, errors.Join(err, ls.write.Close(), ls.read.Close())
-		}
-	}
-	if at := f.Metrics.Listen; at.IsValid() {
-		if ls.metrics, err = net.Listen("tcp", at.String()); err != nil {
-			return listeners{}, errors.Join(fmt.Errorf("metrics: %w", err), ls.write.Close(), ls.read.Close(), ls.tap.Close())
 		}
 	}
 	return ls, nil

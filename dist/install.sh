@@ -34,6 +34,9 @@ else
 fi
 if [ -d /run/systemd/system ]; then
 	systemd-tmpfiles --create /usr/lib/tmpfiles.d/vnetd.conf
+	# Left by "make run"; systemd-tmpfiles takes no file over from root in a directory
+	# of another user.
+	[ ! -f /run/vnetd/members.json ] || chown -h vnetd:vnetd /run/vnetd/members.json
 	systemctl daemon-reload
 	modprobe -a tun macvtap || true
 	udevadm control --reload || true

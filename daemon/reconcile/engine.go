@@ -355,6 +355,15 @@ func (e *Engine) Problems() map[string]error {
 	return maps.Clone(e.problems)
 }
 
+// Report notes what is wrong with a part of the daemon, or with nil that nothing is.
+func (e *Engine) Report(part string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if delete(e.problems, part); err != nil {
+		e.problems[part] = err
+	}
+}
+
 // Alive returns nil if the loop turns, and an error if it has not by the end
 // of ctx. It asks for no look at anything.
 func (e *Engine) Alive(ctx context.Context) error {

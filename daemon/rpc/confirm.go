@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -14,6 +15,10 @@ import (
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/netdrv"
 )
+
+// trialRetry is when a roll-back that could not be stored is tried again, and what else
+// is not stored.
+const trialRetry = 10 * time.Second
 
 // maxTrial bounds how long a change may wait to be confirmed.
 const maxTrial = 24 * time.Hour
@@ -111,10 +116,13 @@ func (s *Server) confirmBy(name string) *timestamppb.Timestamp {
 
 // RunTrials takes back what is not confirmed in time, until ctx ends.
 func (s *Server) RunTrials(ctx context.Context) error {
-	for {
+	for failed := false; ; {
 		wait := time.Hour
 		if ts := s.Store.Trials(); len(ts) > 0 {
 			wait = max(0, time.Until(ts[0].Deadline))
+		}
+		if failed {
+			wait = max(wait, trialRetry)
 		}
 		timer := time.NewTimer(min(wait, time.Minute))
 		select {
@@ -122,8 +130,10 @@ func (s *Server) RunTrials(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-s.trials:
+			failed = false
 		case <-timer.C:
 			s.rollBack(ctx)
+			failed = slices.ContainsFunc(s.Store.Trials(), func(t store.Trial) bool { return t.Passed(time.Now()) })
 		}
 		timer.Stop()
 	}
@@ -134,6 +144,9 @@ func (s *Server) rollBack(ctx context.Context) {
 	defer s.writes.Unlock()
 	ctx, cancel := changing(ctx)
 	defer cancel()
+	if err := s.Store.StoreAgain(); err != nil {
+		s.log.Error("what is in force is not stored; retrying", "err", err)
+	}
 	for _, t := range s.Withdraw(false) {
 		if err := s.Engine.Reconcile(ctx, t.Name); err != nil {
 			s.log.Error("the host is not looked at after a roll-back", "network", t.Name, "err", err)
@@ -150,12 +163,16 @@ func (s *Server) Withdraw(booted bool) []store.Trial {
 		if !booted && !t.Passed(time.Now()) {
 			continue
 		}
+		if s.Store.Unstored(t.Name) {
+			continue // rolled back, and the trial is needed until that is stored
+		}
 		became, err := s.putBack(t)
 		if err == nil {
 			err = s.Store.EndTrial(t.Name)
 		}
 		if err != nil {
-			s.log.Error("network not rolled back", "network", t.Name, "err", err)
+			s.log.Error("network rolled back, but that is not stored; retrying", "network", t.Name, "err", err)
+			out = append(out, t)
 			continue
 		}
 		s.log.Warn("network was not confirmed, and is rolled back", "network", t.Name, "within", t.Within, "is", became)
@@ -168,21 +185,25 @@ func (s *Server) Withdraw(booted bool) []store.Trial {
 	return out
 }
 
-// putBack stores what was before, and says what became of the network.
+// putBack makes a network what it was before, and says what became of it. It is so
+// whatever is returned: an error says that it is not stored.
 func (s *Server) putBack(t store.Trial) (string, error) {
 	n, existed, err := t.Network()
 	if err != nil {
 		return "", err
 	}
 	if !existed {
-		return "deleted", s.Store.Delete(t.Name)
+		return "deleted", s.Store.Revert(t.Name, nil, false)
 	}
 	now, ok := s.Store.Get(t.Name)
-	if ok && len(changes(&now.Network, &n)) == 0 {
-		return "stopped", s.Store.SetLive(t.Name, t.Live)
+	switch {
+	case !ok || len(changes(&now.Network, &n)) > 0:
+	case now.Live == t.Live: // a try before could not store it
+		return "as it was defined before", nil
+	default:
+		return "stopped", s.Store.ForceLive(t.Name, t.Live)
 	}
-	_, err = s.Store.Put(n, t.Live)
-	return "as it was defined before", err
+	return "as it was defined before", s.Store.Revert(t.Name, &n, t.Live)
 }
 
 // checkGround refuses uplinks whose addresses and routes cannot all be moved.

@@ -107,14 +107,13 @@ func (s *Server) create(ctx context.Context, req *vnetv1.CreateNetworkRequest) (
 			return store.Entry{}, nil, err
 		}
 	}
-	begin, withdraw := s.Store.Begin, s.Store.Delete
+	begin := s.Store.Begin
 	if adopts { // what the host has of it is not removed if it fails
-		begin, withdraw = s.Store.Adopt, s.Store.Disown
+		begin = s.Store.Adopt
 	}
-	entry, written := begin(n, !noStart)
-	if err := errors.Join(s.stand(ctx, entry), written()); err != nil {
-		// Should the daemon end in between, the trial's end takes it back.
-		err = s.withdraw(ctx, n.Name, withdraw, failed("create network "+n.Name, err))
+	// Should the daemon end in between, the trial's end takes it back.
+	entry, err := s.carryOut(ctx, begin, n, !noStart, "create network "+n.Name)
+	if err != nil {
 		s.endTrial(n.Name)
 		return store.Entry{}, nil, err
 	}
@@ -131,20 +130,27 @@ func (s *Server) stand(ctx context.Context, e store.Entry) error {
 	return s.Engine.Status(e.Network.Name).Err
 }
 
-// takeBack stores old again in the place of a change that could not be made. It
-// returns why.
-func (s *Server) takeBack(ctx context.Context, old *store.Entry, name string, why error) error {
-	return s.withdraw(ctx, name, func(string) error { _, err := s.Store.Put(old.Network, old.Live); return err }, why)
+// carryOut has a change made and stored. What there is no room for is not begun, and what
+// cannot be both is undone, so that a change that is refused is not in force.
+func (s *Server) carryOut(ctx context.Context, begin func(netdrv.Network, bool) (*store.Change, error), n netdrv.Network, live bool, what string) (store.Entry, error) {
+	c, err := begin(n, live)
+	if err != nil {
+		return c.Entry, failed(what, err)
+	}
+	if err := errors.Join(s.stand(ctx, c.Entry), c.Stored()); err != nil {
+		return c.Entry, s.takenBack(ctx, n.Name, c.Undo(), failed(what, err))
+	}
+	c.Keep()
+	return c.Entry, nil
 }
 
-// withdraw undoes what is stored of a change that could not be made, and returns why.
-func (s *Server) withdraw(ctx context.Context, name string, undo func(name string) error, why error) error {
-	err := undo(name)
-	if err == nil {
-		err = s.Engine.Reconcile(ctx, name)
-	}
-	if err != nil {
-		s.log.Error("change not taken back", "network", name, "err", err)
+// takenBack has the host follow a network that is as it was again, and returns why. It
+// takes the time that it needs: the change may have used up its own.
+func (s *Server) takenBack(ctx context.Context, name string, unstored, why error) error {
+	ctx, cancel := changing(ctx)
+	defer cancel()
+	if err := errors.Join(unstored, s.Engine.Reconcile(ctx, name)); err != nil {
+		s.log.Error("failed to roll a change back completely; retrying", "network", name, "err", err)
 	}
 	return why
 }
@@ -201,9 +207,8 @@ func (s *Server) update(ctx context.Context, req *vnetv1.UpdateNetworkRequest, o
 			return nil, err
 		}
 	}
-	entry, written := s.Store.Begin(n, old.Live)
-	if err := errors.Join(s.stand(ctx, entry), written()); err != nil {
-		err = s.takeBack(ctx, &old, n.Name, failed("change network "+n.Name, err))
+	entry, err := s.carryOut(ctx, s.Store.Begin, n, old.Live, "change network "+n.Name)
+	if err != nil {
 		s.resumeTrial(n.Name, earlier, waits)
 		return nil, err
 	}
@@ -303,14 +308,7 @@ func (s *Server) start(ctx context.Context, entry store.Entry) error {
 
 // stopAgain withdraws a start that did not work, and returns why.
 func (s *Server) stopAgain(ctx context.Context, name string, why error) error {
-	err := s.Store.SetLive(name, false)
-	if err == nil {
-		err = s.Engine.Reconcile(ctx, name)
-	}
-	if err != nil {
-		s.log.Error("start not taken back", "network", name, "err", err)
-	}
-	return why
+	return s.takenBack(ctx, name, s.Store.ForceLive(name, false), why)
 }
 
 // StopNetwork is in the contract.

@@ -111,9 +111,14 @@ func (s *Server) adopt(ctx context.Context, entry store.Entry, declared bool, po
 		if declared {
 			return nil
 		}
-		var written func() error
-		entry, written = s.Store.Adopt(entry.Network, true)
-		return written()
+		change, err := s.Store.Adopt(entry.Network, true)
+		if entry = change.Entry; err == nil {
+			err = change.Stored()
+		}
+		if err == nil {
+			change.Keep()
+		}
+		return err
 	})
 	if err == nil {
 		err = s.stand(ctx, entry)

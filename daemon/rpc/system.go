@@ -35,6 +35,7 @@ func (s *Server) GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.G
 	for _, name := range slices.Sorted(maps.Keys(broken)) {
 		resp.Problems = append(resp.Problems, fmt.Sprintf("network %s: %v", name, broken[name]))
 	}
+	resp.Problems = append(resp.Problems, s.Store.Problems()...)
 	problems := s.Engine.Problems()
 	for _, what := range slices.Sorted(maps.Keys(problems)) {
 		resp.Problems = append(resp.Problems, problems[what].Error())

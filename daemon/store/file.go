@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/vnetd/vnetd/internal/owner"
 )
 
 // lasting is whether a file outlives the boot. What does not needs no stable
@@ -14,33 +16,63 @@ type lasting bool
 
 // writeFile replaces path with data, so that after any crash or full disk
 // there is the old content or the new, whole; on stable storage, if it is to last.
-func writeFile(path string, data []byte, l lasting) (err error) {
+func writeFile(path string, data []byte, l lasting) error {
+	f, err := newFile(path, data)
+	if err != nil {
+		return err
+	}
+	return f.replace(l)
+}
+
+// A pendingFile has what a file is to hold, and room on the disk.
+type pendingFile struct {
+	*os.File
+	path string
+}
+
+func newFile(path string, data []byte) (p *pendingFile, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, err)
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
+	p = &pendingFile{f, path}
+	if _, err = f.Write(data); err == nil {
+		err = owner.Inherit(f.Name())
 	}
+	if err != nil {
+		p.drop()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func (p *pendingFile) drop() {
+	_ = p.Close()
+	_ = os.Remove(p.Name())
+}
+
+// replace puts the file in the place of the old one.
+func (p *pendingFile) replace(l lasting) (err error) {
 	if l {
-		if err = f.Sync(); err != nil {
-			return err
-		}
+		err = p.Sync()
 	}
-	if err = f.Close(); err != nil {
+	if err = errors.Join(err, p.Close()); err == nil {
+		err = os.Rename(p.Name(), p.path)
+	}
+	if err != nil {
+		p.drop()
+		return fmt.Errorf("write %s: %w", p.path, err)
+	}
+	return l.syncDir(filepath.Dir(p.path))
+}
+
+// mark makes an empty file, which says something by being there. What a mark is about is
+// gone with the boot.
+func mark(path string) error {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return l.syncDir(filepath.Dir(path))
+	return owner.Inherit(path)
 }
 
 // removeFile makes path be gone, also after a crash if it was to last. A missing

@@ -2,7 +2,9 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -11,12 +13,16 @@ import (
 // Members returns the guests' links as of the last PutMembers since the host
 // booted, none if that cannot be told: they are learned again.
 func (s *Store) Members() []netdrv.Member {
-	b, err := os.ReadFile(s.runtimePath("members.json"))
-	if err != nil {
-		return nil
-	}
+	path := s.runtimePath("members.json")
+	b, err := os.ReadFile(path)
 	var out []netdrv.Member
-	if json.Unmarshal(b, &out) != nil {
+	if err == nil {
+		err = json.Unmarshal(b, &out)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.setAside(path, err)
 		return nil
 	}
 	return out

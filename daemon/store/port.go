@@ -16,9 +16,9 @@ import (
 )
 
 func (s *Store) loadPorts(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	files, err := list(dir, ".yaml")
 	if err != nil {
-		return err
+		return fmt.Errorf("read ports: %w", err)
 	}
 	for _, path := range files {
 		link := strings.TrimSuffix(filepath.Base(path), ".yaml")

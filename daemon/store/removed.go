@@ -68,7 +68,7 @@ func (s *Store) keepDeclared(network string) error {
 
 func (s *Store) markRemoved(names map[string]bool, kind, name string) error {
 	names[name] = true
-	return os.WriteFile(s.runtimePath("removed", kind, name), nil, 0o600)
+	return mark(s.runtimePath("removed", kind, name))
 }
 
 func (s *Store) unmarkRemoved(names map[string]bool, kind, name string) error {

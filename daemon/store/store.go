@@ -33,6 +33,7 @@ import (
 	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/wire"
+	"github.com/vnetd/vnetd/internal/owner"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -67,6 +68,10 @@ type Store struct {
 	portRevision map[string]int64         // by network
 	brokenPorts  map[string]error
 	removed      Removed
+
+	brokenTrials map[string]error
+	notes        []string         // what Open set aside, for status
+	unstored     map[string]error // networks that are otherwise in their files, and why
 }
 
 // Open takes the state directory, making it if need be, and reads it. It
@@ -74,13 +79,14 @@ type Store struct {
 func Open(state, runtime string) (*Store, error) {
 	s := &Store{
 		state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{},
+		brokenTrials: map[string]error{}, unstored: map[string]error{},
 		ports: map[string]netdrv.Port{}, brokenPorts: map[string]error{}, portRevision: map[string]int64{},
 	}
 	_, err := os.Stat(s.runtimePath("live"))
 	s.booted = errors.Is(err, fs.ErrNotExist)
 	for _, dir := range []string{state, runtime} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("make directory: %w", err)
+		if err := s.makeDir(dir); err != nil {
+			return nil, err
 		}
 	}
 	if err := s.takeLock(); err != nil {
@@ -94,14 +100,11 @@ func Open(state, runtime string) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, dir := range []string{
-		s.statePath("networks"), s.statePath("ports"), s.statePath("trials"),
-		s.runtimePath("networks"), s.runtimePath("ports"), s.runtimePath("live"),
-		s.runtimePath("removed", "networks"), s.runtimePath("removed", "links"),
-	} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make directory: %w", err)
+	for _, dir := range s.dirs() {
+		if err := s.makeDir(dir); err != nil {
+			return err
 		}
+		s.removeLeftovers(dir)
 	}
 	if err := s.checkFormat(); err != nil {
 		return err
@@ -119,7 +122,8 @@ func (s *Store) open() error {
 	if err := s.loadRemoved(); err != nil {
 		return err
 	}
-	return s.loadTrials()
+	s.loadTrials()
+	return nil
 }
 
 func (s *Store) statePath(elem ...string) string {
@@ -132,9 +136,13 @@ func (s *Store) runtimePath(elem ...string) string {
 
 func (s *Store) takeLock() error {
 	f, err := os.OpenFile(s.statePath("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		f, err = os.Open(s.statePath("lock")) // that is enough for flock(2)
+	}
 	if err != nil {
 		return fmt.Errorf("lock state directory: %w", err)
 	}
+	_ = owner.Inherit(f.Name()) // the lock is of use as it is
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		return fmt.Errorf("state directory %s is held by another vnetd; stop it, or give this one another --state-dir and --runtime-dir", s.state)
@@ -169,9 +177,9 @@ func (s *Store) Fresh() bool { return s.fresh }
 func (s *Store) Booted() bool { return s.booted }
 
 func (s *Store) load(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	files, err := list(dir, ".yaml")
 	if err != nil {
-		return err
+		return fmt.Errorf("read definitions: %w", err)
 	}
 	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
@@ -202,8 +210,9 @@ func (s *Store) read(path, name string) (Entry, error) {
 	if n.Name != name {
 		return Entry{}, fmt.Errorf("%s: name: is %s, and the file's name says %s", path, n.Name, name)
 	}
+	// A mark that cannot be read stops no network.
 	_, err = os.Stat(s.runtimePath("live", name))
-	return Entry{Network: n, Revision: p.GetRevision(), Live: err == nil}, nil
+	return Entry{Network: n, Revision: p.GetRevision(), Live: !errors.Is(err, fs.ErrNotExist)}, nil
 }
 
 // Broken returns the networks whose files cannot be read, with the reasons.
@@ -238,84 +247,19 @@ func (s *Store) Get(name string) (Entry, bool) {
 // Put stores a network under a new revision. It replaces a file that could not
 // be read, too: that is how one is mended.
 func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
-	e, written := s.Begin(n, live)
-	return e, written()
-}
-
-// Begin is Put while the file is still being written. The entry counts from now on;
-// written waits until it is stored, or takes it back and says why it is not. Until
-// then no other change of the network may begin. A daemon that ends before a new
-// network is stored has marked it as removed, so that no link of it stays.
-func (s *Store) Begin(n netdrv.Network, live bool) (e Entry, written func() error) {
-	return s.begin(n, live, true)
-}
-
-// Adopt is Begin for a network of which the host holds links already. Whatever
-// happens, those are not marked as removed.
-func (s *Store) Adopt(n netdrv.Network, live bool) (e Entry, written func() error) {
-	return s.begin(n, live, false)
-}
-
-func (s *Store) begin(n netdrv.Network, live, mark bool) (e Entry, written func() error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	was, had := s.entries[n.Name]
-	broken := s.broken[n.Name]
-	s.revision++
-	e = Entry{Network: n, Revision: s.revision, Live: live}
-	s.set(n.Name, e)
-	delete(s.broken, n.Name)
-	var marked error
-	if mark && !had {
-		marked = s.markRemoved(s.removed.Networks, "networks", n.Name)
+	c, err := s.Begin(n, live)
+	if err == nil {
+		err = c.Stored()
 	}
-	done := make(chan error, 1)
-	go func() { done <- errors.Join(marked, s.write(e, was.Live)) }()
-	return e, func() error {
-		err := <-done
-		if err != nil {
-			s.restore(n.Name, was, had, broken)
-			return err
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.unmarkRemoved(s.removed.Networks, "networks", n.Name)
+	if err == nil {
+		c.Keep()
 	}
+	return c.Entry, err
 }
 
 // set and unset change an entry in memory; the lock is the caller's.
 func (s *Store) set(name string, e Entry) { s.entries[name], s.sorted = e, nil }
 func (s *Store) unset(name string)        { delete(s.entries, name); s.sorted = nil }
-
-func (s *Store) restore(name string, was Entry, had bool, broken error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unset(name)
-	if had {
-		s.set(name, was)
-	}
-	if broken != nil {
-		s.broken[name] = broken
-	}
-}
-
-// write stores an entry, and that it is live; or leaves both as they were.
-func (s *Store) write(e Entry, wasLive bool) error {
-	name := e.Network.Name
-	p := wire.ToNetwork(&e.Network)
-	p.Revision = e.Revision
-	b, err := definition.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("write network %s: %w", name, err)
-	}
-	if err := s.markLive(name, e.Live); err != nil {
-		return err
-	}
-	if err := writeFile(s.path(e.Network), b, lasting(!e.Network.Transient)); err != nil {
-		return errors.Join(err, s.markLive(name, wasLive))
-	}
-	return nil
-}
 
 func (s *Store) path(n netdrv.Network) string {
 	if n.Transient {
@@ -340,12 +284,30 @@ func (s *Store) SetLive(name string, live bool) error {
 	return nil
 }
 
+// ForceLive is SetLive, and counts whatever is returned: an error says that it is not
+// stored.
+func (s *Store) ForceLive(name string, live bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[name]
+	if !ok || e.Live == live {
+		return nil
+	}
+	e.Live = live
+	s.set(name, e)
+	err := s.markLive(name, live)
+	if err != nil {
+		s.unstored[name] = err
+	}
+	return err
+}
+
 func (s *Store) markLive(name string, live bool) error {
 	path := s.runtimePath("live", name)
 	if !live {
 		return removeFile(path, false)
 	}
-	return os.WriteFile(path, nil, 0o600) // that it is there is all it says
+	return mark(path)
 }
 
 // Delete forgets a network; what the host holds of it is to be removed. One that is
@@ -377,5 +339,8 @@ func (s *Store) Disown(name string) error {
 		return fmt.Errorf("delete network %s: %w", name, err)
 	}
 	s.unset(name)
-	return s.markLive(name, false)
+	delete(s.unstored, name)
+	// It is deleted, whatever becomes of the mark: a new network of its name writes its own.
+	_ = s.markLive(name, false)
+	return nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -91,6 +90,7 @@ func (s *Store) PutTrial(t Trial) error {
 		return fmt.Errorf("note that network %s is to be confirmed: %w", t.Name, err)
 	}
 	s.trials[t.Name] = t
+	delete(s.brokenTrials, t.Name)
 	return nil
 }
 
@@ -98,13 +98,14 @@ func (s *Store) PutTrial(t Trial) error {
 func (s *Store) EndTrial(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.trials[name]; !ok {
+	if _, ok := s.trials[name]; !ok && s.brokenTrials[name] == nil {
 		return nil
 	}
 	if err := removeFile(s.statePath("trials", name+".json"), true); err != nil {
 		return fmt.Errorf("note that network %s is confirmed: %w", name, err)
 	}
 	delete(s.trials, name)
+	delete(s.brokenTrials, name)
 	return nil
 }
 
@@ -123,26 +124,32 @@ func (s *Store) Trials() []Trial {
 	return slices.SortedFunc(maps.Values(s.trials), func(a, b Trial) int { return a.Deadline.Compare(b.Deadline) })
 }
 
-// loadTrials reads what earlier daemons left.
-func (s *Store) loadTrials() error {
-	files, err := filepath.Glob(s.statePath("trials", "*.json"))
-	if err != nil {
-		return err
-	}
+// loadTrials reads what earlier daemons left. One that cannot be read is kept as it is,
+// and reported: its network stays as it was changed.
+func (s *Store) loadTrials() {
 	s.trials = map[string]Trial{}
 	now := hostclock.Read()
-	var unread []error
+	files, err := list(s.statePath("trials"), ".json")
+	if err != nil {
+		s.notes = append(s.notes, fmt.Sprintf("changes that wait to be confirmed cannot be read, and are not rolled back: %v", err))
+	}
 	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".json")
 		var t Trial
 		b, err := os.ReadFile(f)
 		if err == nil {
 			err = json.Unmarshal(b, &t)
 		}
-		if name := strings.TrimSuffix(filepath.Base(f), ".json"); err == nil && t.Name == name {
-			s.trials[name] = t.resumed(now)
+		if err == nil && t.Name != name {
+			err = fmt.Errorf("it is about network %q, and the file's name says %s", t.Name, name)
+		}
+		if err == nil {
+			_, _, err = t.Network()
+		}
+		if err != nil {
+			s.brokenTrials[name] = fmt.Errorf("read %s: %w", f, err)
 			continue
 		}
-		unread = append(unread, fmt.Errorf("read %s: %w", f, err))
+		s.trials[name] = t.resumed(now)
 	}
-	return errors.Join(unread...)
 }

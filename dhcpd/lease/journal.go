@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/internal/owner"
 )
 
 const (
@@ -319,7 +321,7 @@ func writeFile(dir, name string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(err, f.Close(), owner.Inherit(temp)); err != nil {
 		os.Remove(temp) // give the space back
 		return err
 	}

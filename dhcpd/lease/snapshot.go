@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/internal/hostclock"
+	"github.com/vnetd/vnetd/internal/owner"
 )
 
 const (
@@ -310,6 +311,9 @@ func (t *Table) rotate() error {
 // journal. Damaged ones are set aside.
 func (t *Table) renew() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return fmt.Errorf("lease directory: %w", err)
+	}
+	if err := owner.Inherit(t.dir); err != nil {
 		return fmt.Errorf("lease directory: %w", err)
 	}
 	for len(t.unfit) > 0 {
