@@ -83,7 +83,7 @@ func (s *State) network(n *Network, host Host) {
 func compileBridge(n *Network, host Host) Link {
 	return Link{
 		Network: n.Name, Name: n.Bridge.Name, Kind: KindBridge, MAC: n.Bridge.MAC, Up: true,
-		MTU: EffectiveMTU(n, host),
+		MTU: EffectiveMTU(n, host), FDBMaxLearned: cmp.Or(n.Bridge.FDBMaxLearned, DefaultFDBMaxLearned),
 	}
 }
 

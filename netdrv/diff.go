@@ -95,6 +95,9 @@ func (d *differ) link(l Link) {
 	}
 	up := h.Up
 	h.Up, h.Index, h.Carrier, h.Queues = l.Up, l.Index, false, l.Queues
+	if exists && h.FDBMaxLearned < 0 {
+		l.FDBMaxLearned = h.FDBMaxLearned
+	}
 	if exists && l.Kind == KindTap {
 		l = l.asItIs(h)
 	}

@@ -71,7 +71,14 @@ type Bridge struct {
 	// Uplinks are the host's links on which the bridge of a network of mode
 	// ExistingBridge is built. None: the bridge is there already.
 	Uplinks []string
+	// FDBMaxLearned is how many MACs the bridge learns; 0 means DefaultFDBMaxLearned. Not
+	// for mode ExistingBridge.
+	FDBMaxLearned int
 }
+
+// DefaultFDBMaxLearned is enough for the guests of a large network, and little enough to
+// list and to hold when one guest invents MACs.
+const DefaultFDBMaxLearned = 16384
 
 // AutoMTU is the MTU that follows the uplinks, or the link of the host's
 // default route where a network names none.

@@ -51,6 +51,9 @@ type Link struct {
 	// between. They are in its alias, for a crash may leave nobody else who knows
 	// where the host's addresses came from.
 	Uplinks string
+	// FDBMaxLearned is how many MACs a bridge learns, 0 for no limit. In have it is negative
+	// where the kernel knows no limit (before Linux 6.7).
+	FDBMaxLearned int
 }
 
 // Kind is ip-link's word for what a link is.

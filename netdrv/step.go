@@ -70,6 +70,9 @@ func (s LinkSet) String() string {
 	if s.Link.MTU != s.Have.MTU {
 		out = append(out, "mtu", fmt.Sprint(s.Link.MTU))
 	}
+	if s.Link.FDBMaxLearned != s.Have.FDBMaxLearned {
+		out = append(out, "type", "bridge", "fdb_max_learned", fmt.Sprint(s.Link.FDBMaxLearned))
+	}
 	if s.Link.Alias() != s.Have.Alias() {
 		out = append(out, "alias", s.Link.Alias())
 	}

@@ -52,6 +52,9 @@ func validateBridge(fs *Findings, n *Network) {
 		fs.Add("bridge.mac", "%s is a multicast address; the first octet must be even", b.MAC)
 	}
 	validateMTU(fs, n)
+	if b.FDBMaxLearned != 0 && !n.Mode.OwnsBridge() {
+		fs.Add("bridge.fdbMaxLearned", "is for modes nat, route, open and isolated: in mode bridge there is a LAN behind the bridge, and mode direct has none")
+	}
 	switch {
 	case n.Mode == ExistingBridge:
 		validateHostsBridge(fs, b)

@@ -86,9 +86,11 @@ func TestValidateKinds(t *testing.T) {
 			n.Filter.Isolated = true
 		}, []string{"filter.isolated: is for modes nat"}},
 		"frames allowed without an uplink": {lab(), func(n *Network) { n.Filter.Allow = []FrameKind{VLANTag} }, []string{"filter.allow: is for mode bridge"}},
-		"with subnets":                     {lab(), func(n *Network) { n.Mode, n.Bridge.MAC = ExistingBridge, MAC{} }, []string{"subnets: are not vnetd's in mode bridge"}},
-		"macvtap":                          {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) {}, nil},
-		"macvtap with a bridge":            {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) { n.Bridge.Name = "br0" }, []string{"bridge.name: is for direct.hostAccess"}},
+		"learned MACs of a LAN": {Network{Name: "office", Mode: ExistingBridge, Bridge: Bridge{Name: "br0", FDBMaxLearned: 9}}, func(n *Network) {
+		}, []string{"bridge.fdbMaxLearned: is for modes nat"}},
+		"with subnets":          {lab(), func(n *Network) { n.Mode, n.Bridge.MAC = ExistingBridge, MAC{} }, []string{"subnets: are not vnetd's in mode bridge"}},
+		"macvtap":               {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) {}, nil},
+		"macvtap with a bridge": {Network{Name: "lan", Mode: DirectLink, Direct: Direct{Uplinks: []string{"eno1"}}}, func(n *Network) { n.Bridge.Name = "br0" }, []string{"bridge.name: is for direct.hostAccess"}},
 		"host access in vepa": {
 			Network{Name: "lan", Mode: DirectLink, Bridge: Bridge{Name: "lan0"}, Direct: Direct{Uplinks: []string{"eno1"}}},
 			func(n *Network) { n.Direct.Mode, n.Direct.HostAccess = DirectVEPA, true },

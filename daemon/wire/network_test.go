@@ -20,7 +20,7 @@ func full() netdrv.Network {
 	return netdrv.Network{
 		Name:   "lab",
 		Mode:   netdrv.NAT,
-		Bridge: netdrv.Bridge{Name: "lab0", MAC: netdrv.MAC{2, 0, 0, 0, 10, 1}, MTU: 1400, Uplinks: []string{"eno1"}},
+		Bridge: netdrv.Bridge{Name: "lab0", MAC: netdrv.MAC{2, 0, 0, 0, 10, 1}, MTU: 1400, Uplinks: []string{"eno1"}, FDBMaxLearned: 64},
 		Direct: netdrv.Direct{Uplinks: []string{"eno2"}, Mode: netdrv.DirectVEPA, HostAccess: true},
 		Subnets: []netdrv.Subnet{{
 			Address: netip.MustParsePrefix("192.168.10.1/24"),

@@ -15,10 +15,12 @@ import (
 
 func (r *reader) bridge(path string, p *vnetv1.Bridge) netdrv.Bridge {
 	return netdrv.Bridge{
-		Name:    p.GetName(),
-		MAC:     r.optionalMAC(path+".mac", p.GetMac()),
-		MTU:     r.mtu(path+".mtu", p.GetMtu()),
-		Uplinks: p.GetUplinks(),
+		Name: p.GetName(),
+		MAC:  r.optionalMAC(path+".mac", p.GetMac()),
+		MTU:  r.mtu(path+".mtu", p.GetMtu()),
+
+		FDBMaxLearned: int(p.GetFdbMaxLearned()),
+		Uplinks:       p.GetUplinks(),
 	}
 }
 

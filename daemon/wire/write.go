@@ -56,7 +56,7 @@ func some[M proto.Message](m M) M {
 }
 
 func toBridge(b netdrv.Bridge) *vnetv1.Bridge {
-	p := &vnetv1.Bridge{Name: b.Name, Uplinks: b.Uplinks}
+	p := &vnetv1.Bridge{Name: b.Name, Uplinks: b.Uplinks, FdbMaxLearned: uint32(b.FDBMaxLearned)}
 	if !b.MAC.IsZero() {
 		p.Mac = b.MAC.String()
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -100,6 +101,9 @@ func (k *Kernel) linkAdd(l netdrv.Link) error {
 			if err := k.nl.LinkSetMTU(link, l.MTU); err != nil {
 				return err
 			}
+			if err := k.setFDBMaxLearned(link.Attrs().Index, l.FDBMaxLearned); err != nil {
+				return err
+			}
 		}
 		return k.nl.LinkSetAlias(link, l.Alias())
 	})
@@ -117,6 +121,11 @@ func (k *Kernel) linkSet(s netdrv.LinkSet) error {
 				return err
 			}
 		}
+		if s.Link.FDBMaxLearned != s.Have.FDBMaxLearned {
+			if err := k.setFDBMaxLearned(link.Attrs().Index, s.Link.FDBMaxLearned); err != nil {
+				return err
+			}
+		}
 		if s.Link.Alias() != s.Have.Alias() {
 			if err := k.nl.LinkSetAlias(link, s.Link.Alias()); err != nil {
 				return err
@@ -127,6 +136,18 @@ func (k *Kernel) linkSet(s netdrv.LinkSet) error {
 		}
 		return nil
 	})
+}
+
+// setFDBMaxLearned limits how many MACs a bridge learns. A kernel that knows no limit
+// ignores it.
+func (k *Kernel) setFDBMaxLearned(bridge, limit int) error {
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(bridge)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
+	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(unix.IFLA_BR_FDB_MAX_LEARNED, nl.Uint32Attr(uint32(limit)))
+	_, err := k.execute(unix.RTM_NEWLINK, unix.NLM_F_ACK, 0, header, info)
+	return err
 }
 
 // setMaster puts a link of ours into a bridge, which may be the host's.

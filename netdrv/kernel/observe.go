@@ -262,6 +262,12 @@ func (o *observer) ourLink(l netlink.Link, spec, info []byte) {
 		link.Persist = slices.Equal(attribute(info, nl.IFLA_TUN_PERSIST), []byte{1})
 	}
 	copy(link.MAC[:], a.HardwareAddr)
+	if link.Kind == netdrv.KindBridge {
+		link.FDBMaxLearned = -1
+		if limit := attribute(info, unix.IFLA_BR_FDB_MAX_LEARNED); len(limit) == 4 {
+			link.FDBMaxLearned = int(binary.NativeEndian.Uint32(limit))
+		}
+	}
 	if mode, ok := directMode(l); ok {
 		link.Mode, link.Parent = mode, o.name(a.ParentIndex)
 	}
