@@ -114,7 +114,7 @@ func TestFindings(t *testing.T) {
 		"the proto's own name":  {"subnets: [{dhcp: {lease_time: 1h}}]", "f:1:19: subnets[0].dhcp.lease_time: unknown key: did you mean leaseTime?"},
 		"a level too high":      {"subnets: [{leaseTime: 1h}]", "f:1:12: subnets[0].leaseTime: unknown key: did you mean dhcp.leaseTime?"},
 		"two levels too high":   {"reservations: []", "f:1:1: reservations: unknown key: did you mean subnets[0].dhcp.reservations?"},
-		"unheard of":            {"bridge: {vlanFiltering: true}", "f:1:10: bridge.vlanFiltering: unknown key: known are name, mac, mtu, uplinks"},
+		"unheard of":            {"bridge: {vlanFiltering: true}", "f:1:10: bridge.vlanFiltering: unknown key: known are name, mac, mtu, uplinks, fdbMaxLearned"},
 		"case of an enum":       {"mode: NAT", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "NAT": did you mean nat?`},
 		"the contract's word":   {"mode: MODE_ROUTE", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "MODE_ROUTE": did you mean route?`},
 		"the unset enum":        {"mode: unspecified", `f:1:7: mode: wants one of nat, route, open, isolated, bridge, direct, not "unspecified"`},

@@ -7,12 +7,11 @@
 package vnetv1
 
 import (
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
-
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 )
 
 const (
@@ -706,24 +705,21 @@ func file_vnet_v1_port_proto_rawDescGZIP() []byte {
 	return file_vnet_v1_port_proto_rawDescData
 }
 
-var (
-	file_vnet_v1_port_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
-	file_vnet_v1_port_proto_goTypes  = []any{
-		(*Port)(nil),               // 0: vnet.v1.Port
-		(*ListPortsRequest)(nil),   // 1: vnet.v1.ListPortsRequest
-		(*ListPortsResponse)(nil),  // 2: vnet.v1.ListPortsResponse
-		(*CreatePortRequest)(nil),  // 3: vnet.v1.CreatePortRequest
-		(*CreatePortResponse)(nil), // 4: vnet.v1.CreatePortResponse
-		(*UpdatePortRequest)(nil),  // 5: vnet.v1.UpdatePortRequest
-		(*UpdatePortResponse)(nil), // 6: vnet.v1.UpdatePortResponse
-		(*DeletePortRequest)(nil),  // 7: vnet.v1.DeletePortRequest
-		(*DeletePortResponse)(nil), // 8: vnet.v1.DeletePortResponse
-		(*Filter)(nil),             // 9: vnet.v1.Filter
-		(*Bandwidth)(nil),          // 10: vnet.v1.Bandwidth
-		(*Counters)(nil),           // 11: vnet.v1.Counters
-	}
-)
-
+var file_vnet_v1_port_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_vnet_v1_port_proto_goTypes = []any{
+	(*Port)(nil),               // 0: vnet.v1.Port
+	(*ListPortsRequest)(nil),   // 1: vnet.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),  // 2: vnet.v1.ListPortsResponse
+	(*CreatePortRequest)(nil),  // 3: vnet.v1.CreatePortRequest
+	(*CreatePortResponse)(nil), // 4: vnet.v1.CreatePortResponse
+	(*UpdatePortRequest)(nil),  // 5: vnet.v1.UpdatePortRequest
+	(*UpdatePortResponse)(nil), // 6: vnet.v1.UpdatePortResponse
+	(*DeletePortRequest)(nil),  // 7: vnet.v1.DeletePortRequest
+	(*DeletePortResponse)(nil), // 8: vnet.v1.DeletePortResponse
+	(*Filter)(nil),             // 9: vnet.v1.Filter
+	(*Bandwidth)(nil),          // 10: vnet.v1.Bandwidth
+	(*Counters)(nil),           // 11: vnet.v1.Counters
+}
 var file_vnet_v1_port_proto_depIdxs = []int32{
 	9,  // 0: vnet.v1.Port.filter:type_name -> vnet.v1.Filter
 	10, // 1: vnet.v1.Port.bandwidth:type_name -> vnet.v1.Bandwidth
