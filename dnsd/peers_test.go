@@ -236,17 +236,17 @@ alias CNAME www
 func TestDNSSECPassesThroughUntouched(t *testing.T) {
 	need(t, "named", "unbound", "delv", "dnssec-signzone", "kdig", "drill")
 	dir := t.TempDir()
-	good, bogus := signed(t, dir, "signed.test"), signed(t, dir, "bogus.test")
-	zone, err := os.ReadFile(filepath.Join(dir, "bogus.test.signed"))
+	good, bogus := signed(t, dir, "signed.zz"), signed(t, dir, "bogus.zz")
+	zone, err := os.ReadFile(filepath.Join(dir, "bogus.zz.signed"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file(t, filepath.Join(dir, "bogus.test.signed"), strings.Replace(string(zone), "192.0.2.1\n", "192.0.2.66\n", 1))
+	file(t, filepath.Join(dir, "bogus.zz.signed"), strings.Replace(string(zone), "192.0.2.1\n", "192.0.2.66\n", 1))
 	file(t, filepath.Join(dir, "named.conf"), `
 options { directory "`+dir+`"; listen-on port 5300 { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; pid-file none; session-keyfile "`+dir+`/session.key"; };
 controls { };
-zone "signed.test" { type primary; file "signed.test.signed"; };
-zone "bogus.test" { type primary; file "bogus.test.signed"; };
+zone "signed.zz" { type primary; file "signed.zz.signed"; };
+zone "bogus.zz" { type primary; file "bogus.zz.signed"; };
 `)
 	run(t, "outside", "running", "named", "-g", "-c", filepath.Join(dir, "named.conf"))
 	unbound(t, "outside", dir, `
@@ -254,12 +254,12 @@ zone "bogus.test" { type primary; file "bogus.test.signed"; };
 	do-not-query-localhost: no
 	trust-anchor: "`+good+`"
 	trust-anchor: "`+bogus+`"
-	local-zone: "test." nodefault
+	local-zone: "zz." nodefault
 stub-zone:
-	name: "signed.test"
+	name: "signed.zz"
 	stub-addr: 127.0.0.1@5300
 stub-zone:
-	name: "bogus.test"
+	name: "bogus.zz"
 	stub-addr: 127.0.0.1@5300
 `)
 	cfg := lab()
@@ -267,36 +267,36 @@ stub-zone:
 	start(t, resolvConf(t), cfg)
 
 	f := strings.Fields(good)
-	anchor := file(t, filepath.Join(dir, "anchor"), fmt.Sprintf("trust-anchors { signed.test. static-key %s %s %s \"%s\"; };\n",
+	anchor := file(t, filepath.Join(dir, "anchor"), fmt.Sprintf("trust-anchors { signed.zz. static-key %s %s %s \"%s\"; };\n",
 		f[3], f[4], f[5], strings.Join(f[6:], "")))
 	for range 2 { // the second time from the cache
 		for question, want := range map[string]string{
-			"www.signed.test A":        "; fully validated\nwww.signed.test.",
-			"www.signed.test AAAA":     "; fully validated\nwww.signed.test.",
-			"alias.signed.test A":      "; fully validated\nalias.signed.test.",
-			"a.b.wild.signed.test TXT": "; fully validated\na.b.wild.signed.test.",
-			"none.signed.test A":       "; negative response, fully validated",
-			"www.signed.test MX":       "; negative response, fully validated",
+			"www.signed.zz A":        "; fully validated\nwww.signed.zz.",
+			"www.signed.zz AAAA":     "; fully validated\nwww.signed.zz.",
+			"alias.signed.zz A":      "; fully validated\nalias.signed.zz.",
+			"a.b.wild.signed.zz TXT": "; fully validated\na.b.wild.signed.zz.",
+			"none.signed.zz A":       "; negative response, fully validated",
+			"www.signed.zz MX":       "; negative response, fully validated",
 		} {
-			out, _ := in("guest", "delv", append([]string{"-a", anchor, "+root=signed.test", "@192.168.10.1"}, strings.Fields(question)...)...).CombinedOutput()
+			out, _ := in("guest", "delv", append([]string{"-a", anchor, "+root=signed.zz", "@192.168.10.1"}, strings.Fields(question)...)...).CombinedOutput()
 			if !strings.Contains(string(out), want) {
 				t.Errorf("delv %s: want %q\n%s", question, want, out)
 			}
 		}
 	}
-	ad := dig(t, "guest", "@192.168.10.1", "+dnssec", "www.signed.test")
+	ad := dig(t, "guest", "@192.168.10.1", "+dnssec", "www.signed.zz")
 	if ad.flags != "qr rd ra ad" || len(ad.lines) != 2 || !strings.Contains(ad.lines[1], "RRSIG A 13 3 300") {
 		t.Errorf("AD or the signature is missing\n%s", ad)
 	}
-	want(t, dig(t, "guest", "@192.168.10.1", "www.bogus.test"), "SERVFAIL")
-	cd := dig(t, "guest", "@192.168.10.1", "+dnssec", "+cd", "www.bogus.test")
-	if cd.status != "NOERROR" || len(cd.lines) != 2 || cd.lines[0] != "www.bogus.test. A 192.0.2.66" {
+	want(t, dig(t, "guest", "@192.168.10.1", "www.bogus.zz"), "SERVFAIL")
+	cd := dig(t, "guest", "@192.168.10.1", "+dnssec", "+cd", "www.bogus.zz")
+	if cd.status != "NOERROR" || len(cd.lines) != 2 || cd.lines[0] != "www.bogus.zz. A 192.0.2.66" {
 		t.Errorf("with CD\n%s", cd)
 	}
 	for _, other := range [][]string{
-		{"kdig", "+dnssec", "@192.168.10.1", "www.signed.test"},
-		{"kdig", "+tcp", "+dnssec", "@192.168.10.1", "www.signed.test"},
-		{"drill", "-D", "@192.168.10.1", "www.signed.test"},
+		{"kdig", "+dnssec", "@192.168.10.1", "www.signed.zz"},
+		{"kdig", "+tcp", "+dnssec", "@192.168.10.1", "www.signed.zz"},
+		{"drill", "-D", "@192.168.10.1", "www.signed.zz"},
 	} {
 		out, _ := in("guest", other[0], other[1:]...).CombinedOutput()
 		if !strings.Contains(string(out), "RRSIG") || !strings.Contains(string(out), "192.0.2.1") || !strings.Contains(string(out), " ad") {

@@ -58,7 +58,7 @@ func TestGuestsAndHostGetAnswers(t *testing.T) {
 		{"version.bind TXT CH", "REFUSED", "qr rd ra", nil},
 		{"lab.test AXFR +tcp", "REFUSED", "qr ra", nil},
 		{"www.example.org +nordflag", "REFUSED", "qr ra", nil},
-		{"www.example.org +opcode=NOTIFY", "NOTIMP", "qr rd", nil},
+		{"www.example.org +opcode=NOTIFY", "NOTIMP", "qr", nil},
 		{"web.lab.test +edns=1 +noednsneg", "BADVERS", "qr rd ra", nil},
 	}
 	for _, c := range cases {
@@ -225,7 +225,7 @@ func TestFailedChangeLeavesTheOldOneStanding(t *testing.T) {
 	s, _ := start(t, resolvConf(t), lab())
 	for name, change := range map[string]func(*Config){
 		"bad domain":    func(c *Config) { c.Domain = "lab..test" },
-		"bad host":      func(c *Config) { c.Hosts = []Host{{Name: "a b"}} },
+		"bad record":    func(c *Config) { c.Records = []Record{{Name: "x", Type: "NS", Value: "y"}} },
 		"no address":    func(c *Config) { c.Listen = nil },
 		"any address":   func(c *Config) { c.Listen = []netip.Addr{addr("0.0.0.0")} },
 		"no bridge":     func(c *Config) { c.Interface = "br99" },

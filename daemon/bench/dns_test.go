@@ -47,8 +47,8 @@ var dnsKinds = []struct {
 	wanted     []wish
 }{
 	{"local name", "h%d.lab.test", true, []wish{atMost(0.8, "dnsmasq"), atMost(0.4, "CoreDNS"), atMost(1, "unbound")}},
-	{"cached name", "h%d.cached.test", true, []wish{atMost(0.8, "dnsmasq"), atMost(0.4, "CoreDNS"), atMost(1, "unbound")}},
-	{"forwarded, uncached", "h%d.uncached.test", false, []wish{atMost(1, "dnsmasq")}},
+	{"cached name", "h%d.cached.example", true, []wish{atMost(0.8, "dnsmasq"), atMost(0.4, "CoreDNS"), atMost(1, "unbound")}},
+	{"forwarded, uncached", "h%d.uncached.example", false, []wish{atMost(1, "dnsmasq")}},
 }
 
 func TestDNS(t *testing.T) {

@@ -114,7 +114,7 @@ func echo(b []byte) []byte {
 }
 
 // resolve answers every question of a type A with an address. A name in
-// cached.test may be kept for an hour, any other not at all.
+// cached.example may be kept for an hour, any other not at all.
 func resolve(b []byte) []byte {
 	end := bytes.IndexByte(b[min(12, len(b)):], 0) // of the name
 	if end < 0 || len(b) < 12+end+5 {
@@ -122,7 +122,7 @@ func resolve(b []byte) []byte {
 	}
 	end += 12 + 5
 	var ttl uint32
-	if bytes.Contains(bytes.ToLower(b[12:end]), []byte("\x06cached\x04test\x00")) {
+	if bytes.Contains(bytes.ToLower(b[12:end]), []byte("\x06cached\x07example\x00")) {
 		ttl = 3600
 	}
 	b = echo(b[:end:end])

@@ -23,7 +23,7 @@ import (
 //	big.example.org.    60 TXT   2000 bytes, so over UDP it is truncated
 //
 // Every other name does not exist (NXDOMAIN), and existing names have nothing
-// of other types; both with an SOA of "test." that lets them be remembered for
+// of other types; both with an SOA of "org." that lets them be remembered for
 // 30 seconds.
 type DNS struct {
 	book *guestbook
@@ -257,11 +257,11 @@ func typeOf(body dnsmessage.ResourceBody) dnsmessage.Type {
 }
 
 func soa() dnsmessage.Resource {
-	test := dnsmessage.MustNewName("test.")
+	org := dnsmessage.MustNewName("org.")
 	return dnsmessage.Resource{
-		Header: dnsmessage.ResourceHeader{Name: test, Class: dnsmessage.ClassINET, TTL: 30},
+		Header: dnsmessage.ResourceHeader{Name: org, Class: dnsmessage.ClassINET, TTL: 30},
 		Body: &dnsmessage.SOAResource{
-			NS: dnsmessage.MustNewName("ns.test."), MBox: dnsmessage.MustNewName("hostmaster.test."),
+			NS: dnsmessage.MustNewName("ns.org."), MBox: dnsmessage.MustNewName("hostmaster.org."),
 			Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, MinTTL: 30,
 		},
 	}
