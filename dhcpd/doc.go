@@ -27,8 +27,17 @@
 // and the offer waits for probeTime at most, alone: other clients are served
 // meanwhile, and the same client next time at once.
 //
-// IPv6 has no such check here: a client looks for itself (duplicate address
-// detection) and DECLINEs.
+// A REQUEST without an offer is checked in the same way before its ACK. In IPv6 a
+// client looks for itself (duplicate address detection) and DECLINEs; a neighbour
+// solicitation is sent for a reserved address that another client had last.
+//
+// # The end of a lease
+//
+// A lease ends by a message from the MAC and the port that it was bound to only (v4 and
+// v6, origin.go). The forwarding database shows where a MAC was last, which a guest that
+// forges it can change, so the database's notifications are asked too (witness). Where
+// the two do not agree, or nothing is known of the holder, the same probes tell whether
+// it still uses its address.
 //
 // # Routers come and go
 //
