@@ -73,7 +73,7 @@ func ReadFile(path string, required bool) (File, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return f, fmt.Errorf("read configuration %s: %s", path, tidyYAML(err))
+		return f, fmt.Errorf("read configuration %s: %s", path, located(b, err))
 	}
 	if _, err := ParseLevel(f.complete().LogLevel); err != nil {
 		return f, fmt.Errorf("read configuration %s: logLevel: %w", path, err)
@@ -99,6 +99,32 @@ func (f File) complete() File {
 		f.DefaultNetwork = &yes
 	}
 	return f
+}
+
+// located is a decoder's error with the line and the key that it is about, which values
+// that are no plain YAML come without.
+func located(b []byte, err error) string {
+	var root yaml.Node
+	if yaml.Unmarshal(b, &root) != nil || len(root.Content) == 0 || strings.Contains(err.Error(), "line ") && !strings.Contains(err.Error(), "cannot unmarshal") {
+		return tidyYAML(err)
+	}
+	var said []string
+	keys := root.Content[0].Content
+	for i := 0; i+1 < len(keys); i += 2 {
+		var f File
+		one := &yaml.Node{Kind: yaml.MappingNode, Content: keys[i : i+2]}
+		if err := one.Decode(&f); err != nil {
+			value := keys[i+1]
+			for value.Kind == yaml.MappingNode && len(value.Content) == 2 { // metrics: {listen: ...}
+				value = value.Content[1]
+			}
+			said = append(said, fmt.Sprintf("line %d: %s: %q cannot be read; see the comments in dist/vnetd.yaml for what it wants", value.Line, keys[i].Value, value.Value))
+		}
+	}
+	if said == nil {
+		return tidyYAML(err)
+	}
+	return strings.Join(said, "; ")
 }
 
 // tidyYAML takes Go's type names out of a decoder's error, which the person

@@ -30,6 +30,10 @@ func TestValidateKinds(t *testing.T) {
 		"stateless with addresses": {six(), func(n *Network) {
 			n.Subnets[1].DHCP = &DHCP{Stateless: true, Ranges: []Range{rng("fd00:10::10", "fd00:10::20")}}
 		}, []string{"subnets[1].dhcp.stateless: gives no addresses"}},
+		"a pool of the gateway only": {lab(), func(n *Network) { n.Subnets[0].DHCP.Ranges = []Range{rng("192.168.10.1", "192.168.10.1")} }, []string{"subnets[0].dhcp.ranges: hold 192.168.10.1 only"}},
+		"nothing but the gateway left": {lab(), func(n *Network) {
+			n.Subnets[0].DHCP.Ranges, n.Subnets[0].DHCP.Exclude = []Range{rng("192.168.10.1", "192.168.10.9")}, []Range{rng("192.168.10.2", "192.168.10.9")}
+		}, []string{"subnets[0].dhcp.ranges: hold 192.168.10.1 only"}},
 		"stateless IPv4":              {lab(), func(n *Network) { n.Subnets[0].DHCP.Stateless = true }, []string{"is for IPv6 subnets"}},
 		"DHCPv6 with nothing":         {six(), func(n *Network) { n.Subnets[1].DHCP = &DHCP{} }, []string{"neither ranges nor reservations"}},
 		"a long prefix":               {six(), func(n *Network) { n.Subnets[1].Address = prefix("fd00:10::1/112") }, []string{"is no prefix for SLAAC"}},

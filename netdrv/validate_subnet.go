@@ -111,6 +111,10 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 	}
 	validateLeaseTime(fs, path, d.LeaseTime)
 	validateRanges(fs, path, d.Ranges, d.Exclude, s.Address)
+	own := Range{s.Address.Addr(), s.Address.Addr()}
+	if left := newSpans(d.Pools()); left.meeting(own) >= 0 && len(without(left.all, []Range{own})) == 0 {
+		fs.Add(path+".ranges", "hold %s only, the gateway's own address: nothing could be handed out", own.Start)
+	}
 	if d.Boot != nil {
 		validateBoot(fs, path+".boot", d.Boot, s.Address)
 	}

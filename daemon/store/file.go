@@ -33,7 +33,7 @@ type pendingFile struct {
 func newFile(path string, data []byte) (p *pendingFile, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, fmt.Errorf("write %s: %w", path, reason(err))
 	}
 	p = &pendingFile{f, path}
 	if _, err = f.Write(data); err == nil {
@@ -41,9 +41,17 @@ func newFile(path string, data []byte) (p *pendingFile, err error) {
 	}
 	if err != nil {
 		p.drop()
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, fmt.Errorf("write %s: %w", path, reason(err))
 	}
 	return p, nil
+}
+
+// reason is an error without the name of a file that is there for the moment of a write.
+func reason(err error) error {
+	if e := new(fs.PathError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func (p *pendingFile) drop() {
@@ -61,7 +69,7 @@ func (p *pendingFile) replace(l lasting) (err error) {
 	}
 	if err != nil {
 		p.drop()
-		return fmt.Errorf("write %s: %w", p.path, err)
+		return fmt.Errorf("write %s: %w", p.path, reason(err))
 	}
 	return l.syncDir(filepath.Dir(p.path))
 }
