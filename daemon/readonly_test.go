@@ -110,7 +110,9 @@ func TestUnprivilegedStreams(t *testing.T) {
 	for n := range 50 { // events, which nobody reads
 		d.Ctl(t, "network", "set", "lab", fmt.Sprintf("dns.domain=l%d.test", n))
 	}
-	if after := residentMiB(t, d); after-before >= 32 {
+	after := residentMiB(t, d)
+	t.Logf("vnetd takes %d MiB, before it took %d", after, before)
+	if after-before >= 32 {
 		t.Errorf("vnetd takes %d MiB, before it took %d", after, before)
 	}
 }
@@ -134,21 +136,13 @@ func TestUnprivilegedFlood(t *testing.T) {
 	}
 	// What a user may cost at once is soon over.
 	nettest.Eventually(t, "the flood is held back", func() error {
-		before := processorTime(t, d)
-		time.Sleep(time.Second)
-		if used := processorTime(t, d) - before; used > 150*time.Millisecond {
-			return fmt.Errorf("it costs %s a second", used)
+		before, began := processorTime(t, d), time.Now()
+		time.Sleep(4 * time.Second)
+		if used, took := processorTime(t, d)-before, time.Since(began); used > took/10 {
+			return fmt.Errorf("it costs %s in %s", used, took)
 		}
 		return nil
 	})
-	before := processorTime(t, d)
-	began := time.Now()
-	time.Sleep(4 * time.Second)
-	used, took := processorTime(t, d)-before, time.Since(began)
-	t.Logf("the flood costs %s in %s", used, took)
-	if used > took/10 {
-		t.Errorf("the flood costs %s in %s", used, took)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), nettest.Patience)
 	defer cancel()
 	for _, socket := range []string{d.Socket(), d.ReadOnlySocket()} {
