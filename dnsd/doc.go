@@ -26,7 +26,8 @@
 // flood others in its stead.
 //
 // When packets pile up on a socket, those of clients that sent more than their
-// share are passed over, so that a flood costs others little (fair.go).
+// share are passed over, so that a flood costs others little (fair.go). A port that floods
+// is blocked where it enters the host (flooder.go, block.go).
 //
 // # What is answered how
 //
@@ -34,7 +35,8 @@
 //	those of Peers                             the same
 //	aliases of names outside                   AA; with what the target is answered with
 //	names of one label                         ours; never forwarded (NXDOMAIN)
-//	localhost, invalid, onion, private reverse local (package zone), unless a forwarder names their domain
+//	localhost, test, internal, private reverse local (package zone), unless a forwarder names their domain
+//	aliases from outside of names that are ours followed here; what the outside says of them is dropped
 //	type ANY                                   one HINFO record (RFC 8482)
 //	classes but IN; zone transfer; without RD  REFUSED (own names need no RD)
 //	opcodes but QUERY                          NOTIMP
@@ -42,7 +44,7 @@
 //	replies; less than a header                silence
 //	EDNS version over 0                        BADVERS
 //	all else                                   forwarded; REFUSED where Forward is false
-//	nobody to ask, or no answer within 5 s     SERVFAIL
+//	nobody to ask, or no answer in 4.4 s       SERVFAIL
 //	too much under way                         REFUSED
 //
 // UDP replies are at most 1232 bytes, or what the client takes if that is less;

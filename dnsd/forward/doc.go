@@ -12,9 +12,10 @@
 // A question that is not cached becomes a flight: a state that answers, errors
 // and the clock move (flight.go). No goroutine and no timer of its own waits for
 // it; one clock ticks for all, while there are any. Equal questions join the
-// flight and are answered with it. At most 1000 flights are in the air, and one
-// client waits for at most 300 replies, less when many are in the air; more is
-// refused at once.
+// flight and are answered with it. At most 1000 flights are in the air, shared by
+// network, then port, then address (share.go): one port waits for at most 300 replies,
+// less when many are in the air. More is refused, unless a client with less pending takes
+// the place of the oldest query of the one with most.
 //
 // # Whom to ask
 //

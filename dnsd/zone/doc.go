@@ -42,12 +42,9 @@
 //
 // # What is nobody's
 //
-// [Special] answers for names that exist nowhere and should not travel:
-// localhost, invalid, onion, alt, resolver.arpa, and the private reverse zones
-// of RFC 6303. The caller asks it after its own forwarders' domains, so that a
-// site's 10.in-addr.arpa can be served by the site's server.
-//
-// Deviation: test, local, internal and home.arpa are not in that list, although
-// RFC 6761 and RFC 6762 would have two of them stopped. Laboratories and
-// offices serve them from the host's own resolvers, and their guests ask us.
+// [Special] answers for names that exist nowhere and should not travel: localhost,
+// invalid, onion, alt, test, local, internal, home.arpa, service.arpa, resolver.arpa, and
+// the private reverse zones of RFC 6303, which have SOA and NS. The caller asks it after
+// its own forwarders' domains, so that a site's 10.in-addr.arpa or corp.internal can be
+// served by the site's server.
 package zone
