@@ -20,7 +20,7 @@ const (
 type decoder struct {
 	file      string
 	findings  []Finding
-	positions map[string]position // of the document at hand
+	positions map[string]position // of the document at hand; nil: they are not asked for
 	depth     int
 	inAlias   int // how many aliases we are inside of
 	aliased   int // nodes visited in there so far
@@ -36,12 +36,19 @@ func (d *decoder) find(n *yaml.Node, path, why, hint string) {
 
 // document fills m and returns where each path stands.
 func (d *decoder) document(root *yaml.Node, m proto.Message) map[string]position {
-	d.positions = map[string]position{"": {root.Line, root.Column}}
+	d.note("", root)
 	d.message("", root, m.ProtoReflect())
 	return d.positions
 }
 
 // enter resolves n if it is an alias, and calls visit with what it stands for.
+// note keeps where a path stands, if that is asked for.
+func (d *decoder) note(path string, n *yaml.Node) {
+	if d.positions != nil {
+		d.positions[path] = position{n.Line, n.Column}
+	}
+}
+
 func (d *decoder) enter(path string, n *yaml.Node, visit func(*yaml.Node)) {
 	if d.inAlias > 0 {
 		d.aliased++
@@ -131,7 +138,7 @@ func (d *decoder) entry(path string, key, value *yaml.Node, m protoreflect.Messa
 		d.find(key, path, "excludes "+other.JSONName(), "give one of the two")
 		return
 	}
-	d.positions[path] = position{value.Line, value.Column}
+	d.note(path, value)
 	d.field(path, value, m, fd)
 }
 
@@ -165,7 +172,7 @@ func (d *decoder) list(path string, n *yaml.Node, l protoreflect.List, fd protor
 		d.untagged(path, n)
 		for i, element := range n.Content {
 			at := indexPath(path, i)
-			d.positions[at] = position{element.Line, element.Column}
+			d.note(at, element)
 			if isNull(element) {
 				d.find(element, at, "an empty element", "")
 				continue
@@ -191,7 +198,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, m protoreflect.Map, fd prot
 			if isNull(value) {
 				return
 			}
-			d.positions[at] = position{value.Line, value.Column}
+			d.note(at, value)
 			d.value(at, value, fd.MapValue(), m.NewValue(), func(v protoreflect.Value) { m.Set(k.MapKey(), v) })
 		})
 	})

@@ -58,6 +58,7 @@ func ParseDocuments(filename string, data []byte) ([]*Document, error) {
 	d := newDecoder(filename)
 	for _, root := range flatten(d.read(data)) {
 		doc := &Document{Network: &vnetv1.Network{}, File: filename}
+		d.positions = map[string]position{}
 		doc.positions = d.document(root, doc.Network)
 		docs = append(docs, doc)
 	}
