@@ -347,3 +347,38 @@ func TestClaimsDoNotReachUnknownGuests(t *testing.T) {
 		t.Errorf("at the unknown guest arrived %v, want local6 only", at)
 	}
 }
+
+// A guest that invents an address for each packet fills neither the host's neighbour table
+// nor a table of ours, and goes on with those that it has.
+func TestInventedIPv6AddressesAreLimited(t *testing.T) {
+	nettest.Need(t, "udhcpc", "nft")
+	w := nettest.New(t)
+	d := w.Daemon(t, nettest.DaemonConfig{Config: quietly})
+	d.CtlInput(t, cleanLab+"filter: {preset: clean-traffic}\n", "network", "create", "-f", "-")
+	l := newLiar(t, w)
+	frames := map[string][]byte{}
+	for i := range 200 {
+		prefix := []string{"fe80::", "fd00:10::"}[i%2]
+		frames[fmt.Sprint(i)] = ipv6(l.guest.MAC, fmt.Sprintf("%sbeef:%x", prefix, i+1), "ff02::1", 17, udp(9, 9))
+	}
+	began := time.Now()
+	neighbour, host := l.tell(t, "1", frames)
+	came := map[string][]byte{}
+	for mark := range frames {
+		if host[mark] != neighbour[mark] {
+			t.Errorf("%s arrives at the neighbour %t, at the host %t", mark, neighbour[mark], host[mark])
+		}
+		if host[mark] {
+			came[mark] = frames[mark]
+		}
+	}
+	if most := 33 + int(time.Since(began).Seconds()) + 1; len(came) < 20 || len(came) > most {
+		t.Errorf("%d of 200 invented addresses are used, want at most %d", len(came), most)
+	}
+	_, host = l.tell(t, "2", came)
+	for mark := range came {
+		if !host[mark] {
+			t.Errorf("an address that was in use is dropped: %s", mark)
+		}
+	}
+}

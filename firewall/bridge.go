@@ -45,7 +45,7 @@ func bridgeTable(ns classified, ports []Port) Table {
 		Sets: slices.Concat(portSets(g), addressSets(g), outside, r.sets),
 		Chains: slices.Concat([]Chain{
 			bridgePrerouting(g), bridgeForward(), bridgeInput(),
-			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), aboutNeighbour(), firstFragment(),
+			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), selfMade6(), aboutNeighbour(), firstFragment(),
 		}, outsideChains(), pins(g), r.chains),
 	}
 }
@@ -175,7 +175,11 @@ func addressSets(g guarded) []Set {
 			take(a)
 		}
 	}
-	return []Set{own4, own6, targets, taken4, taken6, takenTargets, renews4, behind4, behind6}
+	return []Set{
+		own4, own6, targets, taken4, taken6, takenTargets, renews4, behind4, behind6,
+		{Name: "made6", Key: []Type{IfName, IPv6Addr}, Dynamic: Dynamic{maxMadeAddresses, madeTimeout}},
+		{Name: "new_made6", Key: []Type{IfName}, Dynamic: Dynamic{maxPorts, portTimeout}},
+	}
 }
 
 func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }

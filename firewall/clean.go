@@ -1,5 +1,7 @@
 package firewall
 
+import "time"
+
 // clean lets a guest speak as itself only. Nothing but IPv4, ARP and IPv6 passes,
 // whatever VLAN's tag it has.
 func clean() Chain {
@@ -40,9 +42,29 @@ func clean6() Chain {
 		detection(),
 		rule("clean: duplicate address detection", nobody6(), InSet{Fields: []Field{ICMPv6Kind}, Set: "tentative"}, Counter{}, accept),
 		rule("clean: somebody else's address", InSet{Fields: []Field{IP6SAddr}, Set: "taken6"}, Counter{}, drop),
-		rule("", InPrefix{Field: IP6SAddr, Prefix: linkLocal}, accept),
-		rule("", InSet{Fields: []Field{IP6SAddr, IIFName}, Set: "behind6"}, accept),
+		rule("", InPrefix{Field: IP6SAddr, Prefix: linkLocal}, goTo("self_made6")),
+		rule("", InSet{Fields: []Field{IP6SAddr, IIFName}, Set: "behind6"}, goTo("self_made6")),
 		rule("clean: not its address", Counter{}, drop),
+	}}
+}
+
+// What bounds how many addresses a guest makes itself: each is an entry in the host's
+// neighbour table, which is one for all networks (gc_thresh3, 1024 by default).
+const (
+	madeAddresses      = 1 // a second
+	madeAddressesBurst = 32
+	maxMadeAddresses   = 1 << 16
+	madeTimeout        = 10 * time.Minute
+)
+
+// selfMade6 knows the addresses that a guest has made itself, and lets it make a few more.
+func selfMade6() Chain {
+	made := []Field{IIFName, IP6SAddr}
+	return Chain{Name: "self_made6", Rules: []Rule{
+		rule("", InSet{Fields: made, Set: "made6"}, AddTo{Set: "made6", Fields: made}, accept),
+		rule("clean: too many addresses", AddTo{Set: "new_made6", Fields: []Field{IIFName}, Over: Rate{madeAddresses, madeAddressesBurst}}, Counter{}, drop),
+		rule("", AddTo{Set: "made6", Fields: made}, accept),
+		rule("clean: too many addresses", Counter{}, drop),
 	}}
 }
 
