@@ -282,7 +282,7 @@ func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
 	return l.answer(f, &req, now)
 }
 
-// answer decides and does what was decided, and says whether the client takes up an offer.
+// answer decides and does what was decided, and reports whether the client takes up an offer.
 func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool) {
 	d, svc := l.decide(f, req, now)
 	if svc == nil {

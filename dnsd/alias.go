@@ -84,8 +84,8 @@ func upTo(msg []byte, n int) []byte {
 	return out
 }
 
-// splice puts the aliases of near before the rest of an answer, whose code is that of the
-// whole (RFC 6604). It takes the general codec, as names are compressed anew.
+// splice puts the aliases of near before the rest of an answer, which determines the
+// code of the whole (RFC 6604). It takes the general codec, as names are compressed anew.
 func (s *service) splice(q *wire.Query, near, end []byte) []byte {
 	var head, tail dns.Msg
 	if head.Unpack(near) != nil || tail.Unpack(end) != nil {

@@ -44,7 +44,7 @@
 //	replies; less than a header                silence
 //	EDNS version over 0                        BADVERS
 //	all else                                   forwarded; REFUSED where Forward is false
-//	nobody to ask, or no answer in 4.4 s       SERVFAIL
+//	no upstream, or no answer in 4.4 s         SERVFAIL
 //	too much under way                         REFUSED
 //
 // UDP replies are at most 1232 bytes, or what the client takes if that is less;

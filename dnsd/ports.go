@@ -40,7 +40,7 @@ type clientPorts struct {
 	read       time.Time
 }
 
-// set changes whose clients are asked about. What was known of another bridge is
+// set changes the bridge that clients are looked up on. What was known of another bridge is
 // forgotten.
 func (c *clientPorts) set(ports Ports, bridge int, own []netip.Addr) {
 	c.mu.Lock()

@@ -68,8 +68,8 @@ func selfMade6() Chain {
 	}}
 }
 
-// detection sends duplicate address detection, which has no source address, to be asked
-// whom it is about.
+// detection sends duplicate address detection, which has no source address, to the chain
+// that judges its target.
 func detection() Rule {
 	return rule("", nobody6(), Is{Field: ICMPv6Kind, Number: neighbourSolicitation}, jump("about_neighbour"))
 }

@@ -37,7 +37,7 @@ const (
 	EtherDAddr                  // the Ethernet destination
 	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
 	ARPSPA                      // and the protocol address
-	NDTarget                    // whom a neighbour advertisement or solicitation is about (RFC 4861 sections 4.3, 4.4); of such only
+	NDTarget                    // the target of a neighbour advertisement or solicitation (RFC 4861 sections 4.3, 4.4); of such only
 	SPort                       // the source port, of whatever protocol
 	TCPSPort                    // the source port, of TCP
 	TCPDPort                    // the destination port, of TCP
@@ -178,7 +178,7 @@ const (
 	EtherIPv6 EtherType = 0x86dd
 )
 
-// Tagged matches a frame whose outermost tag is of that type; in bridge tables only.
+// Tagged matches a frame with an outermost tag of that type; in bridge tables only.
 type Tagged uint16
 
 // The types of tags (IEEE 802.1Q-2018 table 9-1).

@@ -51,7 +51,7 @@ func outsideSets(ports []Port) []Set {
 }
 
 // outsideChains are about ports in mode bridge. A guest there is a host of the LAN that is
-// behind the uplink, whose addresses and servers are not vnetd's: what it sends passes, but
+// behind the uplink, where addresses and servers are not vnetd's: what it sends passes, but
 // for what would make it a switch, a router or a DHCP server.
 func outsideChains() []Chain {
 	unless := func(k netdrv.FrameKind) Expr { return InSet{Fields: []Field{IIFName}, Set: allowed[k], Not: true} }

@@ -41,7 +41,7 @@ type Link struct {
 	// Carrier: somebody has the tap or macvtap open, in have only.
 	Carrier bool
 	// Owner is the uid that may open a tap, NoOwner if the tap is not restricted to one;
-	// Group is the gid that may besides. Persist: a tap stays when nobody has it open.
+	// Group is the gid that may besides. Persist: a tap stays when no process has it open.
 	Owner   uint32
 	Group   uint32
 	Persist bool

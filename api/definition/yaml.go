@@ -54,7 +54,7 @@ func (w *writer) block(n *yaml.Node, indent int) {
 	}
 }
 
-// line begins the line of an entry, but of the first, whose line has begun.
+// line begins the line of an entry, except the first, which continues its line.
 func (w *writer) line(i, indent int) {
 	if i > 0 {
 		w.WriteByte('\n')

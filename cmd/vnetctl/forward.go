@@ -55,7 +55,7 @@ func (t *tool) forwardAdd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "add NETWORK PROTOCOL/PORTS GUEST[:PORTS]", Short: "Publish ports of a guest",
 		Long: `Publish ports of a guest on the host. PROTOCOL is tcp, udp or sctp. GUEST is the name of a port, a reservation or a
-record, whose address is followed as it changes, or an address. A name that a guest chose itself needs --allow-dhcp-name. The guest's ports are the host's unless given.`,
+record (its address is followed as it changes) or an address. A name that a guest chose itself needs --allow-dhcp-name. The guest's ports are the host's unless given.`,
 		Example: `  vnetctl forward add default tcp/8080 web:80
   vnetctl forward add default udp/5000-5010 phone
   vnetctl forward add default tcp/22 web --from 192.0.2.0/24 --from 2001:db8::/32

@@ -74,7 +74,7 @@ type Kernel interface {
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed, with the
-	// network of a guest's link whose MAC address did.
+	// network of a guest's link when its MAC address did.
 	Watch() (run func(ctx context.Context, wake func(network string)) error, err error)
 	// Heard lists which MACs bridges have seen behind their ports.
 	Heard(ctx context.Context) ([]netdrv.Heard, error)

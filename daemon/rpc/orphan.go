@@ -63,7 +63,7 @@ func (s *Server) prepareNew(ctx context.Context, p *vnetv1.Network, start bool) 
 	return n, true, nil
 }
 
-// AdoptNetwork is in the contract.
+// AdoptNetwork declares a network from its links in the kernel.
 func (s *Server) AdoptNetwork(ctx context.Context, req *vnetv1.AdoptNetworkRequest) (*vnetv1.AdoptNetworkResponse, error) {
 	ctx, cancel := changing(ctx)
 	defer cancel()
@@ -214,7 +214,7 @@ func (s *Server) adoptedPorts(ctx context.Context, o *netdrv.Orphan, n *netdrv.N
 	return ports, nil
 }
 
-// ForgetNetwork is in the contract.
+// ForgetNetwork removes the links of a network that is not declared.
 func (s *Server) ForgetNetwork(ctx context.Context, req *vnetv1.ForgetNetworkRequest) (*vnetv1.ForgetNetworkResponse, error) {
 	ctx, cancel := changing(ctx)
 	defer cancel()

@@ -201,7 +201,7 @@ func (s *Server) OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (n
 	return p, files, err
 }
 
-// claimed finds by whom the MAC and the name that a user asks for are in use. An
+// claimed finds what uses the MAC and the name that a user asks for. An
 // administrator may take them over, as when a guest moves.
 func (s *Server) claimed(ctx context.Context, p *netdrv.Port, n *netdrv.Network) (fs netdrv.Findings, err error) {
 	for _, l := range s.Leases.Leases(n.Name) {

@@ -213,7 +213,7 @@ func (s *Store) Revert(name string, before *netdrv.Network, live bool) error {
 	return err
 }
 
-// StoreAgain stores what is in force of those networks whose files have something else.
+// StoreAgain stores what is in force for networks with files that differ from it.
 func (s *Store) StoreAgain() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,7 @@ func grant(a *netdrv.Access, who caller, known accounts) string {
 
 // MayHold reports whether the user who has a transient port may still have it: the entry by
 // which it was given is still in the access list, or another names the user. A process
-// keeps the groups that it was started with, so an entry counts whoever is in the group now.
+// keeps the groups that it was started with, so an entry counts regardless of who is in the group now.
 func MayHold(n *netdrv.Network, p *netdrv.Port) bool { return mayHold(&n.Access, p, hostAccounts{}) }
 
 func mayHold(a *netdrv.Access, p *netdrv.Port, known accounts) bool {

@@ -181,7 +181,7 @@ func (t *Table) resetTimer(end *time.Timer) {
 	end.Reset(wait)
 }
 
-// followWallClock finds out whether somebody set the wall clock: leases then keep
+// followWallClock detects steps of the wall clock: leases then keep
 // their lengths and get other dates.
 func (t *Table) followWallClock() {
 	if t.clock.Load().step(t.now()).Abs() < minStep {

@@ -205,7 +205,7 @@ func (f *file) damaged(format string, args ...any) {
 }
 
 // torn returns how many octets there are behind the last intact frame, but for
-// zeros: of a frame whose writing was interrupted.
+// zeros: of a frame that was written in part.
 func (f *file) torn() int { return len(bytes.TrimRight(f.data[f.good:], "\x00")) }
 
 // journal is the open file. Only one goroutine may use it.

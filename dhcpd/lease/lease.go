@@ -71,7 +71,7 @@ type Lease struct {
 	ClientID string // IPv4: the octets of option 61 as sent, type first; "" if none
 	DUID     string // IPv6: the octets of the client's DUID; "" in a lease of IPv4
 	IAID     uint32 // IPv6: the identity association (RFC 8415 §12)
-	Port     int32  // the index of the link behind which the client got it, whose messages may end it; 0: unknown; below 0: gone
+	Port     int32  // the index of the link by which the client got it, and by which it may end it; 0: unknown; below 0: gone
 	Hostname string // one lower-case label; "" if none
 	Wanted   string // the label that the client asked for last, if it may have it; Hostname, or another client has that
 	Start    time.Time

@@ -105,7 +105,7 @@ func (ns *names) remove(e *entry) {
 	}
 }
 
-// pass gives a name that no guest has, or one whose links are gone, to the first
+// pass gives a name that no guest with a live link has to the first
 // guest that waits for it and is there.
 func (ns *names) pass(name string) {
 	list := ns.waiting[name]

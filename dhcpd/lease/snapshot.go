@@ -184,7 +184,7 @@ func (l *loader) apply(r record) {
 	}
 }
 
-// settle gives an entry, whose stamp is its boot, times by this boot's clock.
+// settle converts the times of an entry from its boot's clock to this boot's.
 // Of another boot's lease the end is bounded by the lease's length, and the port
 // is gone.
 func (l *loader) settle(e *entry) {
@@ -307,7 +307,7 @@ func (t *Table) rotate() error {
 	return nil
 }
 
-// renew replaces files whose contents are in doubt by a snapshot and an empty
+// renew replaces files with doubtful contents by a snapshot and an empty
 // journal. Damaged ones are set aside.
 func (t *Table) renew() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {

@@ -11,7 +11,7 @@ const (
 	Renewed                     // it was extended, or its hostname changed
 	Released                    // the client or a person gave it back, or a reservation took it
 	Expired                     // its time ran out
-	Declined                    // the address was found in use by somebody else
+	Declined                    // the address was found in use by another host
 	NameRefused                 // the client did not get the hostname that it asked for, which is in Wanted
 )
 

@@ -241,7 +241,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 		// A client behind a relay asks without it between two of its messages.
 		moves = !known || h != c.at && (c.at.Circuit != 0 || h.Circuit == 0 || h.Port != c.at.Port)
 		if moves || d.Lease.Hostname != had.Hostname {
-			// Extended for whoever asks; changed for the holder.
+			// Extended for any sender; changed for the holder only.
 			by := p.proof(req, c, a)
 			if moves = moves && by >= plausible; by < plausible {
 				d.Lease.Hostname, d.Lease.Wanted, d.Lease.ClientID = had.Hostname, had.Wanted, had.ClientID

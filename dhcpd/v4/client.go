@@ -17,7 +17,7 @@ type client struct {
 	at   fair.Guest
 	on   []*Subnet
 	own  bool // it uses the MAC that it claims
-	sure bool // the frame has that MAC, or a relay says so whose subnet is declared
+	sure bool // the frame has that MAC, or a relay of a declared subnet says so
 	// inUse is the address that is reserved for the client, and that another client has.
 	inUse netip.Addr
 }

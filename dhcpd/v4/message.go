@@ -83,7 +83,7 @@ type Request struct {
 	MAC     lease.MAC
 	Unicast bool         // it was sent to our address; Parse cannot know, as the next
 	From    lease.MAC    // who sent the frame; zero if unknown
-	Guest   fair.Guest   // from where; its Port is fair.Unasked if nobody can tell
+	Guest   fair.Guest   // from where; its Port is fair.Unasked where ports are unknown
 	Source  netip.Addr   // the packet's source; zero if unknown
 	Witness fair.Witness // of the bridge; nil: Guest.Port is certain
 

@@ -340,7 +340,7 @@ func (p *Pool) bind(req *Request, r *IAReply, c *client, now time.Time) lease.Le
 	h, known := p.holder(l.Address)
 	moves := !known || h != c.at || !renews
 	if renews && (moves || l.Hostname != had.Hostname) {
-		// Extended for whoever asks; changed for the holder.
+		// Extended for any sender; changed for the holder only.
 		if by := p.proof(req, c, l.Address); by < plausible {
 			l.Hostname, l.Wanted, moves = had.Hostname, had.Wanted, false
 		}

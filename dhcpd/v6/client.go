@@ -16,7 +16,7 @@ type client struct {
 	at   fair.Guest
 	on   []*subnet
 	req  *Request
-	sure bool // the frame has its MAC, or a relay says so whose subnet is declared
+	sure bool // the frame has its MAC, or a relay of a declared subnet says so
 	// inUse is the address that is reserved for the client, and that another client has.
 	inUse netip.Addr
 }

@@ -63,7 +63,7 @@ type Request struct {
 	From     netip.Addr   // the packet's source
 	FrameMAC lease.MAC    // the frame's source; zero if unknown
 	Unicast  bool         // it was sent to an address of ours
-	Guest    fair.Guest   // where it is from; its Port is fair.Unasked if nobody can tell
+	Guest    fair.Guest   // where it is from; its Port is fair.Unasked where ports are unknown
 	Sender   lease.MAC    // the frame's source, also if it is a relay's
 	Source   netip.Addr   // the packet's source, also if it is a relay's; zero if unknown
 	Witness  fair.Witness // of the bridge; nil: Guest.Port is certain

@@ -174,7 +174,7 @@ func (r *Resolver) Ask(q *wire.Query, client Client, reply func(msg []byte)) Ver
 	return Accepted
 }
 
-// join has a query wait with an equal one, whose upstreams it returns, or launches a
+// join has a query wait with an equal one, and returns the upstreams of that, or launches a
 // flight for it. A query that is sent once more does not wait again: the first is
 // answered.
 func (r *Resolver) join(q *wire.Query, w *waiter) (launched *flight, evicted *waiter, asked []*upstream, verdict Verdict) {

@@ -26,9 +26,9 @@ var watchGroups = []uint32{
 
 // Watch opens a subscription and returns; the returned function calls wake
 // after anything may have changed, until ctx ends. A wake-up carries no data,
-// and an overflow is one too: the caller looks at everything. Only for a guest's link
-// whose MAC address changed while it was in use, which takes effect on others at once, does
-// it carry the link's network.
+// and an overflow is one too: the caller looks at everything. Only where the MAC
+// address of a guest's link changed while it was in use, which takes effect on others at
+// once, does it carry the link's network.
 //
 // The subscription is open when Watch returns, so that a look that follows
 // misses nothing. It belongs to the calling thread's network namespace.
@@ -91,8 +91,8 @@ func (w *watcher) run(ctx context.Context, wake func(network string)) error {
 	}
 }
 
-// changedMAC returns the network of a guest's link of ours whose MAC address a notification
-// says to be another than before, while it was in a bridge or is a macvtap.
+// changedMAC returns the network of a guest's link of ours if a notification has
+// another MAC address than before for it, while it was in a bridge or is a macvtap.
 func (w *watcher) changedMAC(m netlink.Message) (network string) {
 	if len(m.Data) < linkHeader || m.Data[0] == unix.AF_BRIDGE {
 		return ""

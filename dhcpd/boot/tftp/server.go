@@ -14,7 +14,7 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// How many transfers there are at once. One more ends the oldest whose client has
+// How many transfers there are at once. One more ends the oldest with a client that has
 // acknowledged nothing yet, as requests in the name of others never do; if there is
 // none, it is not answered, and the client asks again.
 const (
