@@ -34,6 +34,9 @@ const (
 	OutputNAT
 	// HairpinNAT is before PostroutingNAT.
 	HairpinNAT
+	// PreroutingFilter sees packets as they come in, once their connection is looked up
+	// and before their destination is translated.
+	PreroutingFilter
 	// BridgePrerouting sees frames as they come in by a port of a bridge, before the
 	// bridge learns anything from them. This and what follows are for bridge tables.
 	BridgePrerouting
@@ -64,6 +67,8 @@ func (b Base) String() string {
 		return "type nat hook output priority -100; policy accept;"
 	case HairpinNAT:
 		return "type nat hook postrouting priority srcnat - 1; policy accept;"
+	case PreroutingFilter:
+		return "type filter hook prerouting priority mangle; policy accept;"
 	case BridgePrerouting:
 		return "type filter hook prerouting priority filter; policy accept;"
 	case BridgeRules:

@@ -54,6 +54,10 @@ type Kernel interface {
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Sysctls reads settings by their paths below /proc/sys; "" is one that is not there.
 	Sysctls(keys []string) (map[string]string, error)
+	// FlowSources counts tracked connections by the address that began them, and
+	// EndFlows deletes so many of each source.
+	FlowSources() (map[netip.Addr]int, error)
+	EndFlows(excess map[netip.Addr]int) error
 	// Counters returns what has passed bridges and guests' links, by name.
 	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.
@@ -171,9 +175,11 @@ type Engine struct {
 
 	rules    sync.Mutex // held while rules change
 	ruled    []netdrv.Network
-	ruleset  firewall.Ruleset // of those networks, as of the last round
-	asks     atomic.Bool      // one of them asks something of its ports
-	enforced bool             // rules were applied since the start
+	ruleset  firewall.Ruleset  // of those networks, as of the last round
+	asks     atomic.Bool       // one of them asks something of its ports
+	enforced bool              // rules were applied since the start
+	tracks   atomic.Bool       // connections of one of them are attributed to it
+	pressure firewall.Pressure // what is asked of new connections
 
 	mu       sync.Mutex
 	unmet    atomic.Bool // a guest of the tap door has not said its MAC
@@ -239,6 +245,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return watch(ctx, e.kernelNews) })
 	g.Go(func() error { return heard(ctx, e.bridgeNews) })
 	g.Go(func() error { e.followGuests(ctx); return nil })
+	g.Go(func() error { e.guardConntrack(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
 	g.Go(func() error { e.loop(ctx); return nil })
 	return g.Wait()

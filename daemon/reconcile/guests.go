@@ -98,7 +98,7 @@ func (e *Engine) followOnce(ctx context.Context) (err error) {
 	if err := e.hear(ctx, e.ruled); err != nil {
 		return err
 	}
-	return e.Firewall.Apply(ctx, e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...))
+	return e.applyRules(ctx)
 }
 
 // asksOfPorts reports whether there are rules about a network's ports.
@@ -122,11 +122,12 @@ func (e *Engine) enforce(ctx context.Context, networks []netdrv.Network) error {
 		return err
 	}
 	want := firewall.Compile(networks, e.filtered(networks)...)
-	if err := e.Firewall.Apply(ctx, want); err != nil {
+	if err := e.Firewall.Apply(ctx, want.UnderPressure(networks, e.pressure)); err != nil {
 		return err
 	}
 	e.ruled, e.ruleset, e.enforced = networks, want, true
 	e.asks.Store(slices.ContainsFunc(networks, e.asksWho))
+	e.tracks.Store(slices.ContainsFunc(networks, func(n netdrv.Network) bool { return firewall.Tracked(&n) }))
 	return nil
 }
 

@@ -345,6 +345,7 @@ var hooks = map[firewall.Base]hook{
 	firewall.PreroutingNAT:     {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
 	firewall.OutputNAT:         {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
 	firewall.HairpinNAT:        {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
+	firewall.PreroutingFilter:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle},
 	firewall.BridgePrerouting:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
 	firewall.BridgeRules:       {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
 	firewall.BridgePostrouting: {nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(bridgeFilter)},

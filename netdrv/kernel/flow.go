@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -23,26 +25,87 @@ func (k *Kernel) flowDel(s netdrv.FlowDel) error {
 		return err
 	}
 	ends := s.Stale(func(a netip.Addr) bool { return local[a] })
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		var stale [][]byte
-		dump := conntrack(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family, nil)
-		err := dump.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
-			if len(m) > nl.SizeofNfgenmsg && ends(flowOf(m[nl.SizeofNfgenmsg:])) {
-				stale = append(stale, bytes.Clone(m[nl.SizeofNfgenmsg:]))
-			}
-			return true
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return fmt.Errorf("list tracked connections: %w", err)
+	type flow struct {
+		family     byte
+		attributes []byte
+	}
+	var stale []flow
+	err = eachFlow(func(family byte, attributes []byte) error {
+		if ends(flowOf(attributes)) {
+			stale = append(stale, flow{family, bytes.Clone(attributes)})
 		}
-		for _, flow := range stale {
-			_, err := conntrack(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family, flow).Execute(unix.NETLINK_NETFILTER, 0)
-			if err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("delete a tracked connection: %w", err)
-			}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range stale {
+		_, err := conntrack(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, f.family, f.attributes).Execute(unix.NETLINK_NETFILTER, 0)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("delete a tracked connection: %w", err)
 		}
 	}
 	return nil
+}
+
+// FlowSources counts tracked connections by the address that began them. A kernel that
+// tracks none has none.
+func (k *Kernel) FlowSources() (map[netip.Addr]int, error) {
+	out := map[netip.Addr]int{}
+	return out, eachFlow(func(_ byte, attributes []byte) error {
+		out[sourceOf(attributes)]++
+		return nil
+	})
+}
+
+// EndFlows deletes so many tracked connections of each source, whichever the kernel lists
+// first, which is in no order.
+func (k *Kernel) EndFlows(excess map[netip.Addr]int) error {
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
+	if err != nil {
+		return fmt.Errorf("open ctnetlink: %w", err)
+	}
+	defer s.Close()
+	sockets := map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: s}}
+	left := maps.Clone(excess)
+	return eachFlow(func(family byte, attributes []byte) error {
+		source := sourceOf(attributes)
+		if left[source] <= 0 {
+			return nil
+		}
+		left[source]--
+		del := conntrack(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family, attributes)
+		del.Sockets = sockets
+		if _, err := del.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("delete a tracked connection: %w", err)
+		}
+		return nil
+	})
+}
+
+// eachFlow calls f with the attributes of each tracked connection until it fails.
+func eachFlow(f func(family byte, attributes []byte) error) error {
+	var failed error
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		dump := conntrack(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family, nil)
+		err := dump.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
+			if len(m) > nl.SizeofNfgenmsg {
+				failed = f(family, m[nl.SizeofNfgenmsg:])
+			}
+			return failed == nil
+		})
+		if failed != nil {
+			return failed
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return fmt.Errorf("list tracked connections: %w", err)
+		}
+	}
+	return nil
+}
+
+func sourceOf(attributes []byte) netip.Addr {
+	return endOf(attribute(attributes, nl.CTA_TUPLE_ORIG), nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT).Addr()
 }
 
 // conntrack makes a request to ctnetlink.

@@ -1,0 +1,147 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vnetd/vnetd/firewall"
+	"github.com/vnetd/vnetd/internal/limit"
+	"github.com/vnetd/vnetd/netdrv"
+)
+
+const (
+	// conntrackEvery is how often the number of tracked connections is read.
+	conntrackEvery = time.Second
+	// conntrackFull is the part of the table above which networks are limited to
+	// their shares.
+	conntrackFull = 0.75
+	// closedTime is how long a network above its share begins no connections.
+	closedTime = 10 * time.Second
+	// listingShare: listing the table takes at most this part of the time while
+	// listing it helps nothing, because others than guests fill it.
+	listingShare = 0.05
+)
+
+// conntrackGuard keeps the guests of one network from filling the table of tracked
+// connections, which the networks share with the host. Until the table is nearly full,
+// nothing is asked of any packet.
+type conntrackGuard struct {
+	*Engine
+	closed map[string]time.Time // networks that begin no connections, until then
+	strict time.Time            // the end of the check of sources
+	next   time.Time            // of the earliest next listing
+}
+
+// guardConntrack runs until ctx ends, and leaves no network closed.
+func (e *Engine) guardConntrack(ctx context.Context) {
+	g := conntrackGuard{Engine: e, closed: map[string]time.Time{}}
+	tick := time.NewTicker(conntrackEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conntrackEvery)
+			defer cancel()
+			if err := e.press(ctx, firewall.Pressure{}); err != nil {
+				e.log.Warn("networks stay closed for new connections until the next start", "err", err)
+			}
+			return
+		case now := <-tick.C:
+			if !e.tracks.Load() && len(g.closed) == 0 && now.After(g.strict) {
+				continue
+			}
+			if err := g.check(ctx, now); err != nil && ctx.Err() == nil {
+				e.log.Warn("failed to limit tracked connections", "err", err)
+			}
+		}
+	}
+}
+
+// check closes networks that are above their share, ends the surplus of their connections,
+// and opens networks that have been closed long enough.
+func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
+	defer limit.RecoverAs(g.log, limit.Guests, &err)
+	const count, size = "net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"
+	values, err := g.Kernel.Sysctls([]string{count, size})
+	if err != nil {
+		return fmt.Errorf("read the number of tracked connections: %w", err)
+	}
+	used, _ := strconv.Atoi(values[count]) // "" where no module tracks any
+	slots, _ := strconv.Atoi(values[size]) // 0 is no limit
+	full := slots > 0 && float64(used) > conntrackFull*float64(slots)
+	if !full && len(g.closed) == 0 && now.After(g.strict) {
+		return g.press(ctx, firewall.Pressure{})
+	}
+	var over []string
+	var excess map[netip.Addr]int
+	if full {
+		g.strict = now.Add(closedTime)
+	}
+	if full && now.After(g.next) {
+		g.rules.Lock()
+		networks := slices.DeleteFunc(slices.Clone(g.ruled), func(n netdrv.Network) bool { return !firewall.Tracked(&n) })
+		g.rules.Unlock()
+		sources, err := g.Kernel.FlowSources()
+		if err != nil {
+			return err
+		}
+		if over, excess = netdrv.ExcessFlows(sources, slots, networks); len(over) == 0 {
+			g.next = time.Now().Add(time.Duration(float64(time.Since(now)) / listingShare))
+		}
+	}
+	for _, name := range over {
+		if g.closed[name].IsZero() {
+			g.log.Warn("network closed for new connections: it has more than its share of tracked connections",
+				"network", name, "tracked", used, "limit", slots, "for", closedTime)
+		}
+		g.closed[name] = now.Add(closedTime)
+	}
+	want := firewall.Pressure{Strict: now.Before(g.strict)}
+	for name, until := range g.closed {
+		if now.Before(until) {
+			want.Closed = append(want.Closed, name)
+			continue
+		}
+		delete(g.closed, name)
+		g.log.Info("network open for new connections", "network", name)
+	}
+	slices.Sort(want.Closed)
+	if err := g.press(ctx, want); err != nil || len(over) == 0 {
+		return err
+	}
+	return g.Kernel.EndFlows(excess)
+}
+
+// press puts what is asked of new connections into force.
+func (e *Engine) press(ctx context.Context, want firewall.Pressure) error {
+	e.rules.Lock()
+	defer e.rules.Unlock()
+	if e.pressure.Equal(want) || !e.enforced {
+		return nil
+	}
+	was := e.pressure
+	e.pressure = want
+	if err := e.applyRules(ctx); err != nil {
+		e.pressure = was
+		return err
+	}
+	var problem error
+	if len(want.Closed) > 0 {
+		problem = errors.New("too many tracked connections: closed for new ones for " + closedTime.String() + ": network " + strings.Join(want.Closed, ", "))
+	}
+	e.Report("conntrack", problem)
+	return nil
+}
+
+// applyRules puts the rules of the last round into force with what is known of guests and
+// the pressure as of now. e.rules is held.
+func (e *Engine) applyRules(ctx context.Context) error {
+	want := e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...)
+	return e.Firewall.Apply(ctx, want.UnderPressure(e.ruled, e.pressure))
+}
