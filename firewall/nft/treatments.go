@@ -40,7 +40,11 @@ func (h holding) treatments() map[string]netdrv.Treatment {
 		switch path {
 		case "leave":
 			out[link(key[1:])] = treatmentOf(chainOf(is))
-		case "host", "uplinks":
+		case "host": // the guests of every network are its neighbours
+			if chainOf(is) != "unlimited" {
+				other[link(key[1:])] = true
+			}
+		case "uplinks":
 			other[link(key[1:])] = true
 		case "translate4", "translate6": // the address is before the link
 			if at := key[len(key)-unix.IFNAMSIZ:]; chainOf(is) != plainNAT {
@@ -61,7 +65,7 @@ func treatmentOf(chain string) netdrv.Treatment {
 		return netdrv.Treatment{Mode: netdrv.NAT}
 	case "leave_nat66":
 		return netdrv.Treatment{Mode: netdrv.NAT, IPv6NAT: true}
-	case "leave_route":
+	case "leave_routed", "leave_route": // the latter without a limit of neighbours
 		return netdrv.Treatment{Mode: netdrv.Route}
 	}
 	return netdrv.Treatment{}
