@@ -214,7 +214,7 @@ func TestOptionsOnTheWire(t *testing.T) {
 	for _, want := range []string{
 		"length 458)", "file \"M-axxxx", "OO (52), length 1: file", // 576 octets would do, but not in the options field
 		"Classless-Static-Route (121), length 11: (default:192.168.70.2),(10.0.0.0/8:192.168.70.4)",
-		"rdnss option (25), length 40 (5):  lifetime 9000s, addr: fd00:70::1 addr: fd00:70::3", "domain(s): a.test. b.test.",
+		"rdnss option (25), length 40 (5):  lifetime 1800s, addr: fd00:70::1 addr: fd00:70::3", "domain(s): a.test. b.test.",
 		"unknown option (37), length 32 (4)", "6874 7470 733a 2f2f 706f 7274 616c 2e74", // https://portal.t
 		"(lifetime 7200)",
 	} {

@@ -87,7 +87,7 @@ mode: direct
 direct: {uplinks: [eno1]}
 access: {groups: [virt]}
 `, "network", "create", "-f", "-")
-	d.Ctl(t, "forward", "add", "lab", "tcp/8080", "alpha:80")
+	d.Ctl(t, "forward", "add", "lab", "tcp/8080", "alpha:80", "--allow-dhcp-name")
 	env := []string{"VNETD_RUNTIME_DIR=" + d.RuntimeDir}
 	user := []string{"setpriv", "--reuid", "4242", "--regid", "4242", "--groups", "7777"}
 	helper := "helper=" + d.Program("vnet-bridge-helper")
