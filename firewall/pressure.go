@@ -12,7 +12,7 @@ type Pressure struct {
 	// Strict: guests begin connections from addresses of their network only, so that
 	// each entry can be attributed to the network that caused it.
 	Strict bool
-	// Closed are networks that begin no connections.
+	// Closed are networks to and from which no connections are begun; the host may.
 	Closed []string
 }
 
@@ -59,6 +59,8 @@ func (r Ruleset) UnderPressure(networks []netdrv.Network, p Pressure) Ruleset {
 	t.Chains = append(slices.Clip(t.Chains), Chain{Name: "conntrack", Base: PreroutingFilter, Rules: []Rule{
 		rule("conntrack: the network has its share", New, InSet{Fields: []Field{IIFName}, Set: "conntrack_closed"}, Counter{}, drop),
 		from(IPSAddr, "conntrack4"), from(IP6SAddr, "conntrack6"),
+	}}, Chain{Name: "conntrack_forward", Base: ForwardFilter, Rules: []Rule{
+		rule("conntrack: the network has its share", New, InSet{Fields: []Field{OIFName}, Set: "conntrack_closed"}, Counter{}, drop),
 	}})
 	r.Tables = slices.Clone(r.Tables)
 	r.Tables[i] = t

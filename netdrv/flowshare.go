@@ -14,35 +14,74 @@ const (
 	minFlowShare = 0.25
 )
 
-// ExcessFlows returns which networks have more than a fair share of the tracked
-// connections, of which the kernel keeps limit, and how many to end of each source to
-// bring them back to it. sources are connections by the address that began them; those
-// of no network, and the host's IPv4 addresses, are not touched.
+// FlowOwners attributes tracked connections to networks.
+type FlowOwners struct {
+	networks []Network
+	prefixes map[netip.Prefix]int // to networks
+	lengths  map[int]bool         // of the prefixes
+	host     map[netip.Addr]bool
+}
+
+// NewFlowOwners returns the owners among networks; host are addresses of the host.
+func NewFlowOwners(networks []Network, host []netip.Addr) FlowOwners {
+	o := FlowOwners{networks, map[netip.Prefix]int{}, map[int]bool{}, map[netip.Addr]bool{}}
+	for i := range networks {
+		n := &networks[i]
+		for _, p := range n.prefixes() {
+			o.prefixes[p.Masked()], o.lengths[p.Bits()] = i, true
+		}
+		host = append(host[:len(host):len(host)], n.Gateways()...)
+	}
+	for _, a := range host {
+		o.host[a] = true
+	}
+	return o
+}
+
+// network returns the index of the network that an address is on. Guests cannot send from
+// IPv4 addresses of the host, but from IPv6 ones.
+func (o FlowOwners) network(a netip.Addr) (int, bool) {
+	if a.Is4() && o.host[a] {
+		return 0, false
+	}
+	for bits := range o.lengths {
+		if p, err := a.Prefix(bits); err == nil {
+			if i, ok := o.prefixes[p]; ok {
+				return i, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Guest returns the address that a connection is attributed to: that of the guest that
+// began it, or else of the guest that it was begun to from outside, which may be an
+// accomplice. What the host began is its own.
+func (o FlowOwners) Guest(from netip.Addr, answers func() netip.Addr) netip.Addr {
+	if _, ours := o.network(from); ours || o.host[from] {
+		return from
+	}
+	if a := answers(); a.IsValid() {
+		if _, ours := o.network(a); ours {
+			return a
+		}
+	}
+	return from
+}
+
+// Excess returns which networks have more than a fair share of the tracked connections,
+// of which the kernel keeps limit, and how many to end of each address to bring them back
+// to it. flows are connections by the address that Guest returned; those of no network
+// are not touched.
 //
 // Networks that have few keep them all; the others get equal parts of the rest. The same
 // goes for the addresses of a network, so that a guest that floods from its own address
 // ends none of its neighbours' connections.
-func ExcessFlows(sources map[netip.Addr]int, limit int, networks []Network) (over []string, excess map[netip.Addr]int) {
-	owner, gateways, lengths := map[netip.Prefix]int{}, map[netip.Addr]bool{}, map[int]bool{}
-	for i := range networks {
-		n := &networks[i]
-		for _, p := range n.prefixes() {
-			owner[p.Masked()], lengths[p.Bits()] = i, true
-		}
-		for _, a := range n.Gateways() { // a guest can send from the IPv6 ones
-			gateways[a] = a.Is4()
-		}
-	}
-	of, totals, others := make([]map[netip.Addr]int, len(networks)), make([]int, len(networks)), 0
-	for a, flows := range sources {
-		at := -1
-		for bits := range lengths {
-			p, err := a.Prefix(bits)
-			if i, ok := owner[p]; ok && err == nil && !gateways[a] {
-				at = i
-			}
-		}
-		if at < 0 {
+func (o FlowOwners) Excess(flows map[netip.Addr]int, limit int) (over []string, excess map[netip.Addr]int) {
+	of, totals, others := make([]map[netip.Addr]int, len(o.networks)), make([]int, len(o.networks)), 0
+	for a, flows := range flows {
+		at, ours := o.network(a)
+		if !ours {
 			others += flows
 			continue
 		}
@@ -59,7 +98,7 @@ func ExcessFlows(sources map[netip.Addr]int, limit int, networks []Network) (ove
 		if total <= share {
 			continue
 		}
-		over = append(over, networks[i].Name)
+		over = append(over, o.networks[i].Name)
 		counts := make([]int, 0, len(of[i]))
 		for _, flows := range of[i] {
 			counts = append(counts, flows)

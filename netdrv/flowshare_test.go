@@ -9,7 +9,7 @@ import (
 
 // Networks above their share come back to it, and those below keep what they have, as do
 // the addresses of one network; flows of others are never ended.
-func TestExcessFlows(t *testing.T) {
+func TestExcess(t *testing.T) {
 	network := func(name string, addresses ...string) Network {
 		n := Network{Name: name, Mode: NAT}
 		for _, a := range addresses {
@@ -39,7 +39,7 @@ func TestExcessFlows(t *testing.T) {
 		{"an address for each connection", many, []string{"a"}, map[string]int{"all": 900 - 490}},
 		{"nothing", nil, nil, nil},
 	} {
-		over, excess := ExcessFlows(c.sources, 1000, []Network{a, b})
+		over, excess := NewFlowOwners([]Network{a, b}, []netip.Addr{ip("192.0.2.9")}).Excess(c.sources, 1000)
 		if !slices.Equal(over, c.over) {
 			t.Errorf("%s: networks %v are above their share, want %v", c.name, over, c.over)
 		}
@@ -55,6 +55,26 @@ func TestExcessFlows(t *testing.T) {
 		}
 		if all != want {
 			t.Errorf("%s: %d end, want %d", c.name, all, want)
+		}
+	}
+}
+
+// A connection is that of the guest that began it, or to which it was begun from outside.
+func TestFlowsOfGuests(t *testing.T) {
+	ip := netip.MustParseAddr
+	n := Network{Name: "a", Mode: Route, Subnets: []Subnet{{Address: netip.MustParsePrefix("10.1.0.1/24")}, {Address: netip.MustParsePrefix("fd01::1/64")}}}
+	o := NewFlowOwners([]Network{n}, []netip.Addr{ip("192.0.2.9")})
+	for _, c := range []struct{ from, answers, want string }{
+		{"10.1.0.5", "192.0.2.1", "10.1.0.5"},
+		{"10.1.0.5", "10.1.0.6", "10.1.0.5"},
+		{"192.0.2.1", "10.1.0.6", "10.1.0.6"},
+		{"2001:db8::1", "fd01::6", "fd01::6"},
+		{"192.0.2.9", "10.1.0.6", "192.0.2.9"}, // the host's, as the next
+		{"10.1.0.1", "10.1.0.6", "10.1.0.1"},
+		{"192.0.2.1", "192.0.2.9", "192.0.2.1"},
+	} {
+		if got := o.Guest(ip(c.from), func() netip.Addr { return ip(c.answers) }); got != ip(c.want) {
+			t.Errorf("from %s, answered by %s: it is of %s, want %s", c.from, c.answers, got, c.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -21,7 +22,8 @@ const (
 	// conntrackFull is the part of the table above which networks are limited to
 	// their shares.
 	conntrackFull = 0.75
-	// closedTime is how long a network above its share begins no connections.
+	// closedTime is how long a network begins no connections that is above its share
+	// again within twice that time.
 	closedTime = 10 * time.Second
 	// listingShare: listing the table takes at most this part of the time while
 	// listing it helps nothing, because others than guests fill it.
@@ -33,6 +35,7 @@ const (
 // nothing is asked of any packet.
 type conntrackGuard struct {
 	*Engine
+	over   map[string]time.Time // when networks were above their share, of late
 	closed map[string]time.Time // networks that begin no connections, until then
 	strict time.Time            // the end of the check of sources
 	next   time.Time            // of the earliest next listing
@@ -40,7 +43,7 @@ type conntrackGuard struct {
 
 // guardConntrack runs until ctx ends, and leaves no network closed.
 func (e *Engine) guardConntrack(ctx context.Context) {
-	g := conntrackGuard{Engine: e, closed: map[string]time.Time{}}
+	g := conntrackGuard{Engine: e, over: map[string]time.Time{}, closed: map[string]time.Time{}}
 	tick := time.NewTicker(conntrackEvery)
 	defer tick.Stop()
 	for {
@@ -64,7 +67,8 @@ func (e *Engine) guardConntrack(ctx context.Context) {
 }
 
 // check closes networks that are above their share, ends the surplus of their connections,
-// and opens networks that have been closed long enough.
+// and opens networks that have been closed long enough: for a flood that is closedTime, for
+// connections that add up over minutes no longer than it takes to end the surplus.
 func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	defer limit.RecoverAs(g.log, limit.Guests, &err)
 	const count, size = "net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"
@@ -80,6 +84,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	}
 	var over []string
 	var excess map[netip.Addr]int
+	var owners netdrv.FlowOwners
 	if full {
 		g.strict = now.Add(closedTime)
 	}
@@ -87,20 +92,27 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 		g.rules.Lock()
 		networks := slices.DeleteFunc(slices.Clone(g.ruled), func(n netdrv.Network) bool { return !firewall.Tracked(&n) })
 		g.rules.Unlock()
-		sources, err := g.Kernel.FlowSources()
+		host := g.Host()
+		owners = netdrv.NewFlowOwners(networks, host.Addresses())
+		flows, err := g.Kernel.CountFlows(owners)
 		if err != nil {
 			return err
 		}
-		if over, excess = netdrv.ExcessFlows(sources, slots, networks); len(over) == 0 {
+		if over, excess = owners.Excess(flows, slots); len(over) == 0 {
 			g.next = time.Now().Add(time.Duration(float64(time.Since(now)) / listingShare))
 		}
 	}
+	maps.DeleteFunc(g.over, func(_ string, last time.Time) bool { return now.Sub(last) > 2*closedTime })
 	for _, name := range over {
-		if g.closed[name].IsZero() {
-			g.log.Warn("network closed for new connections: it has more than its share of tracked connections",
-				"network", name, "tracked", used, "limit", slots, "for", closedTime)
+		period := conntrackEvery // while the surplus ends
+		if _, again := g.over[name]; again {
+			period = closedTime
 		}
-		g.closed[name] = now.Add(closedTime)
+		if g.closed[name].IsZero() || period == closedTime {
+			g.log.Warn("network closed for new connections: it has more than its share of tracked connections",
+				"network", name, "tracked", used, "limit", slots, "for", period)
+		}
+		g.over[name], g.closed[name] = now, now.Add(period)
 	}
 	want := firewall.Pressure{Strict: now.Before(g.strict)}
 	for name, until := range g.closed {
@@ -115,7 +127,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	if err := g.press(ctx, want); err != nil || len(over) == 0 {
 		return err
 	}
-	return g.Kernel.EndFlows(excess)
+	return g.Kernel.EndFlows(owners, excess)
 }
 
 // press puts what is asked of new connections into force.
@@ -133,7 +145,7 @@ func (e *Engine) press(ctx context.Context, want firewall.Pressure) error {
 	}
 	var problem error
 	if len(want.Closed) > 0 {
-		problem = errors.New("too many tracked connections: closed for new ones for " + closedTime.String() + ": network " + strings.Join(want.Closed, ", "))
+		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(want.Closed, ", "))
 	}
 	e.Report("conntrack", problem)
 	return nil

@@ -54,10 +54,10 @@ type Kernel interface {
 	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
 	// Sysctls reads settings by their paths below /proc/sys; "" is one that is not there.
 	Sysctls(keys []string) (map[string]string, error)
-	// FlowSources counts tracked connections by the address that began them, and
-	// EndFlows deletes so many of each source.
-	FlowSources() (map[netip.Addr]int, error)
-	EndFlows(excess map[netip.Addr]int) error
+	// CountFlows counts tracked connections by the address that they are attributed to,
+	// and EndFlows deletes so many of each address.
+	CountFlows(netdrv.FlowOwners) (map[netip.Addr]int, error)
+	EndFlows(owners netdrv.FlowOwners, excess map[netip.Addr]int) error
 	// Counters returns what has passed bridges and guests' links, by name.
 	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.

@@ -48,39 +48,68 @@ func (k *Kernel) flowDel(s netdrv.FlowDel) error {
 	return nil
 }
 
-// FlowSources counts tracked connections by the address that began them. A kernel that
-// tracks none has none.
-func (k *Kernel) FlowSources() (map[netip.Addr]int, error) {
+// CountFlows counts tracked connections by the address that owners attribute them to. A
+// kernel that tracks none has none.
+func (k *Kernel) CountFlows(owners netdrv.FlowOwners) (map[netip.Addr]int, error) {
 	out := map[netip.Addr]int{}
 	return out, eachFlow(func(_ byte, attributes []byte) error {
-		out[sourceOf(attributes)]++
+		out[guestOf(owners, attributes)]++
 		return nil
 	})
 }
 
-// EndFlows deletes so many tracked connections of each source, whichever the kernel lists
-// first, which is in no order.
-func (k *Kernel) EndFlows(excess map[netip.Addr]int) error {
+// EndFlows deletes so many of the connections that CountFlows counts for each address:
+// first such as were not answered, then whichever the kernel lists first, which is in no
+// order.
+func (k *Kernel) EndFlows(owners netdrv.FlowOwners, excess map[netip.Addr]int) error {
 	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("open ctnetlink: %w", err)
 	}
 	defer s.Close()
-	sockets := map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: s}}
-	left := maps.Clone(excess)
-	return eachFlow(func(family byte, attributes []byte) error {
-		source := sourceOf(attributes)
-		if left[source] <= 0 {
-			return nil
-		}
-		left[source]--
-		del := conntrack(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, family, attributes)
-		del.Sockets = sockets
-		if _, err := del.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("delete a tracked connection: %w", err)
+	// Many requests go in one message, and no answer is read: the next count shows what
+	// was done.
+	const full = 32 << 10
+	var batch []byte
+	flush := func() error {
+		defer func() { batch = batch[:0] }()
+		if err := unix.Sendto(s.GetFd(), batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return fmt.Errorf("delete tracked connections: %w", err)
 		}
 		return nil
-	})
+	}
+	left := maps.Clone(excess)
+	for _, any := range []bool{false, true} {
+		err := eachFlow(func(family byte, attributes []byte) error {
+			if !any && assured(attributes) {
+				return nil
+			}
+			guest := guestOf(owners, attributes)
+			if left[guest] == 0 {
+				return nil
+			}
+			if left[guest]--; left[guest] == 0 {
+				delete(left, guest)
+			}
+			batch = append(batch, conntrack(nl.IPCTNL_MSG_CT_DELETE, 0, family, attributes).Serialize()...)
+			if len(batch) < full {
+				return nil
+			}
+			return flush()
+		})
+		if err != nil {
+			return err
+		}
+		if len(batch) > 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+	}
+	return nil
 }
 
 // eachFlow calls f with the attributes of each tracked connection until it fails.
@@ -104,8 +133,18 @@ func eachFlow(f func(family byte, attributes []byte) error) error {
 	return nil
 }
 
-func sourceOf(attributes []byte) netip.Addr {
-	return endOf(attribute(attributes, nl.CTA_TUPLE_ORIG), nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT).Addr()
+func guestOf(owners netdrv.FlowOwners, attributes []byte) netip.Addr {
+	from := endOf(attribute(attributes, nl.CTA_TUPLE_ORIG), nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT).Addr()
+	return owners.Guest(from, func() netip.Addr {
+		return endOf(attribute(attributes, nl.CTA_TUPLE_REPLY), nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT).Addr()
+	})
+}
+
+// assured reports whether a connection is in use in both directions (IPS_ASSURED).
+func assured(attributes []byte) bool {
+	const assured = 1 << 2
+	status := attribute(attributes, nl.CTA_STATUS)
+	return len(status) == 4 && binary.BigEndian.Uint32(status)&assured != 0
 }
 
 // conntrack makes a request to ctnetlink.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
@@ -29,7 +30,7 @@ func TestEndFlows(t *testing.T) {
 	}
 	count := func() (got [3]int) {
 		var all map[netip.Addr]int
-		h.in(func() (err error) { all, err = h.k.FlowSources(); return err })
+		h.in(func() (err error) { all, err = h.k.CountFlows(netdrv.FlowOwners{}); return err })
 		for i, source := range sources {
 			got[i] = all[netip.MustParseAddr(source)]
 		}
@@ -39,7 +40,7 @@ func TestEndFlows(t *testing.T) {
 		t.Fatalf("sources have %v connections", got)
 	}
 	h.in(func() error {
-		return h.k.EndFlows(map[netip.Addr]int{netip.MustParseAddr("127.0.0.6"): 7, netip.MustParseAddr("fd00::5"): 12, netip.MustParseAddr("192.0.2.1"): 3})
+		return h.k.EndFlows(netdrv.FlowOwners{}, map[netip.Addr]int{netip.MustParseAddr("127.0.0.6"): 7, netip.MustParseAddr("fd00::5"): 12, netip.MustParseAddr("192.0.2.1"): 3})
 	})
 	if got := count(); got != [3]int{20, 13, 8} {
 		t.Errorf("sources have %v connections", got)
