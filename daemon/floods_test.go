@@ -46,9 +46,12 @@ var (
 		return took, err
 	}
 	byDHCP6 service = func(f *floodWorld, n int) (time.Duration, error) { return f.good.bind6(honestMAC(n)) }
-	byRelay service = func(f *floodWorld, n int) (time.Duration, error) { return f.good.bindRelayed(honestMAC(n), "eth7") }
-	byUDP   service = func(f *floodWorld, n int) (time.Duration, error) { return f.ask("udp") }
-	byTCP   service = func(f *floodWorld, n int) (time.Duration, error) { return f.ask("tcp") }
+	// Other clients than those of our own link: a relay cannot move these away.
+	byRelay service = func(f *floodWorld, n int) (time.Duration, error) {
+		return f.good.bindRelayed(honestMAC(honestClients+n), "eth7")
+	}
+	byUDP service = func(f *floodWorld, n int) (time.Duration, error) { return f.ask("udp") }
+	byTCP service = func(f *floodWorld, n int) (time.Duration, error) { return f.ask("tcp") }
 )
 
 func honestMAC(n int) net.HardwareAddr { return net.HardwareAddr{2, 0xaa, 0, 0, 0, byte(n)} }
