@@ -306,14 +306,14 @@ func TestForwardsLiveOn(t *testing.T) {
 	answers(web, "web 203.0.113.1", "at first")
 	answers(db, "db 203.0.113.1", "at first")
 	answers(udp, "web 203.0.113.1", "at first")
-	rules := w.Host.Run(t, listRules)
+	rules := w.Host.Run(t, "nft -s list table inet vnetd")
 	d.Kill()
 	answers(web, "web 203.0.113.1", "without a daemon")
 	d.Start()
 	answers(web, "web 203.0.113.1", "after a kill")
 	answers(udp, "web 203.0.113.1", "after a kill")
 	wantCall(t, w.Host, "tcp", "127.0.0.1:8080", "web 192.168.10.1", "after a kill")
-	if got := w.Host.Run(t, listRules); got != rules {
+	if got := w.Host.Run(t, "nft -s list table inet vnetd"); got != rules {
 		t.Errorf("rules after a kill\n%s\nwere\n%s", got, rules)
 	}
 	if out := d.Ctl(t, "forward", "delete", "shop", "tcp/8080"); out != "forward tcp/8080 to web:80 deleted\n" {

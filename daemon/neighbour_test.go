@@ -103,12 +103,6 @@ func TestNeighbourEntriesAreLimited(t *testing.T) {
 	}
 }
 
-// listRules lists the rules, without the addresses that packets add to sets: they come and go.
-const (
-	withoutKnown = `sed '/^\tset \(new_\)\?known[46]\? {/,/^\t}/d'`
-	listRules    = "nft -s list table inet vnetd | " + withoutKnown
-)
-
 // echo4 is an echo request with its checksum.
 var echo4 = []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}
 

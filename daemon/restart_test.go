@@ -14,7 +14,7 @@ import (
 // without who owns the table, which is nobody while the daemon is down.
 func picture(t *testing.T, w *nettest.World) string {
 	t.Helper()
-	return w.Host.Run(t, "ip -o link show lab0 | sed 's/state.*//'; ip -o addr show dev lab0; "+listRules+" | sed '/^table/d; /^\\tflags/d'")
+	return w.Host.Run(t, "ip -o link show lab0 | sed 's/state.*//'; ip -o addr show dev lab0; nft -s list table inet vnetd | sed '/^table/d; /^\\tflags/d'")
 }
 
 func TestKillNineDisturbsNobody(t *testing.T) {
@@ -109,7 +109,7 @@ func TestStopTakesDownAndStartBringsBack(t *testing.T) {
 	if out, err := w.Host.Try(t.Context(), "ip link show lab0"); err == nil {
 		t.Errorf("the bridge stands after stop: %s", out)
 	}
-	if out := w.Host.Run(t, listRules+" | sed '/^table/d; /^\\tflags/d'"); strings.Contains(out, "lab0") {
+	if out := w.Host.Run(t, "nft -s list table inet vnetd | sed '/^table/d; /^\\tflags/d'"); strings.Contains(out, "lab0") {
 		t.Errorf("rules for lab0 after stop:\n%s", out)
 	}
 	d.Kill()
