@@ -50,8 +50,6 @@ const (
 	// BridgePostrouting sees frames as they go out by a port, from other ports and from
 	// the host alike.
 	BridgePostrouting
-	// ARPInput sees ARP packets to the host, broadcasts among them, in ARP tables.
-	ARPInput
 )
 
 // String returns the line that nft lists for the base, or "".
@@ -79,7 +77,7 @@ func (b Base) String() string {
 		return "type filter hook postrouting priority filter; policy accept;"
 	case BridgeForward:
 		return "type filter hook forward priority filter; policy accept;"
-	case BridgeInput, ARPInput:
+	case BridgeInput:
 		return "type filter hook input priority filter; policy accept;"
 	}
 	return ""

@@ -20,7 +20,7 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), neighbourSets(ns), natSets(ns), publishSets(ns), refusedSets(ports)),
 		Chains: slices.Concat(forwardChains(), hostChains(), neighbourChains(), natChains(ns), publishChains(), refusedChains()),
 	}
-	return Ruleset{}.with(inet).with(bridgeTable(ns, ports)).with(arpTable(ns))
+	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
 }
 
 // WithPorts returns r, which Compile made of the same networks, with other ports.
@@ -29,12 +29,11 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 func (r Ruleset) WithPorts(networks []netdrv.Network, ports ...Port) Ruleset {
 	var out Ruleset
 	for _, t := range r.Tables {
-		if t.Family == INet {
+		if t.Family != Bridge {
 			out.Tables = append(out.Tables, t)
 		}
 	}
-	ns := classify(networks)
-	return out.with(bridgeTable(ns, ports)).with(arpTable(ns))
+	return out.with(bridgeTable(classify(networks), ports))
 }
 
 // with adds a table if a packet can come to it.

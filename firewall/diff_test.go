@@ -23,19 +23,19 @@ func TestDiff(t *testing.T) {
 	}{
 		{"nothing", nil, nil, ""},
 		{"equal in other memory", []netdrv.Network{nat, lab}, []netdrv.Network{lab, nat}, ""},
-		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 15 chains, 7 elements; replace table arp vnetd: 2 chains, 1 elements"},
-		{"the last goes", []netdrv.Network{nat}, nil, "delete table inet vnetd; delete table arp vnetd"},
+		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 15 chains, 7 elements"},
+		{"the last goes", []netdrv.Network{nat}, nil, "delete table inet vnetd"},
 		{
 			"one more of a kind",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{nat, lab},
-			"edit table inet vnetd: -0 +8 elements; edit table arp vnetd: -0 +1 elements",
+			"edit table inet vnetd: -0 +8 elements",
 		},
 		{
 			"one less",
 			[]netdrv.Network{nat, lab},
 			[]netdrv.Network{nat},
-			"edit table inet vnetd: -8 +0 elements; edit table arp vnetd: -1 +0 elements",
+			"edit table inet vnetd: -8 +0 elements",
 		},
 		{
 			"a name is a comment on elements",
@@ -89,7 +89,7 @@ func TestDiff(t *testing.T) {
 			"the first of another kind",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{nat, dmz},
-			"edit table inet vnetd: +chain enter_route +chain leave_routed -0 +6 elements; edit table arp vnetd: -0 +1 elements",
+			"edit table inet vnetd: +chain enter_route +chain leave_routed -0 +6 elements",
 		},
 	} {
 		if got := Diff(Compile(c.old), Compile(c.new)).String(); got != c.want {

@@ -12,7 +12,7 @@
 // # One table, few rules, many elements
 //
 // What is routed is ruled in the table "inet vnetd", what is switched in
-// "bridge vnetd", and what ARP tells the host in "arp vnetd". A network has no chain of its own: it
+// "bridge vnetd". A network has no chain of its own: it
 // is elements of sets and maps, keyed by the name of its bridge, so a packet
 // costs the same with one network and with a thousand, and a new network is
 // five to fifteen elements more. A chain is there if a packet can come to it.
@@ -61,7 +61,7 @@
 // What a guest sends makes the host create neighbour entries: for its source by the
 // answer, for its destination where that is on a bridge. The first packets of connections
 // add what they name to known4/6; new names of a network are limited by new_known4/6.
-// Neighbour discovery is among them; senders of ARP are limited in the table "arp vnetd". Packets of established connections are not asked,
+// Neighbour discovery is among them. Packets of established connections are not asked,
 // nor is what comes from outside: a scan would keep new callers from a routed network.
 //
 // # Translation

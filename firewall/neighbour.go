@@ -12,8 +12,7 @@ import (
 // The table is one for all networks and families apart (gc_thresh3, 1024 by default); the
 // kernel's garbage collection keeps entries that are younger than 5 s, incomplete or
 // reachable. In any neighbourTimeout a network names as many neighbours as the burst and
-// neighbourRate add up to: 496 in IPv4, as many in ARP, and 752 in IPv6, where a guest has
-// two addresses or more.
+// neighbourRate add up to: 496 in IPv4. In IPv6 a guest has two addresses or more: 752.
 const (
 	neighbourRate    = 4 // a second
 	neighbourBurst4  = 256
@@ -105,33 +104,4 @@ func newNeighbours(chain string, link, addr4, addr6 Field) Chain {
 		rule("", AddTo{Set: "known6", Fields: pair6}, back),
 		rule(tooMany, Counter{}, drop),
 	}}
-}
-
-// arpTable limits the senders that ARP packets of a network name, in the same way: a request
-// makes an entry for its sender, and a reply keeps one. Sets belong to one table: what ARP
-// names is counted apart from what packets name.
-func arpTable(ns classified) Table {
-	bridges := Set{Name: "bridges", Key: []Type{IfName}, Verdicts: true, Elements: room(ns.guarded)}
-	for _, n := range ns.guarded {
-		bridges.Elements = append(bridges.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: goTo("new_sender")})
-	}
-	const tooMany = "neighbours: too many new addresses"
-	sender := []Field{IIFName, ARPSPA}
-	return Table{
-		Family: ARP, Name: TableName,
-		Sets: []Set{
-			bridges,
-			{Name: "known", Key: []Type{IfName, IPv4Addr}, Dynamic: Dynamic{maxNeighbours, neighbourTimeout}},
-			{Name: "new_known", Key: []Type{IfName}, Dynamic: Dynamic{maxPorts, bucketTimeout}},
-		},
-		Chains: []Chain{
-			{Name: "input", Base: ARPInput, Rules: []Rule{rule("", ByMap{Fields: []Field{IIFName}, Map: "bridges"})}},
-			{Name: "new_sender", Rules: []Rule{
-				rule("", InSet{Fields: sender, Set: "known"}, back),
-				rule(tooMany, AddTo{Set: "new_known", Fields: []Field{IIFName}, Over: Rate{neighbourRate, neighbourBurst4}}, Counter{}, drop),
-				rule("", AddTo{Set: "known", Fields: sender}, back),
-				rule(tooMany, Counter{}, drop),
-			}},
-		},
-	}
 }

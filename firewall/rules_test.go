@@ -176,7 +176,7 @@ func TestRulesAreEditedAsChains(t *testing.T) {
 	if change := Diff(many, table(1000, netdrv.Filter{})); strings.Contains(change.String(), "replace") {
 		t.Errorf("the end of rules is %s", change)
 	}
-	if text := table(10, netdrv.Filter{}).String(); strings.Contains(text, "table bridge") {
+	if text := table(10, netdrv.Filter{}).String(); strings.Contains(text, "bridge") {
 		t.Errorf("ports without rules have %s", text)
 	}
 }

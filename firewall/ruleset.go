@@ -31,8 +31,6 @@ const (
 	INet Family = iota + 1
 	// Bridge tables see frames that a bridge switches.
 	Bridge
-	// ARP tables see ARP packets to the host and from it.
-	ARP
 )
 
 // String returns nft's word for the family.
@@ -42,8 +40,6 @@ func (f Family) String() string {
 		return "inet"
 	case Bridge:
 		return "bridge"
-	case ARP:
-		return "arp"
 	}
 	return fmt.Sprintf("family(%d)", uint8(f))
 }

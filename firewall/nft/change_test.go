@@ -233,7 +233,6 @@ func TestPlainTableIsMended(t *testing.T) {
 		"a chain added":     "add chain inet vnetd evil { type filter hook forward priority -5; }\n",
 		"a set added":       "add set inet vnetd evil { type ifname; }\n",
 		"a bridge table":    "add table bridge vnetd\n",
-		"ARP not limited":   "flush chain arp vnetd input\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := newNamespace(t)

@@ -26,11 +26,8 @@ const chunk = 250
 func nftType(msg int) uint16 { return uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | msg) }
 
 func family(f firewall.Family) nftables.TableFamily {
-	switch f {
-	case firewall.Bridge:
+	if f == firewall.Bridge {
 		return nftables.TableFamilyBridge
-	case firewall.ARP:
-		return nftables.TableFamilyARP
 	}
 	return nftables.TableFamilyINet
 }
@@ -341,9 +338,6 @@ type hook struct {
 // tables.
 const bridgeFilter nftables.ChainPriority = -200
 
-// arpInput is NF_ARP_IN.
-var arpInput = nftables.ChainHookRef(0)
-
 var hooks = map[firewall.Base]hook{
 	firewall.ForwardFilter:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
 	firewall.InputFilter:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
@@ -356,7 +350,6 @@ var hooks = map[firewall.Base]hook{
 	firewall.BridgeRules:       {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
 	firewall.BridgePostrouting: {nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(bridgeFilter)},
 	firewall.BridgeForward:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.ARPInput:          {nftables.ChainTypeFilter, arpInput, nftables.ChainPriorityFilter},
 	firewall.BridgeInput:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
 }
 

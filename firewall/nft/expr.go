@@ -172,7 +172,7 @@ func (f field) needed(in firewall.Family) []expr.Any {
 	switch {
 	case f.family != 0 && in == firewall.Bridge:
 		out = etherType(uint16(carried[f.family]))
-	case f.family != 0 && in == firewall.INet:
+	case f.family != 0:
 		out = nfproto(f.family)
 	}
 	if f.protocol != 0 {

@@ -81,7 +81,7 @@ func (ns *namespace) list(t testing.TB) string {
 	t.Helper()
 	tables := ns.run(t, "nft", "list", "tables")
 	var text strings.Builder
-	for _, id := range []string{"inet", "bridge", "arp"} {
+	for _, id := range []string{"inet", "bridge"} {
 		if strings.Contains(tables, "table "+id+" vnetd\n") {
 			text.WriteString(ns.run(t, "nft", "-s", "list", "table", id, "vnetd"))
 		}

@@ -14,7 +14,6 @@ import (
 var ours = []firewall.Table{
 	{Family: firewall.INet, Name: firewall.TableName},
 	{Family: firewall.Bridge, Name: firewall.TableName},
-	{Family: firewall.ARP, Name: firewall.TableName},
 }
 
 // holding is what the kernel holds of ours.
