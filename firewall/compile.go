@@ -17,8 +17,8 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
 	inet := Table{
 		Family: INet, Name: TableName,
-		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), neighbourSets(ns), natSets(ns), publishSets(ns), refusedSets(ports)),
-		Chains: slices.Concat(forwardChains(), hostChains(), neighbourChains(), natChains(ns), publishChains(), refusedChains()),
+		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns), refusedSets(ports)),
+		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains(), refusedChains()),
 	}
 	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
 }

@@ -23,25 +23,25 @@ func TestDiff(t *testing.T) {
 	}{
 		{"nothing", nil, nil, ""},
 		{"equal in other memory", []netdrv.Network{nat, lab}, []netdrv.Network{lab, nat}, ""},
-		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 15 chains, 7 elements"},
+		{"the first", nil, []netdrv.Network{nat}, "replace table inet vnetd: 9 chains, 6 elements"},
 		{"the last goes", []netdrv.Network{nat}, nil, "delete table inet vnetd"},
 		{
 			"one more of a kind",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{nat, lab},
-			"edit table inet vnetd: -0 +8 elements",
+			"edit table inet vnetd: -0 +7 elements",
 		},
 		{
 			"one less",
 			[]netdrv.Network{nat, lab},
 			[]netdrv.Network{nat},
-			"edit table inet vnetd: -8 +0 elements",
+			"edit table inet vnetd: -7 +0 elements",
 		},
 		{
 			"a name is a comment on elements",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{renamed},
-			"edit table inet vnetd: -4 +4 elements",
+			"edit table inet vnetd: -3 +3 elements",
 		},
 		{
 			"a range of ports is a chain",
@@ -56,10 +56,10 @@ func TestDiff(t *testing.T) {
 			"edit table inet vnetd: +chain leave_pinned_nat -1 +3 elements",
 		},
 		{
-			"the first that limits the host brings chains",
+			"the first that limits the host brings a hook",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{example.WithServices(nat, "ssh")},
-			"edit table inet vnetd: -chain unlimited +chain limited +chain served -1 +12 elements",
+			"edit table inet vnetd: +chain input +chain limited +chain served -0 +12 elements",
 		},
 		{
 			"a service more",
@@ -83,13 +83,13 @@ func TestDiff(t *testing.T) {
 			"a route's prefix",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{example.WithRoute(nat, "10.99.0.0/16", "192.168.122.5")},
-			"edit table inet vnetd: -0 +3 elements",
+			"edit table inet vnetd: -0 +2 elements",
 		},
 		{
 			"the first of another kind",
 			[]netdrv.Network{nat},
 			[]netdrv.Network{nat, dmz},
-			"edit table inet vnetd: +chain enter_route +chain leave_routed -0 +6 elements",
+			"edit table inet vnetd: +chain enter_route -0 +5 elements",
 		},
 	} {
 		if got := Diff(Compile(c.old), Compile(c.new)).String(); got != c.want {

@@ -26,7 +26,7 @@
 //	local        every bridge of ours: between them nothing is translated
 //	translate4/6 (prefix, B) -> the chain that translates, one for each choice
 //	             of ports and addresses
-//	host         B -> how the host protects itself from B, and from its neighbours at least
+//	host         B -> how the host protects itself from B; most networks are not in it
 //	gateways4/6  (B, address): the host's addresses on B
 //	services     (B, protocol, port) that guests of B may talk to; service_ranges likewise
 //
@@ -54,15 +54,8 @@
 // From a network that is limited (HostAccess), and isolated ones are by default,
 // guests reach the host by its addresses on their network only: DHCP, DNS, ping
 // and the services that are named. From a very isolated one nothing reaches the
-// host. Packets from other networks are asked for their source only.
-//
-// # Neighbours
-//
-// What a guest sends makes the host create neighbour entries: for its source by the
-// answer, for its destination where that is on a bridge. The first packets of connections
-// add what they name to known4/6; new names of a network are limited by new_known4/6.
-// Neighbour discovery is among them. Packets of established connections are not asked,
-// nor is what comes from outside: a scan would keep new callers from a routed network.
+// host. About other networks there is no rule, and without one of these two there
+// is no input hook.
 //
 // # Translation
 //

@@ -19,7 +19,7 @@ func forwardSets(ns classified) []Set {
 		case n.Filter.Isolated:
 			inside.Elements = append(inside.Elements, Element{Key: key(b, b), Verdict: goTo("refuse")})
 		case n.Mode != netdrv.Open:
-			inside.Elements = append(inside.Elements, Element{Key: key(b, b), Verdict: goTo("within")})
+			inside.Elements = append(inside.Elements, Element{Key: key(b, b), Verdict: accept})
 		}
 	}
 	for _, n := range ns.guarded {
@@ -53,7 +53,7 @@ func doors(n *netdrv.Network) (out, in Verdict) {
 	case n.Mode == netdrv.Route && pinned:
 		return jump("leave_pinned_route"), goTo("enter_pinned_route")
 	case n.Mode == netdrv.Route:
-		return jump("leave_routed"), goTo("enter_route")
+		return jump("leave_route"), goTo("enter_route")
 	}
 	return goTo("refuse"), goTo("refuse")
 }
@@ -95,7 +95,7 @@ func forwardChains() []Chain {
 			rule("", ByMap{Fields: []Field{OIFName}, Map: "enter"}),
 		}},
 		leavePinned("leave_pinned_nat", "leave_nat"), leavePinned("leave_pinned_nat66", "leave_nat66"),
-		leavePinned("leave_pinned_route", "leave_routed"),
+		leavePinned("leave_pinned_route", "leave_route"),
 		leaveNAT("leave_nat"), leaveNATNew("leave_nat", IPv4{}), leaveNAT("leave_nat66"), leaveNATNew("leave_nat66"),
 		leaveRoute(),
 		enterPinned(), enterNAT(), enterRoute(), refuse(),
@@ -128,7 +128,6 @@ func leaveNAT(chain string) Chain {
 func leaveNATNew(chain string, family ...Expr) Chain {
 	match := append(family, Invalid|Untracked, InSet{Fields: []Field{OIFName}, Set: "local", Not: true}, Counter{}, drop)
 	return Chain{Name: chain + "_new", Rules: []Rule{
-		rule("", jump("leaving_new")),
 		rule("nat: would leave untranslated", match...),
 		rule("nat: link-local addresses are not routed", InPrefix{Field: IPDAddr, Prefix: linkLocal4}, Counter{}, goTo("refuse")),
 		rule("", goTo("leave_route")),
@@ -140,8 +139,8 @@ func leaveNATNew(chain string, family ...Expr) Chain {
 func clamp() Rule { return rule("", TCPHandshake{}, Counter{}, ClampMSS{}) }
 
 // leaveRoute has no shortcut for established connections, so that no guest can
-// forge packets of another's. Nor does it ask conntrack whether a packet may pass: a
-// routed network may see one direction of a connection only.
+// forge packets of another's. Nor does it ask conntrack anything: a routed
+// network may see one direction of a connection only.
 func leaveRoute() Chain {
 	return Chain{Name: "leave_route", Rules: []Rule{
 		clamp(),
@@ -180,10 +179,9 @@ func enterRoute() Chain {
 }
 
 // refuse resets new TCP connections only: a reset would end a living connection
-// that conntrack has forgotten, where ICMP is but a hint to its ends. A refusal is an answer.
+// that conntrack has forgotten, where ICMP is but a hint to its ends.
 func refuse() Chain {
 	return Chain{Name: "refuse", Rules: []Rule{
-		rule("", InSet{Fields: []Field{IIFName}, Set: "local"}, jump("new_source")),
 		rule("not allowed: new TCP connections", TCPSyn{}, Counter{}, Reject{TCPReset: true}),
 		rule("not allowed: anything else", Counter{}, Reject{}),
 	}}

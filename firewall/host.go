@@ -36,20 +36,17 @@ const (
 // (RFC 4861). A guest's router advertisements and redirects are not among them.
 var neighbourly = []uint16{130, 131, 132, 133, 135, 136, 143}
 
-// hostSets are what the input hook asks. All but the map host are about networks that the
-// host keeps at a distance.
+// hostSets are what the input hook asks, about networks that the host keeps at a
+// distance. The others are in none of these sets.
 func hostSets(ns classified) []Set {
-	host := Set{Name: "host", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.guarded)}
+	host := Set{Name: "host", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.limited)}
 	gateways4 := Set{Name: "gateways4", Key: []Type{IfName, IPv4Addr}, Elements: room(ns.limited)}
 	gateways6 := Set{Name: "gateways6", Key: []Type{IfName, IPv6Addr}, Elements: room(ns.limited)}
 	services := Set{Name: "services", Key: []Type{IfName, InetProto, InetService}, Elements: room(ns.limited)}
 	ranges := Set{Name: "service_ranges", Key: services.Key, Interval: true}
 	for _, n := range ns.guarded {
-		switch b := key(name(n.Bridge.Name)); {
-		case n.VeryIsolated():
-			host.Elements = append(host.Elements, Element{Key: b, Verdict: drop, Comment: n.Name})
-		case !n.HostAccess.Limited:
-			host.Elements = append(host.Elements, Element{Key: b, Verdict: goTo("unlimited"), Comment: n.Name})
+		if n.VeryIsolated() {
+			host.Elements = append(host.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: drop, Comment: n.Name})
 		}
 	}
 	for _, n := range ns.limited {
@@ -161,7 +158,6 @@ func limited() Chain {
 	return Chain{Name: "limited", Rules: []Rule{
 		rule("host: replies", Established|Related, Counter{}, accept),
 		rule("host: belongs to no connection", Invalid, Counter{}, drop),
-		rule("", jump("new_source")),
 		rule("", InSet{Fields: []Field{IIFName, IPDAddr}, Set: "gateways4"}, jump("served")),
 		rule("", InSet{Fields: []Field{IIFName, IP6DAddr}, Set: "gateways6"}, jump("served")),
 		rule("host: neighbours, multicast listeners", InSet{Fields: []Field{ICMPv6Kind}, Set: "neighbours"}, Counter{}, accept),

@@ -40,7 +40,7 @@ func simulate(r Ruleset) *simulator {
 	if len(r.Tables) == 0 {
 		return &simulator{}
 	}
-	return &simulator{table: r.Tables[0], added: map[string]bool{}}
+	return &simulator{table: r.Tables[0]}
 }
 
 // passes runs the chains of a hook.

@@ -78,8 +78,8 @@ func TestRefusalNamesWhatIsMissing(t *testing.T) {
 		{"add chain inet vnetd postrouting", "", unix.ENOENT, "nft_chain_nat?"},
 		{"add rule to chain inet vnetd masquerade_1024_65535: meta", "masq", unix.ENOENT, "module nft_masq?"},
 		{"add rule to chain inet vnetd leave_nat: ct", "ct", unix.ENOENT, "module nft_ct?"},
-		{"add rule to chain inet vnetd refuse: meta cmp", "reject", unix.ENOENT, "module nft_reject_inet?"},
-		{"add rule to chain inet vnetd refuse: meta cmp", "", unix.ENOENT, "module nft_reject_inet?"},
+		{"add rule to chain inet vnetd refuse: meta", "reject", unix.ENOENT, "module nft_reject_inet?"},
+		{"add rule to chain inet vnetd refuse: meta", "", unix.ENOENT, "module nft_reject_inet?"},
 	} {
 		i := find(c.what)
 		err := refusal(ms, i, c.errno, answerTo(ms[i], c.errno, offsetOf(ms[i], c.expr)))

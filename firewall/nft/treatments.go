@@ -40,11 +40,7 @@ func (h holding) treatments() map[string]netdrv.Treatment {
 		switch path {
 		case "leave":
 			out[link(key[1:])] = treatmentOf(chainOf(is))
-		case "host": // the guests of every network are its neighbours
-			if chainOf(is) != "unlimited" {
-				other[link(key[1:])] = true
-			}
-		case "uplinks":
+		case "host", "uplinks":
 			other[link(key[1:])] = true
 		case "translate4", "translate6": // the address is before the link
 			if at := key[len(key)-unix.IFNAMSIZ:]; chainOf(is) != plainNAT {
@@ -65,7 +61,7 @@ func treatmentOf(chain string) netdrv.Treatment {
 		return netdrv.Treatment{Mode: netdrv.NAT}
 	case "leave_nat66":
 		return netdrv.Treatment{Mode: netdrv.NAT, IPv6NAT: true}
-	case "leave_routed", "leave_route": // the latter without a limit of neighbours
+	case "leave_route":
 		return netdrv.Treatment{Mode: netdrv.Route}
 	}
 	return netdrv.Treatment{}
