@@ -58,6 +58,11 @@ type Kernel interface {
 	// and EndFlows deletes so many of each address.
 	CountFlows(netdrv.FlowOwners) (map[netip.Addr]int, error)
 	EndFlows(owners netdrv.FlowOwners, excess map[netip.Addr]int) error
+	// NeighbourTable returns how many entries the neighbour table of a family has, and may
+	// have. BridgeNeighbours returns those on bridges, and DeleteNeighbours deletes some.
+	NeighbourTable(ipv6 bool) (entries, limit int, err error)
+	BridgeNeighbours(ipv6 bool, bridges map[string]bool) ([]netdrv.Neighbour, error)
+	DeleteNeighbours(entries []netdrv.Neighbour) error
 	// Counters returns what has passed bridges and guests' links, by name.
 	Counters(ctx context.Context) (map[string]netdrv.Counters, error)
 	// Apply makes one change; what is already so is no error.
@@ -246,6 +251,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return heard(ctx, e.bridgeNews) })
 	g.Go(func() error { e.followGuests(ctx); return nil })
 	g.Go(func() error { e.guardConntrack(ctx); return nil })
+	g.Go(func() error { e.guardNeighbours(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
 	g.Go(func() error { e.loop(ctx); return nil })
 	return g.Wait()
