@@ -134,11 +134,12 @@ func TestUnprivilegedFlood(t *testing.T) {
 			}()
 		}
 	}
-	// What a user may cost at once is soon over.
+	// What a user may cost at once is soon over. The user's share is 5 %; without it,
+	// half of a processor is used.
 	nettest.Eventually(t, "the flood is held back", func() error {
 		before, began := processorTime(t, d), time.Now()
 		time.Sleep(4 * time.Second)
-		if used, took := processorTime(t, d)-before, time.Since(began); used > took/10 {
+		if used, took := processorTime(t, d)-before, time.Since(began); used > took/5 {
 			return fmt.Errorf("it costs %s in %s", used, took)
 		}
 		return nil
