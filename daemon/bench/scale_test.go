@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -101,9 +102,10 @@ func nth(i int) *vnetv1.Network {
 
 func bridge(i int) string { return fmt.Sprintf("n%d", i) }
 
-var counted = regexp.MustCompile(`packets \d+ bytes \d+`)
+var counted = regexp.MustCompile(`packets \d+ bytes \d+|pid \d+, state directory`)
 
-// standing is what the daemon made, as ip and nft print it.
+// standing is what the daemon made, as ip and nft print it. The comment of its lock
+// names the process.
 func standing(t *testing.T, w *nettest.World) string {
 	t.Helper()
 	text := w.Host.Run(t, "ip -o link; ip -o addr; ip route; nft list ruleset")
@@ -134,10 +136,13 @@ func restart(t *testing.T, w *nettest.World, d *nettest.Daemon) (time.Duration, 
 	t.Helper()
 	d.Stop()
 	monitor := w.Host.Start(t, "ip", "monitor", "link", "address", "route")
-	w.Host.Run(t, "ip link set lo down; ip link set lo up") // a change that it is to see
-	if err := monitor.WaitFor(t.Context(), "lo:"); err != nil {
-		t.Fatal(err)
-	}
+	nettest.Eventually(t, "ip monitor listens", func() error {
+		w.Host.Run(t, "ip link set lo down; ip link set lo up") // a change that it is to see
+		if !strings.Contains(monitor.Output(), "lo:") {
+			return errors.New("it has seen no change")
+		}
+		return nil
+	})
 	time.Sleep(100 * time.Millisecond)
 	before := strings.Count(monitor.Output(), "\n")
 	start := time.Now()
