@@ -107,7 +107,7 @@ func TestUnprivilegedStreams(t *testing.T) {
 			}
 		}
 	}
-	for n := range 50 { // events, which nobody reads
+	for n := range 50 { // events that no client reads
 		d.Ctl(t, "network", "set", "lab", fmt.Sprintf("dns.domain=l%d.test", n))
 	}
 	after := residentMiB(t, d)
@@ -134,12 +134,12 @@ func TestUnprivilegedFlood(t *testing.T) {
 			}()
 		}
 	}
-	// What a user may cost at once is soon over. The user's share is 5 %; without it,
-	// half of a processor is used.
+	// What a user may cost at once is soon over. The user's share is 5 %; the daemon's own
+	// work is measured, too.
 	nettest.Eventually(t, "the flood is held back", func() error {
 		before, began := processorTime(t, d), time.Now()
 		time.Sleep(4 * time.Second)
-		if used, took := processorTime(t, d)-before, time.Since(began); used > took/5 {
+		if used, took := processorTime(t, d)-before, time.Since(began); used > took/10 {
 			return fmt.Errorf("it costs %s in %s", used, took)
 		}
 		return nil

@@ -13,8 +13,8 @@ const (
 	// readCost and byteCost are charged for what a connection reads, so that frames that
 	// lead to no call are paid for as well; callCost is what a call costs beside its handler,
 	// messageCost what a message of a stream does.
-	readCost, byteCost = 10 * time.Microsecond, 250 * time.Nanosecond
-	callCost           = 50 * time.Microsecond
+	readCost, byteCost = 30 * time.Microsecond, 250 * time.Nanosecond
+	callCost           = 250 * time.Microsecond
 	messageCost        = 10 * time.Microsecond
 	sentByteCost       = 10 * time.Nanosecond
 
