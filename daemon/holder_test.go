@@ -99,7 +99,7 @@ func (w *wire) forge(bridge net.HardwareAddr, held map[string]net.IP, six lease6
 				w.send(frame4(hostileMAC, bridge, netip.MustParseAddrPort(giaddr+":67"), ours4, relayed.ToBytes()))
 			}
 		}
-		// A REQUEST moves nobody either.
+		// A REQUEST moves no lease either.
 		for _, to := range []string{"192.168.10.200", "192.168.30.200"} {
 			m, _ := dhcpv4.New(dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), dhcpv4.WithHwAddr(victim),
 				dhcpv4.WithOption(dhcpv4.OptServerIdentifier(ours4.Addr().AsSlice())), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(to))))

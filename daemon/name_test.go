@@ -68,7 +68,7 @@ func TestForwardToANameThatAGuestChose(t *testing.T) {
 	active("declared")
 }
 
-// The name of a guest whose link is gone is for the one that wants it: one that asks
+// The name of a guest without a link is for the guest that wants it: one that asks
 // afterwards, one that asked before, and after a restart of the daemon.
 func TestNameOfADeadGuest(t *testing.T) {
 	nettest.Need(t, "udhcpc", "dig")

@@ -133,7 +133,7 @@ func TestTamperedPort(t *testing.T) {
 	})
 }
 
-// A user whom the access list does not name any more loses the ports, by user and by
+// A user that the access list does not name any more loses the ports, by user and by
 // group, and gets nowhere with what is still open; others keep theirs.
 func TestLostAccess(t *testing.T) {
 	w, d := doorWorld(t)

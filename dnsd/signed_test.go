@@ -16,7 +16,7 @@ type signedZone struct {
 	spoil         bool     // a signed record is changed afterwards
 }
 
-// sign writes the zones in dir, each before its parent, whose DS records it makes. It
+// sign writes the zones in dir, each before its parent, for which it makes DS records. It
 // returns the key of the last.
 func sign(t *testing.T, dir string, zones []signedZone) (key string) {
 	t.Helper()

@@ -125,7 +125,7 @@ func TestPublishedNames(t *testing.T) {
 		{"www:80", false, "[] web"}, // an alias of the definition, to a name that a guest chose
 		{"web:80", true, "[10.0.0.5] "},
 		{"www:80", true, "[10.0.0.5] "},
-		{"app:80", false, "[10.0.0.6] "}, // by its MAC, whoever else has the name
+		{"app:80", false, "[10.0.0.6] "}, // by its MAC, whatever other guest has the name
 		{"app:80", true, "[10.0.0.6] "},
 		{"self:80", false, "[] self"}, // reserved for who says so
 		{"self:80", true, "[10.0.0.8] "},

@@ -36,7 +36,7 @@ func TestMayHold(t *testing.T) {
 	}{
 		"as it was":           {netdrv.Access{Users: []string{"alice"}}, 1000, "user alice", true},
 		"not named any more":  {netdrv.Access{Users: []string{"1001"}}, 1000, "user alice", false},
-		"nobody is":           {netdrv.Access{}, 1000, "user alice", false},
+		"no user is":          {netdrv.Access{}, 1000, "user alice", false},
 		"now by number":       {netdrv.Access{Users: []string{"1000"}}, 1000, "user alice", true},
 		"now by group":        {netdrv.Access{Groups: []string{"kvm"}}, 1001, "user 1001", true},
 		"its group":           {netdrv.Access{Groups: []string{"kvm"}}, 5555, "group kvm", true},
@@ -44,7 +44,7 @@ func TestMayHold(t *testing.T) {
 		"a user is no group":  {netdrv.Access{Users: []string{"kvm"}}, 5555, "group kvm", false},
 		"an administrator":    {netdrv.Access{}, 1000, netdrv.GrantedAdmin, true},
 		"of an earlier vnetd": {netdrv.Access{Groups: []string{"x"}}, 1000, "", true},
-		"and nobody is named": {netdrv.Access{}, 1000, "", false},
+		"and none is named":   {netdrv.Access{}, 1000, "", false},
 		"and it is root's":    {netdrv.Access{}, 0, "", true},
 	} {
 		if got := mayHold(&c.access, &netdrv.Port{Owner: c.owner, Granted: c.granted}, known{}); got != c.want {

@@ -68,7 +68,7 @@ func TestStatements(t *testing.T) {
 		{"2131 §4.4.5", "T1 is before T2, and both before the end", wire(t, 1, request, "", ci("192.168.10.101")), "ACK t1=1800 t2=3150 lease=3600"},
 		{"2131 §4.3.3", "a declined address rests", wire(t, 1, decline, "192.168.10.101"), "silence ends=192.168.10.101"},
 		{"2131 §4.3.4", "a released lease ends", wire(t, 1, release, "", ci("192.168.10.101")), "silence ends=192.168.10.101"},
-		{"2131 §4.3.4", "nobody else's", wire(t, 7, release, "", ci("192.168.10.101")), "silence !ends="},
+		{"2131 §4.3.4", "not another's", wire(t, 7, release, "", ci("192.168.10.101")), "silence !ends="},
 		{"2131 §4.3.5", "INFORM has an ACK to ciaddr, without times and address", wire(t, 7, inform, "", ci("192.168.10.77")), "ACK to=192.168.10.77 yi=0.0.0.0 !opts=51 !opts=58 !opts=59"},
 		{"2131 table 3", "a server's message is not answered", wire(t, 7, dhcpv4.MessageTypeOffer, ""), "silence"},
 		{"2132 §3.1", "pad is skipped", raw(t, 7, 0, 0, 0, optMessageType, 1, 1, 0, 0, optEnd), "OFFER"},

@@ -122,7 +122,7 @@ func TestStatementsOfReplies(t *testing.T) {
 			t.Errorf("%s\n%s", says, m.Summary())
 		}
 	}
-	// RFC 4704 §4.2: a name whose first label is longer than the option is none. Its
+	// RFC 4704 §4.2: a name with a first label longer than the option is none. Its
 	// length overflows an octet.
 	b := built(t, solicit, dhcpv6.WithClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}))
 	for _, first := range []byte{63, 253, 254, 255} {

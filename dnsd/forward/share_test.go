@@ -63,7 +63,7 @@ func crowd(t *testing.T, r *Resolver, network string, ports []int, n int, refuse
 	return taken
 }
 
-// A client whose network, port or address has less pending than another takes its
+// A client of a network, port or address with less pending than another takes its
 // place from that one; a client with as much does not.
 func TestCapacityIsShared(t *testing.T) {
 	p, r := silent(t)

@@ -19,7 +19,7 @@ const (
 // What nft lists of every ruleset can be loaded again, by Debian's nft and by sid's: an
 // administrator who keeps the listing in /etc/nftables.conf boots with a firewall. nft
 // 1.0.6 reads no map to chains as JSON, as it lists chains behind maps and adds them in
-// that order, nor a set whose key is an expression: its JSON is not tried.
+// that order, nor a set with an expression as key: its JSON is not tried.
 func TestListingLoadsAgain(t *testing.T) {
 	for version, nft := range map[string]string{"Debian 12": "nft", "sid": sidNFT} {
 		t.Run(version, func(t *testing.T) {
