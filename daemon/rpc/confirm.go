@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -218,16 +219,17 @@ func (s *Server) checkGround(ctx context.Context, n *netdrv.Network) netdrv.Find
 	return netdrv.GroundConflicts(n, g)
 }
 
-// freed is the host without what a network gives back when it changes: links
-// that are in its bridge may go into another.
-func freed(host netdrv.Host, old *netdrv.Network) netdrv.Host {
+// released returns the host as it is once a network has changed: links in its bridge may
+// join another. The host itself is shared, and stays as it is.
+func released(host netdrv.Host, old *netdrv.Network) netdrv.Host {
 	if old == nil || !old.Built() {
 		return host
 	}
+	host.Links = maps.Clone(host.Links)
 	for _, u := range old.Bridge.Uplinks {
 		if l, ok := host.Links[u]; ok && l.Master == old.Bridge.Name {
 			l.Master = ""
-			host.Links[u] = l // the map is of this look only
+			host.Links[u] = l
 		}
 	}
 	return host

@@ -35,7 +35,7 @@ func (s *Server) check(ctx context.Context, p *vnetv1.Network, old *netdrv.Netwo
 	if fs := append(wire.Validate(&n, findings), s.Engine.CheckNames(&n)...); fs != nil {
 		return n, findingsError(codes.InvalidArgument, what, fs)
 	}
-	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, freed(host, old))...)
+	fs := append(netdrv.Conflicts(&n, others), netdrv.HostConflicts(&n, released(host, old))...)
 	fs = append(fs, netdrv.PortsAgainst(s.Store.PortsOf(n.Name), &n)...)
 	fs = append(fs, netdrv.UnknownRemotes(&n.Filter, &n, append(others, n), s.Store.Ports())...)
 	fs = append(fs, s.checkGround(ctx, &n)...)
