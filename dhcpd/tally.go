@@ -6,8 +6,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/dhcpd/v6"
 )
 
 // An Event is a kind of message and what was done about it. There are only so many
@@ -76,9 +76,9 @@ const (
 	unheard   = "too many from one port"
 )
 
-func event4(request, reply dhcpv4.MessageType, why string) Event {
+func event4(request, reply v4.MessageType, why string) Event {
 	e := Event{Family: 4, Message: "other", Reply: silence, Why: why}
-	if request >= dhcpv4.MessageTypeDiscover && request <= dhcpv4.MessageTypeInform {
+	if request >= v4.DHCPDISCOVER && request <= v4.DHCPINFORM {
 		e.Message = request.String()
 	}
 	if reply != 0 {
@@ -87,9 +87,9 @@ func event4(request, reply dhcpv4.MessageType, why string) Event {
 	return e
 }
 
-func event6(request, reply dhcpv6.MessageType, why string) Event {
+func event6(request, reply v6.MessageType, why string) Event {
 	e := Event{Family: 6, Message: "other", Reply: silence, Why: why}
-	if request >= dhcpv6.MessageTypeSolicit && request <= dhcpv6.MessageTypeInformationRequest {
+	if request >= v6.SOLICIT && request <= v6.INFORMATIONREQUEST {
 		e.Message = request.String()
 	}
 	if reply != 0 {

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -23,7 +21,7 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 	}
 	d.Reserved = p.svc.reservation(&c, d.Subnet)
 	d.own = p.svc.own(&c, d.Subnet)
-	if d.Reply == dhcpv4.MessageTypeOffer || d.Bind {
+	if d.Reply == DHCPOFFER || d.Bind {
 		d.InUse = c.inUse
 	}
 	return d
@@ -31,15 +29,15 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 
 func (p *Pool) decide(req *Request, c *client, now time.Time) Decision {
 	switch req.Type {
-	case dhcpv4.MessageTypeDiscover:
+	case DHCPDISCOVER:
 		return p.discover(req, c, now)
-	case dhcpv4.MessageTypeRequest:
+	case DHCPREQUEST:
 		return p.request(req, c, now)
-	case dhcpv4.MessageTypeDecline:
+	case DHCPDECLINE:
 		return p.decline(req, c, now)
-	case dhcpv4.MessageTypeRelease:
+	case DHCPRELEASE:
 		return p.release(req, c, now)
-	case dhcpv4.MessageTypeInform:
+	case DHCPINFORM:
 		return p.inform(req, c, now)
 	}
 	return Decision{Why: Unknown}
@@ -54,7 +52,7 @@ func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
 	o := p.promise(c, a, now)
 	sub := c.subnet(a)
 	d := Decision{
-		Reply: dhcpv4.MessageTypeOffer, Why: Offered, Subnet: sub,
+		Reply: DHCPOFFER, Why: Offered, Subnet: sub,
 		Address: a, Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
 		Check: !o.checked && !sub.relayed && p.doubtful(a, c),
 	}
@@ -134,7 +132,7 @@ func (p *Pool) request(req *Request, c *client, now time.Time) Decision {
 	had, ok := p.leases.ByMAC(c.mac)
 	live := ok && had.Live(now)
 	if why := p.refuse(state, want, c, now); why != 0 {
-		d := Decision{Reply: dhcpv4.MessageTypeNak, State: state, Why: why}
+		d := Decision{Reply: DHCPNAK, State: state, Why: why}
 		switch {
 		case !c.own:
 			return Decision{State: state, Why: Forged}
@@ -225,7 +223,7 @@ func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time
 	had, ok := p.leases.ByMAC(req.MAC)
 	sub := c.subnet(a)
 	d := Decision{
-		Reply: dhcpv4.MessageTypeAck, State: state, Why: Bound, Subnet: sub, Address: a,
+		Reply: DHCPACK, State: state, Why: Bound, Subnet: sub, Address: a,
 		Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
 		Bind: true,
 	}
@@ -365,5 +363,5 @@ func (p *Pool) inform(req *Request, c *client, now time.Time) Decision {
 	if sub == nil || !sub.usable(req.CIAddr) {
 		return Decision{Why: WrongNetwork}
 	}
-	return Decision{Reply: dhcpv4.MessageTypeAck, Why: Informed, Subnet: sub, Hostname: p.reservedName(c, now)}
+	return Decision{Reply: DHCPACK, Why: Informed, Subnet: sub, Hostname: p.reservedName(c, now)}
 }

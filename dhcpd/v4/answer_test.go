@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
@@ -92,7 +90,7 @@ func (w *world) answer(req *Request) Decision {
 
 func (w *world) discover(n int) Decision {
 	w.t.Helper()
-	return w.answer(&Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(n)})
+	return w.answer(&Request{Type: DHCPDISCOVER, MAC: mac(n)})
 }
 
 // take does the four messages, and returns the address or "".
@@ -105,7 +103,7 @@ func (w *world) take(n int) string {
 	req := selecting(n, d.Address.String())
 	req.ServerID = w.pool.svc.subnets[0].server
 	d = w.answer(req)
-	if d.Reply != dhcpv4.MessageTypeAck {
+	if d.Reply != DHCPACK {
 		w.t.Fatalf("client %d: request of an offered address: %s, %s", n, d.Reply, d.Why)
 	}
 	return d.Address.String()
@@ -116,15 +114,15 @@ func (w *world) bound(n int, addr string) {
 }
 
 func selecting(n int, addr string) *Request {
-	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), RequestedIP: ip(addr), ServerID: ip("192.168.10.1")}
+	return &Request{Type: DHCPREQUEST, MAC: mac(n), RequestedIP: ip(addr), ServerID: ip("192.168.10.1")}
 }
 
 func initReboot(n int, addr string) *Request {
-	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), RequestedIP: ip(addr)}
+	return &Request{Type: DHCPREQUEST, MAC: mac(n), RequestedIP: ip(addr)}
 }
 
 func rebinding(n int, addr string) *Request {
-	return &Request{Type: dhcpv4.MessageTypeRequest, MAC: mac(n), CIAddr: ip(addr)}
+	return &Request{Type: DHCPREQUEST, MAC: mac(n), CIAddr: ip(addr)}
 }
 
 func renewing(n int, addr string) *Request {
@@ -139,7 +137,7 @@ func otherServer(n int, addr string) *Request {
 	return r
 }
 
-func message(typ dhcpv4.MessageType, n int, requested, ciaddr string) *Request {
+func message(typ MessageType, n int, requested, ciaddr string) *Request {
 	r := &Request{Type: typ, MAC: mac(n), RequestedIP: ip(requested)}
 	if ciaddr != "" {
 		r.CIAddr = ip(ciaddr)
@@ -155,19 +153,19 @@ func stage(t *testing.T) *world {
 	w.now = w.now.Add(2 * time.Hour)
 	w.bound(1, "192.168.10.101")
 	for n, addr := range map[int]string{3: "192.168.10.103", 4: "192.168.10.104"} {
-		w.answer(message(dhcpv4.MessageTypeDiscover, n, addr, ""))
+		w.answer(message(DHCPDISCOVER, n, addr, ""))
 	}
-	w.answer(message(dhcpv4.MessageTypeDecline, 4, "192.168.10.104", ""))
+	w.answer(message(DHCPDECLINE, 4, "192.168.10.104", ""))
 	return w
 }
 
 func TestRequestInEachState(t *testing.T) {
-	const ack, nak, silent = dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak, dhcpv4.MessageTypeNone
+	const ack, nak, silent = DHCPACK, DHCPNAK, 0
 	tests := []struct {
 		name  string
 		req   *Request
 		state State
-		reply dhcpv4.MessageType
+		reply MessageType
 		why   Reason
 	}{
 		{"SELECTING what was offered", selecting(3, "192.168.10.103"), SELECTING, ack, Bound},
@@ -224,17 +222,17 @@ func TestOtherMessages(t *testing.T) {
 		req  *Request
 		want Decision
 	}{
-		{"DECLINE by the holder", message(dhcpv4.MessageTypeDecline, 1, "192.168.10.101", ""), Decision{Why: Declined, Address: ip("192.168.10.101"), End: lease.Declined}},
-		{"DECLINE of an offer", message(dhcpv4.MessageTypeDecline, 3, "192.168.10.103", ""), Decision{Why: Declined, Address: ip("192.168.10.103"), End: lease.Declined}},
-		{"DECLINE by another", message(dhcpv4.MessageTypeDecline, 2, "192.168.10.101", ""), Decision{Why: NotHolder}},
-		{"DECLINE of nothing", message(dhcpv4.MessageTypeDecline, 2, "", ""), Decision{Why: Incomplete}},
-		{"RELEASE by the holder", message(dhcpv4.MessageTypeRelease, 1, "", "192.168.10.101"), Decision{Why: Released, Address: ip("192.168.10.101"), End: lease.Released}},
-		{"RELEASE by another", message(dhcpv4.MessageTypeRelease, 2, "", "192.168.10.101"), Decision{Why: NotHolder}},
-		{"INFORM", message(dhcpv4.MessageTypeInform, 9, "", "192.168.10.77"), Decision{Reply: dhcpv4.MessageTypeAck, Why: Informed}},
-		{"INFORM from elsewhere", message(dhcpv4.MessageTypeInform, 9, "", "10.0.0.1"), Decision{Why: WrongNetwork}},
-		{"INFORM without an address", message(dhcpv4.MessageTypeInform, 9, "", ""), Decision{Why: Incomplete}},
-		{"a server's message", message(dhcpv4.MessageTypeOffer, 9, "", ""), Decision{Why: Unknown}},
-		{"a message relayed from elsewhere", &Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(9), GIAddr: ip("192.0.2.9")}, Decision{Why: NoSubnet}},
+		{"DECLINE by the holder", message(DHCPDECLINE, 1, "192.168.10.101", ""), Decision{Why: Declined, Address: ip("192.168.10.101"), End: lease.Declined}},
+		{"DECLINE of an offer", message(DHCPDECLINE, 3, "192.168.10.103", ""), Decision{Why: Declined, Address: ip("192.168.10.103"), End: lease.Declined}},
+		{"DECLINE by another", message(DHCPDECLINE, 2, "192.168.10.101", ""), Decision{Why: NotHolder}},
+		{"DECLINE of nothing", message(DHCPDECLINE, 2, "", ""), Decision{Why: Incomplete}},
+		{"RELEASE by the holder", message(DHCPRELEASE, 1, "", "192.168.10.101"), Decision{Why: Released, Address: ip("192.168.10.101"), End: lease.Released}},
+		{"RELEASE by another", message(DHCPRELEASE, 2, "", "192.168.10.101"), Decision{Why: NotHolder}},
+		{"INFORM", message(DHCPINFORM, 9, "", "192.168.10.77"), Decision{Reply: DHCPACK, Why: Informed}},
+		{"INFORM from elsewhere", message(DHCPINFORM, 9, "", "10.0.0.1"), Decision{Why: WrongNetwork}},
+		{"INFORM without an address", message(DHCPINFORM, 9, "", ""), Decision{Why: Incomplete}},
+		{"a server's message", message(DHCPOFFER, 9, "", ""), Decision{Why: Unknown}},
+		{"a message relayed from elsewhere", &Request{Type: DHCPDISCOVER, MAC: mac(9), GIAddr: ip("192.0.2.9")}, Decision{Why: NoSubnet}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -269,8 +267,8 @@ func TestDiscoverChooses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := stage(t)
-			d := w.answer(message(dhcpv4.MessageTypeDiscover, tt.client, tt.requested, ""))
-			if d.Reply != dhcpv4.MessageTypeOffer || d.Check != tt.check {
+			d := w.answer(message(DHCPDISCOVER, tt.client, tt.requested, ""))
+			if d.Reply != DHCPOFFER || d.Check != tt.check {
 				t.Fatalf("got %s, check %v", d.Reply, d.Check)
 			}
 			if tt.want != "" && d.Address != ip(tt.want) || tt.want == "" && d.Address.As4()[3] < 200 {
@@ -315,7 +313,7 @@ func TestEndedAddressThatRestsIsPassedOver(t *testing.T) {
 		w.take(n)
 	}
 	l, _ := w.leases.Network("lab").ByMAC(mac(103))
-	w.answer(message(dhcpv4.MessageTypeDecline, 103, l.Address.String(), ""))
+	w.answer(message(DHCPDECLINE, 103, l.Address.String(), ""))
 	if d := w.discover(200); d.Why != Exhausted {
 		t.Errorf("a declined address was given at once: %s", d.Address)
 	}
@@ -346,7 +344,7 @@ func TestDeclinesCannotUseUpThePool(t *testing.T) {
 	w := newWorld(t, labConfig())
 	for n := 100; n < 200; n++ {
 		a := w.take(n)
-		w.answer(message(dhcpv4.MessageTypeDecline, n, a, ""))
+		w.answer(message(DHCPDECLINE, n, a, ""))
 	}
 	if got := len(w.pool.declined.until); got > 2 {
 		t.Errorf("%d of 10 addresses rest", got)
@@ -384,7 +382,7 @@ func TestReservedAddressInUse(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.pool.SetService(sub, w.now)
-			discover := func() Decision { return w.answer(as(message(dhcpv4.MessageTypeDiscover, 1, "", ""))) }
+			discover := func() Decision { return w.answer(as(message(DHCPDISCOVER, 1, "", ""))) }
 			o := discover()
 			d := w.answer(as(selecting(1, o.Address.String())))
 			if !d.Bind || d.Address == taken || d.InUse != taken {
@@ -397,7 +395,7 @@ func TestReservedAddressInUse(t *testing.T) {
 			if d := w.answer(as(selecting(1, taken.String()))); d.Bind {
 				t.Error("it is bound twice")
 			}
-			if d := w.answer(renewing(2, taken.String())); d.Reply != dhcpv4.MessageTypeNak || d.Why != ReservedOther || d.End != lease.Released {
+			if d := w.answer(renewing(2, taken.String())); d.Reply != DHCPNAK || d.Why != ReservedOther || d.End != lease.Released {
 				t.Errorf("renewal by the holder: %s, %s, %v", d.Reply, d.Why, d.End)
 			}
 			if d := w.answer(as(renewing(1, mine))); d.Why != ReservedElse {
@@ -522,7 +520,7 @@ func BenchmarkAnswer(b *testing.B) {
 			w.pool.rebuild(now)
 			clients := make([][2][]byte, 1000)
 			for i := range clients {
-				clients[i] = [2][]byte{wire(b, 100_000+i, dhcpv4.MessageTypeDiscover, ""), nil}
+				clients[i] = [2][]byte{wire(b, 100_000+i, DHCPDISCOVER, ""), nil}
 			}
 			out := make([]byte, 0, 1500)
 			b.ReportAllocs()
@@ -535,11 +533,11 @@ func BenchmarkAnswer(b *testing.B) {
 				d := w.pool.Answer(&req, now)
 				out = w.pool.svc.subnets[0].AppendReply(out[:0], &req, &d)
 				if c[1] == nil {
-					c[1] = wire(b, 100_000+i, dhcpv4.MessageTypeRequest, d.Address.String())
+					c[1] = wire(b, 100_000+i, DHCPREQUEST, d.Address.String())
 				}
 				req, _ = Parse(c[1])
 				d = w.pool.Answer(&req, now)
-				if d.Reply != dhcpv4.MessageTypeAck {
+				if d.Reply != DHCPACK {
 					b.Fatal(d.Why)
 				}
 				d.Lease.Network = "lab"
@@ -549,7 +547,7 @@ func BenchmarkAnswer(b *testing.B) {
 		})
 	}
 	b.Run("parse", func(b *testing.B) {
-		msg := wire(b, 1, dhcpv4.MessageTypeDiscover, "")
+		msg := wire(b, 1, DHCPDISCOVER, "")
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := Parse(msg); err != nil {

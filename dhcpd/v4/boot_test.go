@@ -43,7 +43,7 @@ func TestBootReply(t *testing.T) {
 		"a guest with its own":             {77, []dhcpv4.Modifier{pxe, generic(93, 0, 0), generic(77, []byte("iPXE")...)}, `192.168.10.5 "own.0" 60="" 66="" 67="" 97=""`},
 	} {
 		w := newWorld(t, bootConfig())
-		req, err := Parse(wire(t, c.client, dhcpv4.MessageTypeDiscover, "", c.mods...))
+		req, err := Parse(wire(t, c.client, DHCPDISCOVER, "", c.mods...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestNoOptionBehindBootFile(t *testing.T) {
 	plain.Options.Text(67, "http://192.168.10.5/shim.efi")
 	for name, cfg := range map[string]Config{"boot": bootConfig(), "an option": plain} {
 		w := newWorld(t, cfg)
-		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("HTTPClient")...), generic(93, 0, 16), generic(55, 67, 1, 6)))
+		req, err := Parse(wire(t, 1, DHCPDISCOVER, "", generic(60, []byte("HTTPClient")...), generic(93, 0, 16), generic(55, 67, 1, 6)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,9 +84,9 @@ func TestNoOptionBehindBootFile(t *testing.T) {
 func TestNoBootReply(t *testing.T) {
 	for name, cfg := range map[string]Config{"no boot": labConfig(), "NAK": bootConfig()} {
 		w := newWorld(t, cfg)
-		b := wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("PXEClient")...))
+		b := wire(t, 1, DHCPDISCOVER, "", generic(60, []byte("PXEClient")...))
 		if name == "NAK" {
-			b = wire(t, 1, dhcpv4.MessageTypeRequest, "10.0.0.9", generic(54, 192, 168, 10, 1))
+			b = wire(t, 1, DHCPREQUEST, "10.0.0.9", generic(54, 192, 168, 10, 1))
 		}
 		req, err := Parse(b)
 		if err != nil {
@@ -134,7 +134,7 @@ func TestBootWinsOverOptions(t *testing.T) {
 		"without a file":        {[]dhcpv4.Modifier{pxe, generic(93, 0, 7)}, `"" 60="plain" 66="plain" 67="plain" 97="plain"`},
 	} {
 		w := newWorld(t, cfg)
-		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", append(c.mods, asks)...))
+		req, err := Parse(wire(t, 1, DHCPDISCOVER, "", append(c.mods, asks)...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestBootAndOverload(t *testing.T) {
 	id := generic(61, make([]byte, 36)...)
 	for size := range 250 {
 		w := newWorld(t, cfg)
-		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(93, 0, 0), id, generic(55, 150, 151, 152, 153, 154, 155, 156, 157, 158, 159)))
+		req, err := Parse(wire(t, 1, DHCPDISCOVER, "", generic(93, 0, 0), id, generic(55, 150, 151, 152, 153, 154, 155, 156, 157, 158, 159)))
 		if err != nil {
 			t.Fatal(err)
 		}

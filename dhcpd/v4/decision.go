@@ -3,8 +3,6 @@ package v4
 import (
 	"net/netip"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
@@ -12,7 +10,7 @@ import (
 // A Decision is what to do about a request.
 type Decision struct {
 	// Reply is the type of the message to send; none (0) is silence.
-	Reply dhcpv4.MessageType
+	Reply MessageType
 	State State // of a REQUEST
 	Why   Reason
 

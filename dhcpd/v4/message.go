@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
@@ -75,7 +73,7 @@ var (
 // A Request is a client's message. Its slices point into the payload that
 // was parsed.
 type Request struct {
-	Type    dhcpv4.MessageType
+	Type    MessageType
 	XID     [4]byte
 	Flags   uint16
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
@@ -122,7 +120,7 @@ func (r *Request) Relayed() bool { return r.GIAddr.IsValid() && !r.GIAddr.IsUnsp
 
 // Ends says whether the message is to end a lease.
 func (r *Request) Ends() bool {
-	return r.Type == dhcpv4.MessageTypeRelease || r.Type == dhcpv4.MessageTypeDecline
+	return r.Type == DHCPRELEASE || r.Type == DHCPDECLINE
 }
 
 // Broadcast says whether the client cannot take unicast yet.
@@ -229,7 +227,7 @@ func (r *Request) interpret(o *options) error {
 	if len(typ) != 1 {
 		return ErrOption
 	}
-	r.Type = dhcpv4.MessageType(typ[0])
+	r.Type = MessageType(typ[0])
 	var ok1, ok2 bool
 	r.RequestedIP, ok1 = addrOption(o.get(optRequestedIP))
 	r.ServerID, ok2 = addrOption(o.get(optServerID))

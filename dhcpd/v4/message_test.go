@@ -16,11 +16,11 @@ import (
 )
 
 // wire makes a message as a client would, with the library.
-func wire(t testing.TB, n int, typ dhcpv4.MessageType, requested string, more ...dhcpv4.Modifier) []byte {
+func wire(t testing.TB, n int, typ MessageType, requested string, more ...dhcpv4.Modifier) []byte {
 	t.Helper()
 	m := mac(n)
 	mods := []dhcpv4.Modifier{
-		dhcpv4.WithMessageType(typ), dhcpv4.WithHwAddr(m[:]),
+		dhcpv4.WithMessageType(dhcpv4.MessageType(typ)), dhcpv4.WithHwAddr(m[:]),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName),
 		dhcpv4.WithOption(dhcpv4.OptHostName("guest")),
 	}
@@ -43,13 +43,13 @@ func generic(code uint8, value ...byte) dhcpv4.Modifier {
 }
 
 func TestParse(t *testing.T) {
-	b := wire(t, 1, dhcpv4.MessageTypeRequest, "192.168.10.5", generic(61, 1, 2, 3), generic(57, 5, 0xdc), generic(51, 0, 0, 0, 60), dhcpv4.WithBroadcast(true))
+	b := wire(t, 1, DHCPREQUEST, "192.168.10.5", generic(61, 1, 2, 3), generic(57, 5, 0xdc), generic(51, 0, 0, 0, 60), dhcpv4.WithBroadcast(true))
 	got, err := Parse(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Request{
-		Type: dhcpv4.MessageTypeRequest, XID: [4]byte(b[4:]), Flags: 0x8000, MAC: mac(1),
+		Type: DHCPREQUEST, XID: [4]byte(b[4:]), Flags: 0x8000, MAC: mac(1),
 		CIAddr: netip.IPv4Unspecified(), GIAddr: netip.IPv4Unspecified(),
 		RequestedIP: ip("192.168.10.5"), ServerID: ip("192.168.10.1"), LeaseTime: time.Minute,
 		ClientID: []byte{1, 2, 3}, Hostname: []byte("guest"), Parameters: []byte{1, 3, 6, 15}, MaxSize: 1500,
@@ -95,7 +95,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Parse(tt.edit(wire(t, 1, dhcpv4.MessageTypeDiscover, "")))
+			_, err := Parse(tt.edit(wire(t, 1, DHCPDISCOVER, "")))
 			if !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
@@ -105,7 +105,7 @@ func TestParseRefuses(t *testing.T) {
 
 // RFC 2132 §9.3 and RFC 3396 §5: options field, file, sname, joined.
 func TestParseOverload(t *testing.T) {
-	b := wire(t, 1, dhcpv4.MessageTypeDiscover, "")
+	b := wire(t, 1, DHCPDISCOVER, "")
 	b = append(b[:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255)
 	copy(b[offFile:], []byte{12, 4, 'n', 'a', 'm', 'e', 55, 1, 6, 255})
 	copy(b[offSName:], []byte{55, 1, 15, 255})
@@ -119,7 +119,7 @@ func TestParseOverload(t *testing.T) {
 }
 
 func TestParseDoesNotAllocate(t *testing.T) {
-	b := wire(t, 1, dhcpv4.MessageTypeDiscover, "")
+	b := wire(t, 1, DHCPDISCOVER, "")
 	if got := testing.AllocsPerRun(100, func() { Parse(b) }); got != 0 {
 		t.Errorf("got %v allocations", got)
 	}
@@ -191,15 +191,15 @@ func TestReply(t *testing.T) {
 		return all
 	}
 
-	offer := reply(wire(t, 10, dhcpv4.MessageTypeDiscover, "", generic(61, 9, 9), dhcpv4.WithBroadcast(true)))
-	if offer.MessageType() != dhcpv4.MessageTypeOffer || !offer.IsBroadcast() || offer.YourIPAddr.String() != "192.168.10.10" {
+	offer := reply(wire(t, 10, DHCPDISCOVER, "", generic(61, 9, 9), dhcpv4.WithBroadcast(true)))
+	if MessageType(offer.MessageType()) != DHCPOFFER || !offer.IsBroadcast() || offer.YourIPAddr.String() != "192.168.10.10" {
 		t.Errorf("offer: %s", offer)
 	}
 	if diff := cmp.Diff([]int{1, 3, 6, 15, 51, 53, 54, 58, 59, 61}, codes(offer)); diff != "" {
 		t.Error("offer: ", diff)
 	}
 
-	ack := reply(wire(t, 10, dhcpv4.MessageTypeRequest, "192.168.10.10",
+	ack := reply(wire(t, 10, DHCPREQUEST, "192.168.10.10",
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(dhcpv4.GenericOptionCode(3), dhcpv4.GenericOptionCode(12), dhcpv4.GenericOptionCode(26),
 			dhcpv4.GenericOptionCode(28), dhcpv4.GenericOptionCode(51), dhcpv4.GenericOptionCode(53), dhcpv4.GenericOptionCode(119), dhcpv4.GenericOptionCode(255)))))
 	if diff := cmp.Diff([]int{3, 12, 26, 28, 51, 53, 54, 58, 59}, codes(ack)); diff != "" {
@@ -212,12 +212,12 @@ func TestReply(t *testing.T) {
 		t.Errorf("MTU: %v", got)
 	}
 
-	nak := reply(wire(t, 10, dhcpv4.MessageTypeRequest, "192.168.10.100", generic(61, 9, 9)))
+	nak := reply(wire(t, 10, DHCPREQUEST, "192.168.10.100", generic(61, 9, 9)))
 	if diff := cmp.Diff([]int{53, 54, 56, 61}, codes(nak)); diff != "" || !nak.YourIPAddr.IsUnspecified() {
 		t.Error("nak: ", nak.YourIPAddr, diff)
 	}
 
-	inform := reply(wire(t, 20, dhcpv4.MessageTypeInform, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 77})))
+	inform := reply(wire(t, 20, DHCPINFORM, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 77})))
 	if diff := cmp.Diff([]int{1, 3, 6, 15, 53, 54}, codes(inform)); diff != "" || !inform.YourIPAddr.IsUnspecified() || inform.ClientIPAddr.String() != "192.168.10.77" {
 		t.Error("inform: ", diff)
 	}
@@ -231,7 +231,7 @@ func TestReplyFitsTheClient(t *testing.T) {
 	}
 	w := newWorld(t, cfg)
 	for size, wantDomain := range map[int]bool{0: false, 576: false, 100: false, 1500: true} {
-		req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", generic(57, byte(size>>8), byte(size))))
+		req, err := Parse(wire(t, 1, DHCPDISCOVER, "", generic(57, byte(size>>8), byte(size))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,16 +255,16 @@ func TestDestination(t *testing.T) {
 	zero, c, y := netip.IPv4Unspecified(), ip("192.168.10.7"), ip("192.168.10.8")
 	tests := []struct {
 		name      string
-		reply     dhcpv4.MessageType
+		reply     MessageType
 		ciaddr    netip.Addr
 		flags     uint16
 		want      string
 		broadcast bool
 	}{
-		{"NAK", dhcpv4.MessageTypeNak, c, 0, "255.255.255.255", true},
-		{"ciaddr", dhcpv4.MessageTypeAck, c, 0x8000, "192.168.10.7", false},
-		{"broadcast flag", dhcpv4.MessageTypeOffer, zero, 0x8000, "255.255.255.255", true},
-		{"yiaddr", dhcpv4.MessageTypeOffer, zero, 0, "192.168.10.8", false},
+		{"NAK", DHCPNAK, c, 0, "255.255.255.255", true},
+		{"ciaddr", DHCPACK, c, 0x8000, "192.168.10.7", false},
+		{"broadcast flag", DHCPOFFER, zero, 0x8000, "255.255.255.255", true},
+		{"yiaddr", DHCPOFFER, zero, 0, "192.168.10.8", false},
 	}
 	for _, tt := range tests {
 		d := Decision{Reply: tt.reply, Address: y}
@@ -346,11 +346,11 @@ func TestSpansAndBitmap(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, typ := range []dhcpv4.MessageType{1, 3, 4, 7, 8} {
+	for _, typ := range []MessageType{1, 3, 4, 7, 8} {
 		f.Add(wire(f, 1, typ, "192.168.10.101", generic(61, 1, 2), generic(81, 4, 0, 0, 1, 'a', 0)))
 	}
-	f.Add(wire(f, 1, dhcpv4.MessageTypeDiscover, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0', 5, 4, 10, 30, 0, 1, 11, 4, 10, 30, 0, 2)))
-	b := wire(f, 1, dhcpv4.MessageTypeDiscover, "")
+	f.Add(wire(f, 1, DHCPDISCOVER, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0', 5, 4, 10, 30, 0, 1, 11, 4, 10, 30, 0, 2)))
+	b := wire(f, 1, DHCPDISCOVER, "")
 	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 52, 1, 3, 55, 2, 1, 3, 255))
 	f.Add(append(b[:offOptions:offOptions], 53, 1, 1, 81, 3, 5, 0, 0, 81, 4, 2, 'a', 'b', 0, 60, 1, 'x', 77, 2, 1, 'y', 60, 1, 'z', 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -367,7 +367,7 @@ func FuzzParse(f *testing.F) {
 		}
 		// What we take for a request, the library must not call broken,
 		// unless it is about the file and sname fields, which it does not read.
-		if msg, err := dhcpv4.FromBytes(b); err == nil && msg.MessageType() != req.Type && len(msg.Options[52]) == 0 {
+		if msg, err := dhcpv4.FromBytes(b); err == nil && MessageType(msg.MessageType()) != req.Type && len(msg.Options[52]) == 0 {
 			t.Fatalf("type %s, the library says %s", req.Type, msg.MessageType())
 		}
 	})
@@ -382,13 +382,13 @@ func FuzzAnswer(f *testing.F) {
 		return all
 	}
 	f.Add(pack(
-		wire(f, 1, dhcpv4.MessageTypeDiscover, ""), wire(f, 1, dhcpv4.MessageTypeRequest, "192.168.10.101"),
-		wire(f, 2, dhcpv4.MessageTypeRequest, "192.168.10.102"), wire(f, 2, dhcpv4.MessageTypeDecline, "192.168.10.102"),
-		wire(f, 1, dhcpv4.MessageTypeRelease, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 101})),
+		wire(f, 1, DHCPDISCOVER, ""), wire(f, 1, DHCPREQUEST, "192.168.10.101"),
+		wire(f, 2, DHCPREQUEST, "192.168.10.102"), wire(f, 2, DHCPDECLINE, "192.168.10.102"),
+		wire(f, 1, DHCPRELEASE, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 101})),
 	))
-	f.Add(pack(wire(f, 10, dhcpv4.MessageTypeRequest, "192.168.10.10"), wire(f, 11, dhcpv4.MessageTypeInform, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 9}))))
-	f.Add(pack(wire(f, 1, dhcpv4.MessageTypeDiscover, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0')),
-		wire(f, 1, dhcpv4.MessageTypeRequest, "10.30.0.100", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(61, 0, 'i', 'd'))))
+	f.Add(pack(wire(f, 10, DHCPREQUEST, "192.168.10.10"), wire(f, 11, DHCPINFORM, "", dhcpv4.WithClientIP(net.IP{192, 168, 10, 9}))))
+	f.Add(pack(wire(f, 1, DHCPDISCOVER, "", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(82, 1, 2, 'e', '0')),
+		wire(f, 1, DHCPREQUEST, "10.30.0.100", dhcpv4.WithRelay(net.IP{10, 30, 0, 1}), generic(61, 0, 'i', 'd'))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w := newWorld(t, labConfig(), relayedConfig())
 		for len(b) >= 2 {
@@ -410,11 +410,11 @@ func FuzzAnswer(f *testing.F) {
 func (w *world) check(req *Request, d *Decision) {
 	if d.Reply != 0 {
 		out := d.Subnet.AppendReply(nil, req, d)
-		if msg, err := dhcpv4.FromBytes(out); err != nil || msg.MessageType() != d.Reply {
+		if msg, err := dhcpv4.FromBytes(out); err != nil || MessageType(msg.MessageType()) != d.Reply {
 			w.t.Fatalf("the reply is broken: %v", err)
 		}
 	}
-	if d.Bind || d.Reply == dhcpv4.MessageTypeOffer {
+	if d.Bind || d.Reply == DHCPOFFER {
 		r := w.pool.svc.byAddr[d.Address]
 		c := w.pool.client(req)
 		if !d.Subnet.usable(d.Address) || r != nil && !r.isFor(&c) {

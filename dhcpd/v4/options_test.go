@@ -61,7 +61,7 @@ func decode(t testing.TB, b []byte) (codes []byte, values map[byte][]byte) {
 func ask(t testing.TB, cfg Config, codes []byte, more ...dhcpv4.Modifier) ([]byte, []byte, map[byte][]byte) {
 	t.Helper()
 	w := newWorld(t, cfg)
-	req, err := Parse(wire(t, 1, dhcpv4.MessageTypeDiscover, "", append([]dhcpv4.Modifier{generic(55, codes...)}, more...)...))
+	req, err := Parse(wire(t, 1, DHCPDISCOVER, "", append([]dhcpv4.Modifier{generic(55, codes...)}, more...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestReservationsAndTags(t *testing.T) {
 		{2, []dhcpv4.Modifier{generic(60, []byte("PXEClient")...)}, "own pxe"},
 	} {
 		w := newWorld(t, cfg)
-		req, err := Parse(wire(t, tt.n, dhcpv4.MessageTypeDiscover, "", append(tt.more, generic(55, 150, 151, 152, 153))...))
+		req, err := Parse(wire(t, tt.n, DHCPDISCOVER, "", append(tt.more, generic(55, 150, 151, 152, 153))...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +316,7 @@ func TestTimes(t *testing.T) {
 		cfg := labConfig()
 		cfg.LeaseTime, cfg.RenewTime, cfg.RebindTime = tt.lease, tt.renew, tt.rebind
 		w := newWorld(t, cfg)
-		d := w.answer(&Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(1), LeaseTime: tt.asked})
+		d := w.answer(&Request{Type: DHCPDISCOVER, MAC: mac(1), LeaseTime: tt.asked})
 		_, values := decode(t, d.Subnet.AppendReply(nil, &Request{}, &d))
 		var got []string
 		for _, code := range []byte{51, 58, 59} {
@@ -360,7 +360,7 @@ func TestFQDNReply(t *testing.T) {
 		if tt.hostname != "" {
 			mods = append(mods, dhcpv4.WithOption(dhcpv4.OptHostName(tt.hostname)))
 		}
-		for _, typ := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest} {
+		for _, typ := range []MessageType{DHCPDISCOVER, DHCPREQUEST} {
 			req, err := Parse(wire(t, 1, typ, "192.168.10.101", mods...))
 			if err != nil {
 				t.Fatal(err)
@@ -395,12 +395,12 @@ func TestReplyDoesNotAllocate(t *testing.T) {
 	sub := svc.subnets[0]
 	out := make([]byte, 0, 1500)
 	for _, n := range []int{1, 11} {
-		req, err := Parse(wire(t, n, dhcpv4.MessageTypeDiscover, "", generic(60, []byte("PXEClient:1")...), generic(77, 1, 'x'),
+		req, err := Parse(wire(t, n, DHCPDISCOVER, "", generic(60, []byte("PXEClient:1")...), generic(77, 1, 'x'),
 			generic(81, 5, 0, 0), generic(55, 1, 3, 6, 12, 15, 66, 67)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := Decision{Reply: dhcpv4.MessageTypeOffer, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a", own: svc.own(&client{mac: mac(n)}, sub)}
+		d := Decision{Reply: DHCPOFFER, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a", own: svc.own(&client{mac: mac(n)}, sub)}
 		if _, values := decode(t, sub.AppendReply(out, &req, &d)); string(values[67]) != "pxelinux.0" || values[81] == nil || (string(values[66]) == "other") != (n == 11) {
 			t.Errorf("client %d: got %q", n, values)
 		}
@@ -438,12 +438,12 @@ func FuzzReply(f *testing.F) {
 	f.Add([]byte{121, 3, 33, 52, 53}, []byte{}, []byte("b"), []byte("\x00\x00\x00c.d"), bytes.Repeat([]byte{9}, 300), uint16(1500), uint8(5))
 	f.Fuzz(func(t *testing.T, asked, vendor, user, fqdn, id []byte, size uint16, reply uint8) {
 		req := Request{
-			Type: dhcpv4.MessageTypeDiscover, MAC: mac(1), CIAddr: netip.IPv4Unspecified(), GIAddr: netip.IPv4Unspecified(),
+			Type: DHCPDISCOVER, MAC: mac(1), CIAddr: netip.IPv4Unspecified(), GIAddr: netip.IPv4Unspecified(),
 			Parameters: asked, VendorClass: vendor, UserClass: user, ClientID: id[:min(len(id), 1000)], MaxSize: int(size),
 		}
 		req.name(vendor, fqdn)
 		d := Decision{
-			Reply: dhcpv4.MessageType(reply%8 + 1), Address: ip("192.168.10.101"), Seconds: uint32(size),
+			Reply: MessageType(reply%8 + 1), Address: ip("192.168.10.101"), Seconds: uint32(size),
 			Hostname: Hostname(user), Name: Hostname(req.Hostname),
 		}
 		b := sub.AppendReply(nil, &req, &d)
@@ -454,7 +454,7 @@ func FuzzReply(f *testing.F) {
 		if len(values[53]) != 1 || values[53][0] != byte(d.Reply) || len(values[54]) != 4 {
 			t.Fatalf("got %v", codes)
 		}
-		if d.Reply == dhcpv4.MessageTypeNak {
+		if d.Reply == DHCPNAK {
 			return
 		}
 		if asked == nil {

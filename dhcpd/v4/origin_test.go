@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
@@ -40,8 +38,8 @@ func TestOnlyTheHolder(t *testing.T) {
 		return r
 	}
 	unicast := func(r *Request) *Request { r.Unicast = true; return r }
-	release := func(a string) *Request { return message(dhcpv4.MessageTypeRelease, victim, "", a) }
-	decline := func(a string) *Request { return message(dhcpv4.MessageTypeDecline, victim, a, "") }
+	release := func(a string) *Request { return message(DHCPRELEASE, victim, "", a) }
+	decline := func(a string) *Request { return message(DHCPDECLINE, victim, a, "") }
 	type situation struct {
 		roaming, forgotten, gone, restored bool
 	}
@@ -132,7 +130,7 @@ func TestForgedRequests(t *testing.T) {
 		return w.answer(r)
 	}
 	const addr, free = "192.168.10.101", "192.168.10.203"
-	say(message(dhcpv4.MessageTypeDiscover, 1, addr, ""), 1, victimPort, "www")
+	say(message(DHCPDISCOVER, 1, addr, ""), 1, victimPort, "www")
 	if d := say(selecting(1, addr), 1, victimPort, "www"); d.Lease.Port != int32(victimPort) || d.Lease.Hostname != "www" {
 		t.Fatalf("%s, %+v", d.Why, d)
 	}
@@ -145,25 +143,25 @@ func TestForgedRequests(t *testing.T) {
 			t.Errorf("%s: %s, %s", name, d.Reply, d.Why)
 		}
 	}
-	say(message(dhcpv4.MessageTypeDiscover, 1, "", ""), 66, attackerPort, "stolen")
+	say(message(DHCPDISCOVER, 1, "", ""), 66, attackerPort, "stolen")
 	for range 2 {
 		if d := say(initReboot(1, addr), 66, attackerPort, "stolen"); d.Lease.Hostname != "www" || d.Lease.Port != int32(victimPort) {
 			t.Errorf("renewed as %q, held at %d", d.Lease.Hostname, d.Lease.Port)
 		}
 	}
-	if d := say(message(dhcpv4.MessageTypeRelease, 1, "", addr), 66, attackerPort, ""); d.End != 0 {
+	if d := say(message(DHCPRELEASE, 1, "", addr), 66, attackerPort, ""); d.End != 0 {
 		t.Errorf("then a RELEASE by the forger: %s", d.Why)
 	}
 	// A second address under a MAC that is merely claimed is not found by the guest's name.
 	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(2), DUID: "duid", Address: ip("fd00::2"), Hostname: "db2", Start: w.now, Expires: w.now.Add(leaseHour)}, nil)
-	say(message(dhcpv4.MessageTypeDiscover, 2, "", ""), 66, attackerPort, "db2")
+	say(message(DHCPDISCOVER, 2, "", ""), 66, attackerPort, "db2")
 	if d := say(initReboot(2, "192.168.10.204"), 66, attackerPort, "db2"); d.Lease.Hostname != "" {
 		t.Errorf("the forger's address is called %q", d.Lease.Hostname)
 	}
 	if d := say(renewing(1, addr), 1, victimPort, "renamed"); d.Lease.Hostname != "renamed" {
 		t.Errorf("the holder is called %q", d.Lease.Hostname)
 	}
-	if d := say(message(dhcpv4.MessageTypeRelease, 1, "", addr), 1, victimPort, ""); d.End != lease.Released || d.Check {
+	if d := say(message(DHCPRELEASE, 1, "", addr), 1, victimPort, ""); d.End != lease.Released || d.Check {
 		t.Errorf("its own RELEASE: %s", d.Why)
 	}
 }
@@ -182,7 +180,7 @@ func TestRelayOnTheLink(t *testing.T) {
 		{"192.0.2.9", "192.0.2.9", NoSubnet},
 	} {
 		w := newWorld(t, labConfig(), relayedConfig())
-		r := message(dhcpv4.MessageTypeDiscover, 7, "", "")
+		r := message(DHCPDISCOVER, 7, "", "")
 		r.GIAddr, r.Source = ip(tt.giaddr), ip(tt.source)
 		if d := w.answer(r); d.Why != tt.why {
 			t.Errorf("%s from %s: %s, want %s", tt.giaddr, tt.source, d.Why, tt.why)

@@ -17,7 +17,7 @@ func behind(r *Request) *Request {
 
 // Where a relayed message is answered from, and by what a client is known there.
 func TestRelayed(t *testing.T) {
-	discover := func() *Request { return &Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(1)} }
+	discover := func() *Request { return &Request{Type: DHCPDISCOVER, MAC: mac(1)} }
 	with := func(r *Request, f func(*Request)) *Request { f(r); return r }
 	tests := []struct {
 		name string
@@ -65,7 +65,7 @@ func TestRelayed(t *testing.T) {
 func TestRelayInfoComesBack(t *testing.T) {
 	info := append([]byte{1, 200}, bytes.Repeat([]byte{7}, 200)...)
 	info = append(info, subServerOverride, 4, 10, 30, 0, 1)
-	for _, typ := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest} {
+	for _, typ := range []MessageType{DHCPDISCOVER, DHCPREQUEST} {
 		b := wire(t, 1, typ, "192.0.2.7", dhcpv4.WithRelay([]byte{10, 30, 0, 1}), generic(82, info...))
 		req, err := Parse(b)
 		if err != nil {
@@ -84,7 +84,7 @@ func TestRelayInfoComesBack(t *testing.T) {
 		}
 		msg, err := dhcpv4.FromBytes(out)
 		if err != nil || msg.ServerIdentifier().String() != "10.30.0.1" || msg.GatewayIPAddr.String() != "10.30.0.1" ||
-			msg.IsBroadcast() != (d.Reply == dhcpv4.MessageTypeNak) {
+			msg.IsBroadcast() != (d.Reply == DHCPNAK) {
 			t.Errorf("%s: %v, %s", d.Reply, err, msg.Summary())
 		}
 		if to, broadcast := d.Destination(&req); to != ip("10.30.0.1") || broadcast {
@@ -98,14 +98,14 @@ func TestRelayInfoComesBack(t *testing.T) {
 func TestClonesShareNoAddress(t *testing.T) {
 	w := newWorld(t, labConfig(), relayedConfig())
 	ask := func(n int) (got Decision) {
-		r := behind(&Request{Type: dhcpv4.MessageTypeDiscover, MAC: mac(n), Hostname: []byte("named")})
+		r := behind(&Request{Type: DHCPDISCOVER, MAC: mac(n), Hostname: []byte("named")})
 		o := w.answer(r)
 		r = behind(selecting(n, o.Address.String()))
 		r.Hostname = []byte("named")
 		return w.answer(r)
 	}
 	one, two := ask(1), ask(2)
-	if one.Address != ip("10.30.0.7") || two.Address == one.Address || two.Reply != dhcpv4.MessageTypeAck {
+	if one.Address != ip("10.30.0.7") || two.Address == one.Address || two.Reply != DHCPACK {
 		t.Errorf("one has %s, two has %s", one.Address, two.Address)
 	}
 	if one.Lease.Hostname != "named" || two.Lease.Hostname != "" {
@@ -136,7 +136,7 @@ func TestSubnetsInTheirOrder(t *testing.T) {
 	}
 	// Reserved in both: either is right.
 	for _, a := range []string{"192.168.10.10", "192.168.20.9"} {
-		if d := w.answer(renewing(10, a)); d.Reply != dhcpv4.MessageTypeAck {
+		if d := w.answer(renewing(10, a)); d.Reply != DHCPACK {
 			t.Errorf("%s: %s", a, d.Why)
 		}
 	}

@@ -3,8 +3,6 @@ package v4
 import (
 	"net/netip"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
@@ -27,7 +25,7 @@ func (d *Decision) Destination(req *Request) (to netip.Addr, broadcast bool) {
 	switch {
 	case req.Relayed():
 		return req.GIAddr, false
-	case d.Reply == dhcpv4.MessageTypeNak:
+	case d.Reply == DHCPNAK:
 		return limitedBroadcast, true
 	case !req.CIAddr.IsUnspecified():
 		return req.CIAddr, false
@@ -56,7 +54,7 @@ func (s *Subnet) AppendReply(b []byte, req *Request, d *Decision) []byte {
 	if len(req.ClientID) > 0 {
 		w.option(optClientID, req.ClientID)
 	}
-	if d.Reply == dhcpv4.MessageTypeNak {
+	if d.Reply == DHCPNAK {
 		w.option(optMessage, []byte(d.Why.String()))
 		return w.end()
 	}

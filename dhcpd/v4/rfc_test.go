@@ -15,7 +15,7 @@ import (
 // raw puts options as they are behind the fixed fields of a message of client n.
 func raw(t testing.TB, n int, options ...byte) []byte {
 	t.Helper()
-	return append(wire(t, n, dhcpv4.MessageTypeDiscover, "")[:offOptions], options...)
+	return append(wire(t, n, DHCPDISCOVER, "")[:offOptions], options...)
 }
 
 // poke changes octets of a message.
@@ -30,7 +30,7 @@ func poke(b []byte, at int, value ...byte) []byte {
 // those behind a "!" are not;
 // one that ends in "." or "=" is the beginning of a word. Client 1 has 192.168.10.101, and 3 was offered .103.
 func TestStatements(t *testing.T) {
-	const discover, request, decline, release, inform = dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeDecline, dhcpv4.MessageTypeRelease, dhcpv4.MessageTypeInform
+	const discover, request, decline, release, inform = DHCPDISCOVER, DHCPREQUEST, DHCPDECLINE, DHCPRELEASE, DHCPINFORM
 	ci := func(a string) dhcpv4.Modifier { return dhcpv4.WithClientIP(net.ParseIP(a)) }
 	reboot := func(n int, a string) []byte {
 		return wire(t, n, request, "", dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(a))))
@@ -70,7 +70,7 @@ func TestStatements(t *testing.T) {
 		{"2131 §4.3.4", "a released lease ends", wire(t, 1, release, "", ci("192.168.10.101")), "silence ends=192.168.10.101"},
 		{"2131 §4.3.4", "not another's", wire(t, 7, release, "", ci("192.168.10.101")), "silence !ends="},
 		{"2131 §4.3.5", "INFORM has an ACK to ciaddr, without times and address", wire(t, 7, inform, "", ci("192.168.10.77")), "ACK to=192.168.10.77 yi=0.0.0.0 !opts=51 !opts=58 !opts=59"},
-		{"2131 table 3", "a server's message is not answered", wire(t, 7, dhcpv4.MessageTypeOffer, ""), "silence"},
+		{"2131 table 3", "a server's message is not answered", wire(t, 7, DHCPOFFER, ""), "silence"},
 		{"2132 §3.1", "pad is skipped", raw(t, 7, 0, 0, 0, optMessageType, 1, 1, 0, 0, optEnd), "OFFER"},
 		{"2132 §3.3", "the mask comes before routers", wire(t, 7, discover, ""), "OFFER opts=1 mask-first"},
 		{"2132 §9.3", "options are read from file and sname", poke(raw(t, 7, optMessageType, 1, 1, optOverload, 1, 1, optEnd), offFile, optRequestedIP, 4, 192, 168, 10, 203, optEnd), "OFFER yi=192.168.10.203"},

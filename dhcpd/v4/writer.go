@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"net/netip"
-
-	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 // A writer appends a message. What does not fit is left out.
@@ -43,10 +41,10 @@ func (w *writer) header(req *Request, d *Decision) {
 	h[offOp], h[offHType], h[offHLen] = bootReply, ethernet, 6
 	copy(h[offXID:], req.XID[:])
 	binary.BigEndian.PutUint16(h[offFlags:], req.Flags)
-	if d.Reply == dhcpv4.MessageTypeAck {
+	if d.Reply == DHCPACK {
 		put(h[offCIAddr:], req.CIAddr)
 	}
-	if d.Reply == dhcpv4.MessageTypeNak && req.Relayed() {
+	if d.Reply == DHCPNAK && req.Relayed() {
 		h[offFlags] |= byte(flagBroadcast >> 8) // RFC 2131 §4.3.2
 	}
 	put(h[offYIAddr:], d.yourAddress())
@@ -56,7 +54,7 @@ func (w *writer) header(req *Request, d *Decision) {
 }
 
 func (d *Decision) yourAddress() netip.Addr {
-	if d.Reply == dhcpv4.MessageTypeNak {
+	if d.Reply == DHCPNAK {
 		return netip.Addr{}
 	}
 	return d.Address

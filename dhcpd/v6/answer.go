@@ -5,9 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-	"github.com/insomniacslk/dhcp/iana"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 )
@@ -28,20 +25,20 @@ func (p *Pool) Answer(req *Request, now time.Time) Decision {
 
 func (p *Pool) decide(req *Request, now time.Time) Decision {
 	switch req.Type {
-	case dhcpv6.MessageTypeSolicit:
+	case SOLICIT:
 		return p.solicit(req, now)
-	case dhcpv6.MessageTypeRequest:
+	case REQUEST:
 		return p.assign(req, p.requested, now)
-	case dhcpv6.MessageTypeConfirm:
+	case CONFIRM:
 		return p.confirm(req)
-	case dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
+	case RENEW, REBIND:
 		return p.assign(req, p.extended, now)
-	case dhcpv6.MessageTypeRelease:
+	case RELEASE:
 		return p.disown(req, lease.Released, now)
-	case dhcpv6.MessageTypeDecline:
+	case DECLINE:
 		return p.disown(req, lease.Declined, now)
 	}
-	return Decision{Reply: dhcpv6.MessageTypeReply, Why: Informed}
+	return Decision{Reply: REPLY, Why: Informed}
 }
 
 // What a message must or must not have, RFC 8415 §16.
@@ -53,15 +50,15 @@ const (
 	multicastAll             // it must not come by unicast
 )
 
-var rules = map[dhcpv6.MessageType]int{
-	dhcpv6.MessageTypeSolicit:            wantsClient | noServer | multicastAll,
-	dhcpv6.MessageTypeRequest:            wantsClient | wantsServer,
-	dhcpv6.MessageTypeConfirm:            wantsClient | noServer | multicastAll,
-	dhcpv6.MessageTypeRenew:              wantsClient | wantsServer,
-	dhcpv6.MessageTypeRebind:             wantsClient | noServer | multicastAll,
-	dhcpv6.MessageTypeRelease:            wantsClient | wantsServer,
-	dhcpv6.MessageTypeDecline:            wantsClient | wantsServer,
-	dhcpv6.MessageTypeInformationRequest: noIAs | multicastAll,
+var rules = map[MessageType]int{
+	SOLICIT:            wantsClient | noServer | multicastAll,
+	REQUEST:            wantsClient | wantsServer,
+	CONFIRM:            wantsClient | noServer | multicastAll,
+	RENEW:              wantsClient | wantsServer,
+	REBIND:             wantsClient | noServer | multicastAll,
+	RELEASE:            wantsClient | wantsServer,
+	DECLINE:            wantsClient | wantsServer,
+	INFORMATIONREQUEST: noIAs | multicastAll,
 }
 
 // ignore says why a message is not answered, or "".
@@ -78,7 +75,7 @@ func (p *Pool) ignore(req *Request) Reason {
 		rule&noIAs != 0 && len(req.IAs()) > 0:
 		return Invalid
 	case req.ServerID != nil && string(req.ServerID) != p.svc.duid:
-		if req.Type == dhcpv6.MessageTypeRequest {
+		if req.Type == REQUEST {
 			p.forgo(req)
 		}
 		return OtherServer
@@ -106,7 +103,7 @@ func (p *Pool) solicit(req *Request, now time.Time) Decision {
 			return d
 		}
 	}
-	d := Decision{Reply: dhcpv6.MessageTypeAdvertise, Why: Nothing}
+	d := Decision{Reply: ADVERTISE, Why: Nothing}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
 		r, a, c := p.begin(ia), netip.Addr{}, p.client(req, ia)
@@ -136,9 +133,9 @@ func (p *Pool) orStateless(d Decision) Decision {
 
 // begin is the answer to an association before anything is found for it.
 func (p *Pool) begin(ia *IA) IAReply {
-	r := IAReply{Code: ia.Code, ID: ia.ID, Status: status(iana.StatusNoAddrsAvail)}
+	r := IAReply{Code: ia.Code, ID: ia.ID, Status: status(NoAddrsAvail)}
 	if ia.Code == optIAPD {
-		r.Status = status(iana.StatusNoPrefixAvail)
+		r.Status = status(NoPrefixAvail)
 	}
 	return r
 }
@@ -178,7 +175,7 @@ type decide func(r *IAReply, ia *IA, c *client, now time.Time)
 
 // assign answers a message that asks for addresses, and binds what it gives.
 func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
-	d := Decision{Reply: dhcpv6.MessageTypeReply, Why: Nothing}
+	d := Decision{Reply: REPLY, Why: Nothing}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
 		r, c := p.begin(ia), p.client(req, ia)
@@ -200,9 +197,9 @@ func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
 			p.check(&d, r.Address, c)
 			d.Bind = append(d.Bind, p.bind(req, &r, c, now))
 			d.TakesUp = d.TakesUp || offered == r.Address
-		} else if r.Status != nil && *r.Status == iana.StatusNotOnLink {
+		} else if r.Status != nil && *r.Status == NotOnLink {
 			d.Why = OffLink
-		} else if r.Status != nil && *r.Status == iana.StatusNoBinding {
+		} else if r.Status != nil && *r.Status == NoBinding {
 			d.Why = NotHolder
 			if res := p.svc.byAddr[had.Address]; live && res != nil && !res.isFor(c) && p.proof(req, c, had.Address) == holds {
 				// The holder is told now, and the client that it is reserved for may have it.
@@ -252,7 +249,7 @@ func (p *Pool) requestedAnywhere(r *IAReply, ia *IA, c *client, now time.Time) {
 // requested is for a REQUEST, RFC 8415 §18.3.2.
 func (p *Pool) requested(r *IAReply, ia *IA, c *client, now time.Time) {
 	if !c.onLink(ia.Addrs()) {
-		r.Status = status(iana.StatusNotOnLink)
+		r.Status = status(NotOnLink)
 		return
 	}
 	p.give(r, ia, c, now)
@@ -282,7 +279,7 @@ func (p *Pool) extended(r *IAReply, ia *IA, c *client, now time.Time) {
 	case len(r.Gone) > 0:
 		r.Status = nil
 	default:
-		r.Status = status(iana.StatusNoBinding)
+		r.Status = status(NoBinding)
 	}
 }
 
@@ -406,19 +403,19 @@ func (p *Pool) confirm(req *Request) Decision {
 		ia := &req.ias[i]
 		asked = asked || ia.n > 0
 		if !p.client(req, ia).onLink(ia.Addrs()) {
-			return Decision{Reply: dhcpv6.MessageTypeReply, Why: OffLink, Status: status(iana.StatusNotOnLink)}
+			return Decision{Reply: REPLY, Why: OffLink, Status: status(NotOnLink)}
 		}
 	}
 	if !asked {
 		return Decision{Why: NoAddresses}
 	}
-	return Decision{Reply: dhcpv6.MessageTypeReply, Why: Confirmed, Status: status(iana.StatusSuccess)}
+	return Decision{Reply: REPLY, Why: Confirmed, Status: status(Success)}
 }
 
 // disown answers a RELEASE and a DECLINE, RFC 8415 §18.3.7 and §18.3.8: success,
 // and a word on each association that the client does not have.
 func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
-	d := Decision{Reply: dhcpv6.MessageTypeReply, Why: Released, Status: status(iana.StatusSuccess), EndKind: kind}
+	d := Decision{Reply: REPLY, Why: Released, Status: status(Success), EndKind: kind}
 	if kind == lease.Declined {
 		d.Why = Declined
 	}
@@ -429,7 +426,7 @@ func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
 		if len(d.End)+len(d.EndUnused) > before {
 			continue
 		}
-		d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(iana.StatusNoBinding)})
+		d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(NoBinding)})
 	}
 	if len(d.End)+len(d.EndUnused) == 0 {
 		d.Why = NotHolder

@@ -8,21 +8,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
 const (
-	solicit = dhcpv6.MessageTypeSolicit
-	request = dhcpv6.MessageTypeRequest
-	confirm = dhcpv6.MessageTypeConfirm
-	renew   = dhcpv6.MessageTypeRenew
-	rebind  = dhcpv6.MessageTypeRebind
-	release = dhcpv6.MessageTypeRelease
-	decline = dhcpv6.MessageTypeDecline
-	inform  = dhcpv6.MessageTypeInformationRequest
+	solicit = SOLICIT
+	request = REQUEST
+	confirm = CONFIRM
+	renew   = RENEW
+	rebind  = REBIND
+	release = RELEASE
+	decline = DECLINE
+	inform  = INFORMATIONREQUEST
 )
 
 func ip(s string) netip.Addr       { return netip.MustParseAddr(s) }
@@ -77,7 +75,7 @@ func ia(id uint32, addrs ...string) IA {
 }
 
 // req is guest n's message, that follows the rules.
-func req(typ dhcpv6.MessageType, n int, ias ...IA) *Request {
+func req(typ MessageType, n int, ias ...IA) *Request {
 	r := &Request{Type: typ, FrameMAC: mac(n), From: ip("fe80::99"), ClientID: []byte(duid(n))}
 	if rules[typ]&wantsServer != 0 {
 		r.ServerID = []byte(us)

@@ -3,9 +3,6 @@ package v6
 import (
 	"net/netip"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-	"github.com/insomniacslk/dhcp/iana"
-
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
@@ -13,11 +10,11 @@ import (
 // A Decision is what to do about a request.
 type Decision struct {
 	// Reply is the type of the message to send; none (0) is silence.
-	Reply dhcpv6.MessageType
+	Reply MessageType
 	Why   Reason
 
-	Rapid    bool             // the REPLY to a SOLICIT
-	Status   *iana.StatusCode // of the whole message
+	Rapid    bool        // the REPLY to a SOLICIT
+	Status   *StatusCode // of the whole message
 	IAs      []IAReply
 	Hostname string
 	// Refused is the hostname that the client asked for, if another client has it.
@@ -49,9 +46,9 @@ type Decision struct {
 // An IAReply is what is said of one identity association. With a Status there
 // is no Address.
 type IAReply struct {
-	Code    dhcpv6.OptionCode
+	Code    uint16
 	ID      uint32
-	Status  *iana.StatusCode
+	Status  *StatusCode
 	Address netip.Addr
 	Seconds uint32       // the preferred and the valid lifetime; ^0 is for ever
 	Gone    []netip.Addr // must not be used any more: both lifetimes are zero
@@ -85,7 +82,7 @@ const (
 	NoSubnet    Reason = "no subnet for this relay"
 )
 
-func status(c iana.StatusCode) *iana.StatusCode { return &c }
+func status(c StatusCode) *StatusCode { return &c }
 
 // Given returns the first address of the answer; the zero Addr if there is none.
 func (d *Decision) Given() netip.Addr {

@@ -25,9 +25,8 @@
 //
 // # The codec
 //
-// Names and numbers are those of github.com/insomniacslk/dhcp, which also
-// checks this package in its tests. Parse is our own: it is bounded in what it
-// keeps, and does not allocate.
+// The codec is our own: it bounds what it keeps of a message, and does not
+// allocate. github.com/insomniacslk/dhcp checks it in tests.
 //
 // # Deviations from RFC 8415
 //

@@ -6,8 +6,6 @@ import (
 	"iter"
 	"net/netip"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-
 	"github.com/vnetd/vnetd/dhcpd/boot"
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
@@ -69,7 +67,7 @@ type Request struct {
 	Witness  fair.Witness // of the bridge; nil: Guest.Port is certain
 	Relays   []Relay      // that sent it on, the one next to us first
 
-	Type      dhcpv6.MessageType
+	Type      MessageType
 	XID       [3]byte
 	ClientID  []byte // the DUID; nil if missing
 	ServerID  []byte // nil if missing
@@ -90,7 +88,7 @@ type Request struct {
 
 // Ends says whether the message is to end leases.
 func (r *Request) Ends() bool {
-	return r.Type == dhcpv6.MessageTypeRelease || r.Type == dhcpv6.MessageTypeDecline
+	return r.Type == RELEASE || r.Type == DECLINE
 }
 
 // IAs returns the identity associations, the first eight.
@@ -99,7 +97,7 @@ func (r *Request) IAs() []IA { return r.ias[:r.n] }
 // An IA is an identity association: of addresses (IA_NA), temporary ones
 // (IA_TA) or prefixes (IA_PD). Addrs are the first four of an IA_NA.
 type IA struct {
-	Code  dhcpv6.OptionCode
+	Code  uint16
 	ID    uint32
 	n     int
 	addrs [maxAddrs]netip.Addr
@@ -166,7 +164,7 @@ func (r *Request) read(b []byte) error {
 	if len(b) < 4 {
 		return ErrSize
 	}
-	r.Type = dhcpv6.MessageType(b[0])
+	r.Type = MessageType(b[0])
 	if rules[r.Type] == 0 {
 		return ErrType
 	}
@@ -252,7 +250,7 @@ func (r *Request) takeIA(code uint16, b []byte) error {
 	if r.n == maxIAs {
 		return nil
 	}
-	ia := IA{Code: dhcpv6.OptionCode(code), ID: binary.BigEndian.Uint32(b)}
+	ia := IA{Code: uint16(code), ID: binary.BigEndian.Uint32(b)}
 	for _, o := range r.IAs() {
 		if o.Code == ia.Code && o.ID == ia.ID {
 			return nil // it says itself twice

@@ -16,9 +16,9 @@ import (
 )
 
 // built is a message made by the library.
-func built(t testing.TB, typ dhcpv6.MessageType, mods ...dhcpv6.Modifier) []byte {
+func built(t testing.TB, typ MessageType, mods ...dhcpv6.Modifier) []byte {
 	t.Helper()
-	m := &dhcpv6.Message{MessageType: typ, TransactionID: dhcpv6.TransactionID{1, 2, 3}}
+	m := &dhcpv6.Message{MessageType: dhcpv6.MessageType(typ), TransactionID: dhcpv6.TransactionID{1, 2, 3}}
 	for _, mod := range mods {
 		mod(m)
 	}
@@ -81,7 +81,7 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":             nil,
 		"a torn header":       good[:3],
 		"a torn option":       good[:len(good)-2],
-		"a reply":             built(t, dhcpv6.MessageTypeReply),
+		"a reply":             built(t, REPLY),
 		"a relay's":           append([]byte{12}, good...),
 		"too long":            append(good, make([]byte, maxSize)...),
 		"a long DUID":         appendOption(built(t, solicit), optClientID, long),
@@ -127,7 +127,7 @@ func TestReply(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	if m.MessageType != dhcpv6.MessageTypeReply || m.TransactionID != (dhcpv6.TransactionID{1, 2, 3}) || m.GetOneOption(dhcpv6.OptionRapidCommit) == nil {
+	if MessageType(m.MessageType) != REPLY || m.TransactionID != (dhcpv6.TransactionID{1, 2, 3}) || m.GetOneOption(dhcpv6.OptionRapidCommit) == nil {
 		t.Errorf("%v", m.MessageType)
 	}
 	if got := m.Options.ServerID().ToBytes(); string(got) != us {
@@ -164,7 +164,7 @@ func TestAdvertiseEndsTheSearch(t *testing.T) {
 	if p := m.GetOneOption(dhcpv6.OptionPreference); p == nil || p.ToBytes()[0] != 255 {
 		t.Errorf("preference %v", p)
 	}
-	if pd := m.Options.OneIAPD(); pd == nil || pd.Options.Status() == nil || pd.Options.Status().StatusCode != iana.StatusNoPrefixAvail {
+	if pd := m.Options.OneIAPD(); pd == nil || pd.Options.Status() == nil || StatusCode(pd.Options.Status().StatusCode) != NoPrefixAvail {
 		t.Errorf("IA_PD %v", pd)
 	}
 	if len(m.Options.DNS()) != 1 {
@@ -188,7 +188,7 @@ func TestInfiniteLease(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, typ := range []dhcpv6.MessageType{solicit, request, confirm, renew, rebind, release, decline, inform} {
+	for _, typ := range []MessageType{solicit, request, confirm, renew, rebind, release, decline, inform} {
 		mods := clientMods()
 		if rules[typ]&wantsServer != 0 {
 			id, _ := dhcpv6.DUIDFromBytes([]byte(us))

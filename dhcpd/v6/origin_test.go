@@ -3,8 +3,6 @@ package v6
 import (
 	"testing"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
@@ -57,7 +55,7 @@ func TestOnlyTheHolder(t *testing.T) {
 		{"by the declared relay's name", attackerPort, relayed("fd00:30::1"), bridge{}, false, false, no},
 	} {
 		for addr, n := range map[string]int{"fd00:10::105": 1, "fd00:10::50": 50} { // in a range, and reserved outside of them
-			for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline} {
+			for _, kind := range []MessageType{RELEASE, DECLINE} {
 				cfg := config()
 				cfg.Subnets = append(cfg.Subnets, farSubnet())
 				w := newWorld(t, cfg)

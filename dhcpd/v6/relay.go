@@ -6,9 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-	"github.com/insomniacslk/dhcp/iana"
-
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
@@ -32,7 +29,7 @@ func (r *Request) Relayed() bool { return len(r.Relays) > 0 }
 // unwrap takes the relays' wrappings off, and returns the client's message. What
 // is known of the client is what the relay next to it says.
 func (r *Request) unwrap(b []byte) ([]byte, error) {
-	for len(b) > 0 && dhcpv6.MessageType(b[0]) == dhcpv6.MessageTypeRelayForward {
+	for len(b) > 0 && MessageType(b[0]) == RELAYFORW {
 		if len(r.Relays) == hopLimit {
 			return nil, ErrType
 		}
@@ -66,7 +63,7 @@ func readRelay(b []byte) (relay Relay, mac lease.MAC, message []byte, err error)
 		case optRemoteID:
 			relay.remoteID = value
 		case optLinkLayer:
-			if len(value) == 8 && binary.BigEndian.Uint16(value) == uint16(iana.HWTypeEthernet) {
+			if len(value) == 8 && binary.BigEndian.Uint16(value) == 1 {
 				mac = lease.MAC(value[2:])
 			}
 		}
@@ -84,7 +81,7 @@ var circuitSeed = maphash.MakeSeed()
 // has it from. What is said further inside may be a guest's invention. It is 0 for
 // a payload that no relay has sent on, and for one that is no message.
 func Circuit(payload []byte) fair.Circuit {
-	if len(payload) == 0 || dhcpv6.MessageType(payload[0]) != dhcpv6.MessageTypeRelayForward {
+	if len(payload) == 0 || MessageType(payload[0]) != RELAYFORW {
 		return 0
 	}
 	relay, _, _, err := readRelay(payload)
@@ -122,7 +119,7 @@ func (r *Request) link() netip.Addr {
 func (r *Request) wrap(b []byte, start int) []byte {
 	for _, relay := range slices.Backward(r.Relays) {
 		message := slices.Clone(b[start:])
-		b = append(b[:start], byte(dhcpv6.MessageTypeRelayReply), relay.hops)
+		b = append(b[:start], byte(RELAYREPL), relay.hops)
 		link, peer := relay.link.As16(), relay.peer.As16()
 		b = append(append(b, link[:]...), peer[:]...)
 		if relay.interfaceID != nil {

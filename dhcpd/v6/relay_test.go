@@ -21,7 +21,7 @@ func farSubnet() Subnet {
 // fd00:30::/64.
 func relayedBy(message []byte, n int) []byte {
 	for i := range n {
-		b := append([]byte{byte(dhcpv6.MessageTypeRelayForward), byte(i)}, make([]byte, 32)...)
+		b := append([]byte{byte(RELAYFORW), byte(i)}, make([]byte, 32)...)
 		if i == 0 {
 			copy(b[2:], net.ParseIP("fd00:30::1"))
 		}
@@ -58,7 +58,7 @@ func TestRelayed(t *testing.T) {
 			back = m.Options.RelayMessage()
 		}
 		inner, ok := back.(*dhcpv6.Message)
-		if !ok || inner.MessageType != dhcpv6.MessageTypeReply {
+		if !ok || MessageType(inner.MessageType) != REPLY {
 			t.Fatalf("%v", back)
 		}
 		if a := inner.Options.OneIANA().Options.OneAddress(); a == nil || !farSubnet().Relayed.Contains(ip(a.IPv6Addr.String())) {

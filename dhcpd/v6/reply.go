@@ -5,9 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv6"
-	"github.com/insomniacslk/dhcp/iana"
-
 	"github.com/vnetd/vnetd/dhcpd/option"
 )
 
@@ -41,7 +38,7 @@ func (s *Service) AppendReply(b []byte, req *Request, d *Decision) []byte {
 		t1, t2 := s.times(&d.IAs[i])
 		b = d.IAs[i].append(b, t1, t2)
 	}
-	if d.Reply == dhcpv6.MessageTypeAdvertise {
+	if d.Reply == ADVERTISE {
 		b = append(b, 0, optPreference, 0, 1, preferUs)
 	}
 	if d.Rapid {
@@ -71,7 +68,7 @@ func (s *Service) appendConfig(b []byte, req *Request, d *Decision, limit int) [
 			if next := s.appendFQDN(b, req.FQDNFlags, d.Hostname); len(next) <= limit {
 				b = next
 			}
-		case code == optRefresh && req.Type != dhcpv6.MessageTypeInformationRequest: // RFC 8415 §21.23
+		case code == optRefresh && req.Type != INFORMATIONREQUEST: // RFC 8415 §21.23
 		default:
 			if o := set.Get(code); len(b)+len(o) <= limit {
 				b = append(b, o...)
@@ -158,7 +155,7 @@ func appendAddress(b []byte, a netip.Addr, seconds uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, seconds)
 }
 
-func appendStatus(b []byte, code iana.StatusCode, text string) []byte {
+func appendStatus(b []byte, code StatusCode, text string) []byte {
 	b = append(b, 0, optStatus, 0, byte(2+len(text)))
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
 	return append(b, text...)

@@ -15,9 +15,9 @@ import (
 // was offered another address for its association 2.
 func TestStatements(t *testing.T) {
 	const (
-		request, renew, rebind = dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind
-		release, decline       = dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline
-		confirm, information   = dhcpv6.MessageTypeConfirm, dhcpv6.MessageTypeInformationRequest
+		request, renew, rebind = REQUEST, RENEW, REBIND
+		release, decline       = RELEASE, DECLINE
+		confirm, information   = CONFIRM, INFORMATIONREQUEST
 	)
 	with := func(r *Request, f func(*Request)) *Request { f(r); return r }
 	noServer := func(r *Request) { r.ServerID = nil }
