@@ -4,7 +4,7 @@
 // The goroutines of a daemon, all started by Run and all ended when it returns:
 //
 //	lease.Table.Run    writes the lease journal
-//	publishLeases      lease events to the watchers of the contract
+//	publishLeases      publishes lease events
 //	dhcpd.Server.Run   one loop a network
 //	dnsd.Server.Run    the loops of the networks, and the follower of resolv.conf
 //	files.Server.Run   the loops of the networks that serve boot files
@@ -13,7 +13,7 @@
 //	rpc.Server.Serve   one a socket
 //	tapdoor.Door.Serve one, one a connection, and one a process that a port lives with
 //	metrics.Serve      for Prometheus, if asked for
-//	rpc.RunTrials      takes back what is not confirmed
+//	service.RunConfirmations rolls back what is not confirmed in time
 //	watchdog, signals
 //
 // Starting: lock the network namespace, lock and read the store, replay the leases, look at everything once,
@@ -23,6 +23,7 @@ package daemon
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,12 +37,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/metrics"
 	"github.com/vnetd/vnetd/daemon/peer"
 	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/daemon/tapdoor"
 	"github.com/vnetd/vnetd/dhcpd"
@@ -50,9 +51,13 @@ import (
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/firewall/nft"
 	"github.com/vnetd/vnetd/internal/limit"
+	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/kernel"
 	"github.com/vnetd/vnetd/proxy"
 )
+
+//go:embed default.yaml
+var defaultNetwork []byte
 
 // maxProxied bounds the callers of all published ports that the proxy serves.
 const maxProxied = 2048
@@ -76,6 +81,7 @@ type Daemon struct {
 	proxy   *proxy.Server
 	events  *event.Bus
 	engine  *reconcile.Engine
+	service *service.Service
 	rpc     *rpc.Server
 	door    *tapdoor.Door
 }
@@ -132,11 +138,12 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
 	d.leases.OnStoring(d.engine.Notice)
-	d.rpc = rpc.New(rpc.Parts{
-		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, DHCP: d.dhcp, Events: d.events,
-		AdminGroup: d.cfg.File.AdminGroup, Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version,
-	}, calls)
-	d.door = &tapdoor.Door{Ports: d.rpc, Engine: d.engine, Store: d.store, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
+	d.service = service.New(service.Parts{
+		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Full: d.dhcp.Full, Events: d.events,
+		Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version, Log: calls,
+	})
+	d.rpc = rpc.New(d.service, d.cfg.File.AdminGroup, calls)
+	d.door = &tapdoor.Door{Service: d.service, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
 	return nil
 }
 
@@ -179,7 +186,15 @@ func (d *Daemon) Close() {
 // Run runs the daemon until ctx ends or a part breaks, and closes it.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.Close()
-	if err := d.prepare(ctx); err != nil {
+	var first *netdrv.Network
+	if *d.cfg.File.DefaultNetwork {
+		n, err := store.Parse("default.yaml", defaultNetwork)
+		if err != nil {
+			return err
+		}
+		first = &n
+	}
+	if err := d.service.Boot(ctx, first); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -204,49 +219,6 @@ func named(part string, err error) error {
 	return fmt.Errorf("%s: %w", part, err)
 }
 
-// prepare sets up what is meant to run before anything does.
-func (d *Daemon) prepare(ctx context.Context) error {
-	if d.store.Fresh() && *d.cfg.File.DefaultNetwork && len(d.store.List()) == 0 {
-		if err := seed(ctx, d.store, d.kernel, d.log); err != nil {
-			d.log.Error("default network not declared", "err", err)
-		}
-	}
-	for name, err := range d.store.Broken() {
-		d.log.Error("definition unreadable; its bridge is left alone", "network", name, "err", err)
-	}
-	for _, problem := range d.store.Problems() {
-		d.log.Error("state directory: " + problem)
-	}
-	// A change that was not confirmed before the host went down has not proved
-	// itself: the host comes up without it.
-	stopped := map[string]bool{}
-	for _, t := range d.rpc.Withdraw(d.store.Booted()) {
-		stopped[t.Name] = !t.Live
-	}
-	return d.pickLive(ctx, stopped)
-}
-
-// pickLive marks as live what the boot is to start, and what the kernel holds
-// already: a lost runtime directory disturbs no guest.
-func (d *Daemon) pickLive(ctx context.Context, stopped map[string]bool) error {
-	have, _, err := d.kernel.Observe(ctx)
-	if err != nil {
-		return fmt.Errorf("look at the host: %w", err)
-	}
-	standing := map[string]bool{}
-	for _, l := range have.Links {
-		standing[l.Network] = true
-	}
-	for _, e := range d.store.List() {
-		if d.store.Booted() && !stopped[e.Network.Name] && (e.Network.Autostart || standing[e.Network.Name]) {
-			if err := d.store.ForceLive(e.Network.Name, true); err != nil {
-				d.log.Error("failed to store that a network is started", "network", e.Network.Name, "err", err)
-			}
-		}
-	}
-	return nil
-}
-
 // serve looks at everything once, and then answers.
 func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	ls, err := listen(d.cfg.RuntimeDir, d.cfg.File)
@@ -256,14 +228,14 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	if err := d.engine.Reconcile(ctx); err != nil {
 		return err
 	}
-	d.forgetStrayLeases()
+	d.service.ForgetStrayLeases()
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
 	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
 	if at := d.cfg.File.Metrics.Listen; at.IsValid() {
 		g.Go(func() error { d.serveMetrics(ctx, at.String()); return nil })
 	}
-	g.Go(func() error { return d.rpc.RunTrials(ctx) })
+	g.Go(func() error { return d.service.RunConfirmations(ctx) })
 	g.Go(func() error { return watchdog(ctx, d.log, d.engine.Alive) })
 	d.ready()
 	d.hangups(ctx)
@@ -282,7 +254,7 @@ func (d *Daemon) serveMetrics(ctx context.Context, at string) {
 		l, err := net.Listen("tcp", at)
 		if err == nil {
 			d.engine.Report("metrics", nil)
-			err = metrics.Serve(ctx, l, d.rpc, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log)
+			err = metrics.Serve(ctx, l, d.service, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log)
 		}
 		if err == nil {
 			continue // ctx has ended
@@ -300,9 +272,9 @@ func (d *Daemon) serveMetrics(ctx context.Context, at string) {
 }
 
 func (d *Daemon) ready() {
-	resp, _ := d.rpc.GetStatus(context.Background(), &vnetv1.GetStatusRequest{})
-	status := fmt.Sprintf("%d networks ready, %d degraded, %d stopped", resp.NetworksReady, resp.NetworksDegraded, resp.NetworksStopped)
-	d.log.Info("ready", "networks", resp.NetworksReady, "degraded", resp.NetworksDegraded, "stopped", resp.NetworksStopped)
+	st := d.service.Status()
+	status := fmt.Sprintf("%d networks ready, %d degraded, %d stopped", st.Ready, st.Degraded, st.Stopped)
+	d.log.Info("ready", "networks", st.Ready, "degraded", st.Degraded, "stopped", st.Stopped)
 	notify(d.log, sd.SdNotifyReady+"\nSTATUS="+status)
 }
 

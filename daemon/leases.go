@@ -8,10 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
-	"github.com/vnetd/vnetd/daemon/rpc"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dnsd"
@@ -25,12 +22,12 @@ const leaseBacklog = 4096
 
 const refusedEvery = 10 * time.Second
 
-var leaseEvents = map[lease.Kind]vnetv1.EventType{
-	lease.Bound:    vnetv1.EventType_EVENT_TYPE_LEASE_BOUND,
-	lease.Renewed:  vnetv1.EventType_EVENT_TYPE_LEASE_RENEWED,
-	lease.Released: vnetv1.EventType_EVENT_TYPE_LEASE_RELEASED,
-	lease.Expired:  vnetv1.EventType_EVENT_TYPE_LEASE_EXPIRED,
-	lease.Declined: vnetv1.EventType_EVENT_TYPE_LEASE_DECLINED,
+var leaseEvents = map[lease.Kind]event.Kind{
+	lease.Bound:    event.LeaseBound,
+	lease.Renewed:  event.LeaseRenewed,
+	lease.Released: event.LeaseReleased,
+	lease.Expired:  event.LeaseExpired,
+	lease.Declined: event.LeaseDeclined,
 }
 
 // publishLeases tells the watchers of the contract what the lease table tells,
@@ -58,12 +55,7 @@ func (d *Daemon) publishLeases(ctx context.Context) error {
 			if e.Kind == lease.Bound {
 				d.engine.LookForGuests()
 			}
-			if !d.events.Watched() {
-				continue
-			}
-			d.events.Publish(&vnetv1.WatchResponse{
-				Type: leaseEvents[e.Kind], Time: timestamppb.Now(), Lease: rpc.LeaseProto(e.Lease),
-			})
+			d.events.Publish(event.Event{Kind: leaseEvents[e.Kind], About: e.Lease.Network, Lease: &e.Lease})
 		}
 	}
 }
@@ -81,26 +73,20 @@ func (d *Daemon) publishRefused(l lease.Lease) {
 		has = mac.String()
 	}
 	d.log.Warn("hostname refused", "network", l.Network, "mac", l.MAC, "hostname", l.Wanted, "holder", has)
-	d.events.Publish(&vnetv1.WatchResponse{
-		Type: vnetv1.EventType_EVENT_TYPE_NAME_REFUSED, Time: timestamppb.Now(), Lease: rpc.LeaseProto(l),
+	d.events.Publish(event.Event{
+		Kind: event.NameRefused, About: l.Network, Lease: &l,
 		Message: fmt.Sprintf("asked for the name %s, which %s has", l.Wanted, has),
 	})
 }
 
 // publishFull tells the watchers that a pool had no address for a guest.
 func (d *Daemon) publishFull(p dhcpd.FullPool) {
-	d.events.Publish(&vnetv1.WatchResponse{
-		Type: vnetv1.EventType_EVENT_TYPE_POOL_EXHAUSTED, Time: timestamppb.Now(),
-		Network: &vnetv1.Network{Name: p.Network}, Message: p.String(),
-	})
+	d.events.Publish(event.Event{Kind: event.PoolExhausted, About: p.Network, Message: p.String()})
 }
 
 // publishReservationInUse tells the watchers that a guest does not get its address.
 func (d *Daemon) publishReservationInUse(r dhcpd.ReservationInUse) {
-	d.events.Publish(&vnetv1.WatchResponse{
-		Type: vnetv1.EventType_EVENT_TYPE_RESERVATION_IN_USE, Time: timestamppb.Now(),
-		Network: &vnetv1.Network{Name: r.Network}, Message: r.String(),
-	})
+	d.events.Publish(event.Event{Kind: event.ReservationInUse, About: r.Network, Message: r.String()})
 }
 
 // guestPorts tells the DHCP and the DNS server behind which ports guests are.
@@ -179,28 +165,4 @@ func (l leaseNames) Release(network string, which func(mac netdrv.MAC, link int)
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// forgetStrayLeases drops the leases of networks that were deleted while the
-// daemon was being killed. Those of orphans are kept for when they are adopted.
-func (d *Daemon) forgetStrayLeases() {
-	known := map[string]bool{}
-	for name := range d.store.Broken() {
-		known[name] = true
-	}
-	for _, e := range d.store.List() {
-		known[e.Network.Name] = true
-	}
-	for _, o := range d.engine.Orphans() {
-		known[o.Network] = true
-	}
-	for _, l := range d.leases.All() {
-		if known[l.Network] {
-			continue
-		}
-		known[l.Network] = true
-		if err := d.leases.Forget(l.Network); err != nil {
-			d.log.Warn("leases of a deleted network stay", "network", l.Network, "err", err)
-		}
-	}
 }

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 )
 
 // upstreams tells the watchers when the host's resolv.conf names other servers
@@ -15,9 +13,9 @@ func (d *Daemon) upstreams() func([]netip.AddrPort) {
 	started := false
 	return func(servers []netip.AddrPort) {
 		if started {
-			d.events.Publish(&vnetv1.WatchResponse{
-				Type: vnetv1.EventType_EVENT_TYPE_REPAIRED, Time: timestamppb.Now(),
-				Message: fmt.Sprintf("%s was replaced: names outside are asked of %v", d.cfg.File.ResolvConf, servers),
+			d.events.Publish(event.Event{
+				Kind:    event.Repaired,
+				Message: fmt.Sprintf("%s was replaced: queries are forwarded to %v", d.cfg.File.ResolvConf, servers),
 			})
 		}
 		started = true

@@ -45,3 +45,26 @@ func (fs Findings) Err() error {
 func (fs *Findings) Add(path, format string, args ...any) {
 	*fs = append(*fs, Finding{Path: path, Why: fmt.Sprintf(format, args...)})
 }
+
+// Join appends the findings about fields of which there is none yet.
+func (fs Findings) Join(more Findings) Findings {
+	has := map[string]bool{}
+	for _, f := range fs {
+		has[f.Path] = true
+	}
+	for _, f := range more {
+		if !has[f.Path] {
+			fs = append(fs, f)
+		}
+	}
+	return fs
+}
+
+// Below returns the findings with their paths below a field.
+func (fs Findings) Below(field string) Findings {
+	var out Findings
+	for _, f := range fs {
+		out = append(out, Finding{Path: field + f.Path, Why: f.Why})
+	}
+	return out
+}

@@ -1,12 +1,10 @@
-// Package event carries what happened from the parts of the daemon to whoever
-// watches. Publishing never blocks and never fails: a watcher that falls behind
-// is cut off and told so.
+// Package event carries events of networks, ports and leases from the parts of the
+// daemon to watchers. Publishing does not block: a watcher that falls behind is closed.
 package event
 
 import (
 	"sync"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"time"
 )
 
 // backlog is how many events a watcher may be behind.
@@ -21,14 +19,14 @@ type Bus struct {
 // Watcher receives events on C, in the order of publishing. C is closed when
 // the watcher fell behind, or was closed.
 type Watcher struct {
-	C   <-chan *vnetv1.WatchResponse
-	c   chan *vnetv1.WatchResponse
+	C   <-chan Event
+	c   chan Event
 	bus *Bus
 }
 
 // Watch returns a watcher for all events from now on. Close it.
 func (b *Bus) Watch() *Watcher {
-	c := make(chan *vnetv1.WatchResponse, backlog)
+	c := make(chan Event, backlog)
 	w := &Watcher{C: c, c: c, bus: b}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,8 +51,9 @@ func (b *Bus) dropLocked(w *Watcher) {
 	}
 }
 
-// Publish sends e to all watchers. e must not be changed afterwards.
-func (b *Bus) Publish(e *vnetv1.WatchResponse) {
+// Publish sends e to all watchers, with the current time.
+func (b *Bus) Publish(e Event) {
+	e.Time = time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for w := range b.watchers {
@@ -66,8 +65,7 @@ func (b *Bus) Publish(e *vnetv1.WatchResponse) {
 	}
 }
 
-// Watched reports whether anybody watches, so that nothing need be made for
-// nobody.
+// Watched reports whether the bus has watchers.
 func (b *Bus) Watched() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

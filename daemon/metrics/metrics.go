@@ -3,22 +3,16 @@ package metrics
 import (
 	"context"
 
-	"github.com/vnetd/vnetd/api/definition"
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/reconcile"
+	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/dnsd/cache"
 	"github.com/vnetd/vnetd/dnsd/forward"
+	"github.com/vnetd/vnetd/netdrv"
 )
-
-// A Source is asked at every scrape; daemon/rpc's Server is one.
-type Source interface {
-	GetStatus(context.Context, *vnetv1.GetStatusRequest) (*vnetv1.GetStatusResponse, error)
-	ListNetworks(context.Context, *vnetv1.ListNetworksRequest) (*vnetv1.ListNetworksResponse, error)
-	ListPorts(context.Context, *vnetv1.ListPortsRequest) (*vnetv1.ListPortsResponse, error)
-}
 
 // A Loop tells what the reconcile loop has done.
 type Loop interface{ Tally() reconcile.Tally }
@@ -39,24 +33,28 @@ type Servers struct {
 }
 
 // Expose writes everything that there is to know now.
-func Expose(ctx context.Context, s Source, l Loop, servers Servers) (string, error) {
-	status, err := s.GetStatus(ctx, &vnetv1.GetStatusRequest{})
-	if err != nil {
-		return "", err
-	}
-	networks, err := s.ListNetworks(ctx, &vnetv1.ListNetworksRequest{})
-	if err != nil {
-		return "", err
-	}
-	ports, err := s.ListPorts(ctx, &vnetv1.ListPortsRequest{})
-	if err != nil {
+func Expose(ctx context.Context, s *service.Service, l Loop, servers Servers) (string, error) {
+	networks := s.Networks()
+	ports := s.Ports("")
+	if err := s.ReadCounters(ctx, ports, networks); err != nil {
 		return "", err
 	}
 	var b text
-	b.daemon(status, l.Tally())
-	b.networks(networks.GetNetworks())
-	b.traffic("network", "its guests on one side, and the host and beyond on the other", networkTraffic(networks.GetNetworks()))
-	b.traffic("port", "a guest's link", portTraffic(ports.GetPorts()))
+	b.daemon(s.Status(), l.Tally())
+	b.networks(networks)
+	var networkTraffic, portTraffic []passed
+	for _, n := range networks {
+		if n.Counters != nil {
+			networkTraffic = append(networkTraffic, passed{[]string{"network", n.Name}, n.Counters})
+		}
+	}
+	for _, p := range ports {
+		if p.Counters != nil {
+			portTraffic = append(portTraffic, passed{[]string{"network", p.Network, "port", p.Link}, p.Counters})
+		}
+	}
+	b.traffic("network", "its guests on one side, and the host and beyond on the other", networkTraffic)
+	b.traffic("port", "a guest's link", portTraffic)
 	b.dhcp(servers.DHCP.Counts())
 	b.dns(servers.DNS.Counts())
 	b.upstreams(servers.DNS.Upstreams(), servers.DNS.Cache())
@@ -65,11 +63,11 @@ func Expose(ctx context.Context, s Source, l Loop, servers Servers) (string, err
 	return b.String(), nil
 }
 
-func (b *text) daemon(s *vnetv1.GetStatusResponse, t reconcile.Tally) {
+func (b *text) daemon(s service.Status, t reconcile.Tally) {
 	b.family("vnetd_info", gauge, "The daemon's version.")
-	b.sample("vnetd_info", 1, "version", s.GetVersion())
+	b.sample("vnetd_info", 1, "version", s.Version)
 	b.family("vnetd_start_time_seconds", gauge, "When the daemon started, in Unix time.")
-	b.sample("vnetd_start_time_seconds", float64(s.GetStartTime().AsTime().UnixMilli())/1000)
+	b.sample("vnetd_start_time_seconds", float64(s.Started.UnixMilli())/1000)
 	b.family("vnetd_rounds_total", counter, "Rounds of the reconcile loop, over everything or over what was named.")
 	b.sample("vnetd_rounds_total", float64(t.Full), "scope", "all")
 	b.sample("vnetd_rounds_total", float64(t.Named), "scope", "named")
@@ -81,23 +79,23 @@ func (b *text) daemon(s *vnetv1.GetStatusResponse, t reconcile.Tally) {
 	b.sample("vnetd_repairs_total", float64(t.Repairs))
 }
 
-func (b *text) networks(networks []*vnetv1.Network) {
+func (b *text) networks(networks []service.Network) {
 	for _, f := range []struct {
 		name, help string
-		value      func(*vnetv1.Network) float64
+		value      func(*service.Network) float64
 	}{
-		{"vnetd_network_live", "Whether the network is meant to run.", func(n *vnetv1.Network) float64 {
-			return one(n.GetStatus().GetPhase() != vnetv1.Phase_PHASE_STOPPED)
+		{"vnetd_network_live", "Whether the network is meant to run.", func(n *service.Network) float64 {
+			return one(n.Status.Phase != event.Stopped)
 		}},
-		{"vnetd_network_degraded", "Whether something of the network does not stand.", func(n *vnetv1.Network) float64 {
-			return one(n.GetStatus().GetPhase() == vnetv1.Phase_PHASE_DEGRADED)
+		{"vnetd_network_degraded", "Whether something of the network does not stand.", func(n *service.Network) float64 {
+			return one(n.Status.Phase == event.Degraded)
 		}},
-		{"vnetd_network_leases", "Leases in force.", func(n *vnetv1.Network) float64 { return float64(n.GetStatus().GetLeases()) }},
-		{"vnetd_network_ports", "Guests' links.", func(n *vnetv1.Network) float64 { return float64(n.GetStatus().GetPorts()) }},
+		{"vnetd_network_leases", "Leases in force.", func(n *service.Network) float64 { return float64(n.Leases) }},
+		{"vnetd_network_ports", "Guests' links.", func(n *service.Network) float64 { return float64(n.Ports) }},
 	} {
 		b.family(f.name, gauge, f.help)
-		for _, n := range networks {
-			b.sample(f.name, f.value(n), "network", n.GetName(), "mode", definition.Word(n.GetMode()))
+		for i := range networks {
+			b.sample(f.name, f.value(&networks[i]), "network", networks[i].Name, "mode", networks[i].Mode.String())
 		}
 	}
 }
@@ -112,40 +110,20 @@ func one(is bool) float64 {
 // passed is what has passed something that has labels.
 type passed struct {
 	labels []string
-	*vnetv1.Counters
-}
-
-func networkTraffic(networks []*vnetv1.Network) []passed {
-	var out []passed
-	for _, n := range networks {
-		if c := n.GetStatus().GetCounters(); c != nil {
-			out = append(out, passed{[]string{"network", n.GetName()}, c})
-		}
-	}
-	return out
-}
-
-func portTraffic(ports []*vnetv1.Port) []passed {
-	var out []passed
-	for _, p := range ports {
-		if c := p.GetCounters(); c != nil {
-			out = append(out, passed{[]string{"network", p.GetNetwork(), "port", p.GetLink()}, c})
-		}
-	}
-	return out
+	*netdrv.Counters
 }
 
 func (b *text) traffic(noun, between string, all []passed) {
 	for _, f := range []struct {
 		name, help string
-		value      func(*vnetv1.Counters) uint64
+		value      func(*netdrv.Counters) uint64
 	}{
-		{"receive_bytes", "Bytes that guests received", (*vnetv1.Counters).GetRxBytes},
-		{"receive_packets", "Frames that guests received", (*vnetv1.Counters).GetRxPackets},
-		{"receive_drops", "Frames that guests were to receive and did not", (*vnetv1.Counters).GetRxDrops},
-		{"transmit_bytes", "Bytes that guests sent", (*vnetv1.Counters).GetTxBytes},
-		{"transmit_packets", "Frames that guests sent", (*vnetv1.Counters).GetTxPackets},
-		{"transmit_drops", "Frames that guests sent and that went no further", (*vnetv1.Counters).GetTxDrops},
+		{"receive_bytes", "Bytes that guests received", func(c *netdrv.Counters) uint64 { return c.RxBytes }},
+		{"receive_packets", "Frames that guests received", func(c *netdrv.Counters) uint64 { return c.RxPackets }},
+		{"receive_drops", "Frames that guests were to receive and did not", func(c *netdrv.Counters) uint64 { return c.RxDrops }},
+		{"transmit_bytes", "Bytes that guests sent", func(c *netdrv.Counters) uint64 { return c.TxBytes }},
+		{"transmit_packets", "Frames that guests sent", func(c *netdrv.Counters) uint64 { return c.TxPackets }},
+		{"transmit_drops", "Frames that guests sent and that went no further", func(c *netdrv.Counters) uint64 { return c.TxDrops }},
 	} {
 		name := "vnetd_" + noun + "_" + f.name + "_total"
 		b.family(name, counter, f.help+": "+between+".")

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
@@ -25,7 +26,7 @@ const maxConns = 32
 
 // Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
 // it on an address where only Prometheus reaches it.
-func Serve(ctx context.Context, l net.Listener, s Source, loop Loop, servers Servers, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, s *service.Service, loop Loop, servers Servers, log *slog.Logger) error {
 	turn := make(chan struct{}, maxScrapes)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {

@@ -3,9 +3,7 @@ package reconcile
 import (
 	"slices"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -75,12 +73,12 @@ func (r *round) tell(was, now []netdrv.Member) {
 	}
 	for _, m := range now {
 		if m.Bridge != "" && !attached[place(m)] {
-			r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED, m)
+			r.publishPort(event.PortAttached, m)
 		}
 		delete(attached, place(m))
 	}
 	for m := range attached {
-		r.publishPort(vnetv1.EventType_EVENT_TYPE_PORT_DETACHED, m)
+		r.publishPort(event.PortDetached, m)
 	}
 }
 
@@ -90,10 +88,9 @@ func place(m netdrv.Member) netdrv.Member {
 	return m
 }
 
-func (r *round) publishPort(t vnetv1.EventType, m netdrv.Member) {
+func (r *round) publishPort(k event.Kind, m netdrv.Member) {
 	r.log.Debug("guest's link", "network", m.Network, "link", m.Link, "bridge", m.Bridge)
-	r.Events.Publish(&vnetv1.WatchResponse{
-		Type: t, Time: timestamppb.Now(),
-		Port: &vnetv1.Port{Network: m.Network, Link: m.Link, Index: int32(m.Index), Kind: m.Kind, Attached: t == vnetv1.EventType_EVENT_TYPE_PORT_ATTACHED},
-	})
+	r.Events.Publish(event.Event{Kind: k, About: m.Network, Port: &event.Port{
+		Port: netdrv.Port{Network: m.Network, Link: m.Link}, Index: m.Index, Kind: m.Kind, Attached: k == event.PortAttached,
+	}})
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -79,10 +77,7 @@ func (e *Engine) noteOrphans(orphans, unread []netdrv.Orphan) {
 			continue
 		}
 		e.log.Warn("orphaned links left alone; vnetctl network adopt declares them, vnetctl network forget removes them", "network", o.Network, "links", o.String())
-		e.Events.Publish(&vnetv1.WatchResponse{
-			Type: vnetv1.EventType_EVENT_TYPE_NETWORK_ORPHANED, Time: timestamppb.Now(),
-			Network: &vnetv1.Network{Name: o.Network}, Message: o.String(),
-		})
+		e.Events.Publish(event.Event{Kind: event.NetworkOrphaned, About: o.Network, Message: o.String()})
 	}
 }
 

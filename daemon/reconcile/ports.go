@@ -8,9 +8,7 @@ import (
 	"os"
 	"slices"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -309,12 +307,12 @@ func (r *round) tellCarrier(was, now netdrv.Link) {
 	if was.Carrier == now.Carrier {
 		return
 	}
-	t := vnetv1.EventType_EVENT_TYPE_PORT_DOWN
+	kind := event.PortDown
 	if now.Carrier {
-		t = vnetv1.EventType_EVENT_TYPE_PORT_UP
+		kind = event.PortUp
 	}
-	r.Events.Publish(&vnetv1.WatchResponse{Type: t, Time: timestamppb.Now(), Port: &vnetv1.Port{
-		Network: now.Network, Link: now.Name, Index: int32(now.Index), Kind: string(now.Kind), Managed: true,
+	r.Events.Publish(event.Event{Kind: kind, About: now.Network, Port: &event.Port{
+		Port: netdrv.Port{Network: now.Network, Link: now.Name}, Index: now.Index, Kind: string(now.Kind), Managed: true,
 		Attached: now.Master != "", Up: now.Carrier,
 	}})
 }

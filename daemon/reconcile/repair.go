@@ -4,9 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -53,17 +51,14 @@ func (r *round) stood(network string) bool {
 
 func (r *round) wasReady(e store.Entry) bool {
 	s := r.Status(e.Network.Name)
-	return e.Live && s.Phase == vnetv1.Phase_PHASE_READY && s.Revision == e.Revision
+	return e.Live && s.Phase == event.Ready && s.Revision == e.Revision
 }
 
 func (e *Engine) repaired(network, found string, steps []string) {
 	e.count(func(t *Tally) { t.Repairs++ })
 	e.log.Warn("found changed by others, and mended", "network", network, "found", found)
-	w := &vnetv1.WatchResponse{
-		Type: vnetv1.EventType_EVENT_TYPE_REPAIRED, Time: timestamppb.Now(), Message: found, Steps: steps,
+	if _, declared := e.Store.Get(network); !declared {
+		network = ""
 	}
-	if entry, ok := e.Store.Get(network); ok {
-		w.Network = &vnetv1.Network{Name: entry.Network.Name}
-	}
-	e.Events.Publish(w)
+	e.Events.Publish(event.Event{Kind: event.Repaired, About: network, Message: found, Steps: steps})
 }

@@ -265,7 +265,7 @@ func path(t testing.TB, w *world) (out []stage) {
 	lap("read")
 	n = netdrv.Complete(n, &w.n, func(string) bool { return false }, [3]byte{})
 	lap("complete")
-	fail(wire.Validate(&n, nil).Err())
+	fail(netdrv.Validate(&n).Err())
 	lap("validate")
 	all := append(append([]netdrv.Network{}, w.others...), n)
 	fail(netdrv.Conflicts(&n, all).Err())

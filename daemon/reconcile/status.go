@@ -3,25 +3,12 @@ package reconcile
 import (
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
+	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/store"
-	"github.com/vnetd/vnetd/daemon/wire"
 )
 
-// Phase is where a network is between what was asked for and what runs.
-type Phase = vnetv1.Phase
-
-// Status is what the last round found about a network.
-type Status struct {
-	Phase    Phase
-	Reason   string // why it is degraded
-	Revision int64  // of the definition that the round was about
-	// Err is why the network is not as declared. It is nil where only something of the
-	// host's keeps it from working.
-	Err error
-}
+// Status is the result of a network's last reconciliation.
+type Status = event.Status
 
 const (
 	firstRetry = 250 * time.Millisecond
@@ -40,13 +27,13 @@ func (e *Engine) conclude(entry store.Entry, err, hindered error) {
 	s := Status{Revision: entry.Revision, Err: err}
 	switch {
 	case err != nil:
-		s.Phase, s.Reason = vnetv1.Phase_PHASE_DEGRADED, err.Error()
+		s.Phase, s.Reason = event.Degraded, err.Error()
 	case entry.Live && hindered != nil:
-		s.Phase, s.Reason = vnetv1.Phase_PHASE_DEGRADED, hindered.Error()
+		s.Phase, s.Reason = event.Degraded, hindered.Error()
 	case entry.Live:
-		s.Phase = vnetv1.Phase_PHASE_READY
+		s.Phase = event.Ready
 	default:
-		s.Phase = vnetv1.Phase_PHASE_STOPPED
+		s.Phase = event.Stopped
 	}
 	name := entry.Network.Name
 	e.mu.Lock()
@@ -54,45 +41,17 @@ func (e *Engine) conclude(entry store.Entry, err, hindered error) {
 	e.status[name] = s
 	e.retryLocked(name, err)
 	e.mu.Unlock()
-	if was.Phase != s.Phase || was.Reason != s.Reason {
-		e.report(entry, s)
+	if was.Phase == s.Phase && was.Reason == s.Reason {
+		return
 	}
-}
-
-func (e *Engine) report(entry store.Entry, s Status) {
-	name := entry.Network.Name
 	if s.Reason != "" {
 		e.log.Warn("network degraded", "network", name, "err", s.Reason)
 	} else {
-		e.log.Info("network "+PhaseWord(s.Phase), "network", name)
+		e.log.Info("network "+s.Phase.String(), "network", name)
 	}
-	if !e.Events.Watched() {
-		return // a definition may be large
-	}
-	n := wire.ToNetwork(&entry.Network)
-	n.Revision = entry.Revision
-	n.Status = s.Proto()
-	e.Events.Publish(&vnetv1.WatchResponse{
-		Type: vnetv1.EventType_EVENT_TYPE_NETWORK_STATUS, Time: timestamppb.Now(), Network: n,
-	})
-}
-
-// Proto is the status as the contract has it, without the count of leases.
-func (s Status) Proto() *vnetv1.NetworkStatus {
-	return &vnetv1.NetworkStatus{Phase: s.Phase, Reason: s.Reason, Revision: s.Revision}
-}
-
-// PhaseWord is a phase in lower case: "ready".
-func PhaseWord(p Phase) string {
-	switch p {
-	case vnetv1.Phase_PHASE_READY:
-		return "ready"
-	case vnetv1.Phase_PHASE_STOPPED:
-		return "stopped"
-	case vnetv1.Phase_PHASE_DEGRADED:
-		return "degraded"
-	}
-	return "pending"
+	e.Events.Publish(event.Event{Kind: event.NetworkStatus, About: name, Network: &event.Network{
+		Network: &entry.Network, Revision: entry.Revision, Active: entry.Live, Status: s,
+	}})
 }
 
 // retryLocked tries a network again later and later while it fails.

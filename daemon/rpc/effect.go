@@ -1,25 +1,7 @@
 package rpc
 
-import (
-	"strings"
-
-	"github.com/vnetd/vnetd/api/definition"
-	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
-	"github.com/vnetd/vnetd/daemon/wire"
-	"github.com/vnetd/vnetd/netdrv"
-)
-
-// changes lists what differs between two definitions, and what each change means.
-func changes(old, n *netdrv.Network) []*vnetv1.FieldChange {
-	var out []*vnetv1.FieldChange
-	for _, c := range definition.Diff(wire.ToNetwork(old), wire.ToNetwork(n)) {
-		out = append(out, &vnetv1.FieldChange{Path: c.Path, Before: c.Before, After: c.After, Effect: effect(c.Path)})
-	}
-	return out
-}
-
-// effects say what a change of a field means, by the end of its path without
-// indexes; the first that fits counts.
+// effects are what changing a field does, by the end of its path without indexes; the first
+// that matches applies.
 var effects = []struct{ field, means string }{
 	{"options", "in every answer from now on; guests hear of it when they renew"},
 	{"dhcp.tags", "in every answer from now on; guests hear of it when they renew"},
@@ -62,27 +44,4 @@ var effects = []struct{ field, means string }{
 	{"direct", "for ports made from now on"},
 	{"access", "for ports that are taken from now on"},
 	{"autostart", "at the next start of the host"},
-}
-
-// effect looks for the field that comes last in a path.
-func effect(path string) string {
-	path = withoutIndexes(path)
-	for _, e := range effects {
-		if path == e.field || strings.HasPrefix(path, e.field+".") ||
-			strings.HasSuffix(path, "."+e.field) || strings.Contains(path, "."+e.field+".") {
-			return e.means
-		}
-	}
-	return ""
-}
-
-func withoutIndexes(path string) string {
-	var b strings.Builder
-	for part := range strings.SplitSeq(path, "[") {
-		if _, rest, ok := strings.Cut(part, "]"); ok {
-			part = rest
-		}
-		b.WriteString(part)
-	}
-	return b.String()
 }

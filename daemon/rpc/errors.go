@@ -9,29 +9,47 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/vnetd/vnetd/internal/limit"
-	"github.com/vnetd/vnetd/netdrv"
+	"github.com/vnetd/vnetd/daemon/service"
 )
 
-// findingsError carries findings as BadRequest details, one violation each.
-func findingsError(code codes.Code, what string, fs netdrv.Findings) error {
-	st := status.New(code, what+": "+fs.Error())
-	bad := &errdetails.BadRequest{}
-	for _, f := range fs {
-		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Path, Description: f.Why})
+var kindCodes = map[service.Kind]codes.Code{
+	service.NotFound:     codes.NotFound,
+	service.Exists:       codes.AlreadyExists,
+	service.Conflict:     codes.Aborted,
+	service.Invalid:      codes.InvalidArgument,
+	service.Precondition: codes.FailedPrecondition,
+	service.Unreadable:   codes.DataLoss,
+	service.Internal:     codes.Internal,
+}
+
+// statusError returns an error as gRPC's, with findings as BadRequest details.
+func statusError(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
 	}
-	if with, err := st.WithDetails(bad); err == nil {
-		st = with
+	code := kindCodes[service.KindOf(err)]
+	switch {
+	case code != codes.Internal:
+	case errors.Is(err, context.DeadlineExceeded):
+		code = codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = codes.Canceled
+	}
+	st := status.New(code, err.Error())
+	if e := new(service.Error); errors.As(err, &e) && e.Findings != nil {
+		bad := &errdetails.BadRequest{}
+		for _, f := range e.Findings {
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Path, Description: f.Why})
+		}
+		if with, err := st.WithDetails(bad); err == nil {
+			st = with
+		}
 	}
 	return st.Err()
 }
 
-func notFound(name string) error {
-	return status.Errorf(codes.NotFound, "there is no network %s", limit.Text(name))
-}
-
-// maxReadError bounds an error on the read-only socket: unprivileged users choose what they
-// are refused for.
+// maxReadError bounds an error on the read-only socket: it can repeat what an unprivileged
+// user has sent.
 const maxReadError = 1024
 
 func clipped(err error, readOnly bool) error {
@@ -40,16 +58,4 @@ func clipped(err error, readOnly bool) error {
 		return err
 	}
 	return status.Error(st.Code(), strings.ToValidUTF8(st.Message()[:maxReadError], "")+"...")
-}
-
-// failed is for what went wrong in the daemon or the host.
-func failed(what string, err error) error {
-	code := codes.Internal
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		code = codes.DeadlineExceeded
-	case errors.Is(err, context.Canceled):
-		code = codes.Canceled
-	}
-	return status.Errorf(code, "%s: %v", what, err)
 }

@@ -1,7 +1,5 @@
-// Package rpc is the daemon's face: the services of api/vnet/v1 on two unix
-// sockets. A handler translates, checks who asks, has the store keep what was
-// asked and the engine make it so, and answers when it stands. It decides
-// nothing about networks.
+// Package rpc serves api/vnet/v1 on two unix sockets. It authorizes the peer, bounds what
+// a client may cost, and translates between the contract and daemon/service.
 package rpc
 
 import (
@@ -9,10 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,12 +22,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
-	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/daemon/peer"
-	"github.com/vnetd/vnetd/daemon/reconcile"
-	"github.com/vnetd/vnetd/daemon/store"
-	"github.com/vnetd/vnetd/dhcpd"
-	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
@@ -51,34 +43,13 @@ const (
 // and of each unprivileged user.
 const maxConns, maxUserConns = 128, 8
 
-// Parts is what the handlers work with.
-type Parts struct {
-	Store      *store.Store
-	Engine     *reconcile.Engine
-	Kernel     reconcile.Kernel
-	Leases     *lease.Table
-	DHCP       *dhcpd.Server
-	Events     *event.Bus
-	AdminGroup string
-	// Pools are where subnets are picked from.
-	Pools    []netip.Prefix
-	StateDir string
-	Version  string
-}
-
-// Server is the gRPC side of a daemon.
+// Server is the gRPC server of a daemon.
 type Server struct {
-	Parts
-	log     *slog.Logger
-	panics  *slog.Logger // limited: any local user reaches the read-only socket
-	started time.Time
-	health  *health.Server
-
-	// writes lets one change of definitions at a time through, so that two
-	// that collide cannot both pass the check.
-	writes sync.Mutex
-	// trials wakes who waits for deadlines.
-	trials chan struct{}
+	Service    *service.Service
+	adminGroup string
+	log        *slog.Logger
+	panics     *slog.Logger // limited: any local user reaches the read-only socket
+	health     *health.Server
 
 	vnetv1.UnimplementedNetworkServiceServer
 	vnetv1.UnimplementedPortServiceServer
@@ -90,15 +61,15 @@ type Server struct {
 }
 
 // New returns a server that does not listen yet.
-func New(parts Parts, log *slog.Logger) *Server {
-	return &Server{Parts: parts, log: log, panics: limit.Logger(log), started: time.Now(), health: health.NewServer(), trials: make(chan struct{}, 1)}
+func New(svc *service.Service, adminGroup string, log *slog.Logger) *Server {
+	return &Server{Service: svc, adminGroup: adminGroup, log: log, panics: limit.Logger(log), health: health.NewServer()}
 }
 
 // Serve answers on l until ctx ends; then it lets running calls finish for a
 // moment, and cuts the rest.
 func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error {
 	conns := peer.FileShare(maxConns)
-	l = peer.Listen(l, s.AdminGroup, peer.Limits{Conns: conns, UserConns: min(maxUserConns, conns)})
+	l = peer.Listen(l, s.adminGroup, peer.Limits{Conns: conns, UserConns: min(maxUserConns, conns)})
 	g := grpc.NewServer(append(limits(readOnly),
 		grpc.Creds(peerCredentials{readOnly}),
 		grpc.InTapHandle(s.admit),
@@ -113,7 +84,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, readOnly bool) error
 	vnetv1.RegisterSystemServiceServer(g, s)
 	healthpb.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
-	stop := context.AfterFunc(ctx, func() { stopSoon(g) })
+	stop := context.AfterFunc(ctx, func() {
+		hard := time.AfterFunc(time.Second, g.Stop)
+		defer hard.Stop()
+		g.GracefulStop()
+	})
 	defer stop()
 	return g.Serve(l)
 }
@@ -136,12 +111,6 @@ func limits(readOnly bool) []grpc.ServerOption {
 	}
 }
 
-func stopSoon(g *grpc.Server) {
-	hard := time.AfterFunc(time.Second, g.Stop)
-	defer hard.Stop()
-	g.GracefulStop()
-}
-
 // reads are the methods that everybody may call.
 var reads = map[string]bool{
 	"ListNetworks": true, "GetNetwork": true, "ListLeases": true, "ListRecords": true, "ListForwards": true, "ListPorts": true, "Watch": true, "GetStatus": true,
@@ -162,7 +131,7 @@ func (s *Server) allow(ctx context.Context, method string) error {
 	case c.readOnly:
 		return status.Error(codes.PermissionDenied, "this is the read-only socket; changes go through vnetd.sock")
 	}
-	return status.Errorf(codes.PermissionDenied, "user %d may not change networks; root and the members of group %s may", c.Peer.UID, s.AdminGroup)
+	return status.Errorf(codes.PermissionDenied, "user %d may not change networks; root and the members of group %s may", c.Peer.UID, s.adminGroup)
 }
 
 // admit judges a call before its request is read, which has a time to arrive.
@@ -193,11 +162,13 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	}
 	start, size := time.Now(), 0
 	defer func() { end(time.Since(start), size) }()
-	resp, err = h(ctx, req)
-	if m, ok := resp.(proto.Message); ok && err == nil {
+	if resp, err = h(ctx, req); err != nil {
+		return nil, clipped(statusError(err), c.readOnly)
+	}
+	if m, ok := resp.(proto.Message); ok {
 		size = proto.Size(m)
 	}
-	return resp, clipped(err, c.readOnly)
+	return resp, nil
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {
@@ -211,7 +182,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return status.Errorf(codes.ResourceExhausted, "too many streams of events of user %d, or of all users; end one, and call again", c.Peer.UID)
 	}
 	defer end()
-	return clipped(h(srv, &boundedStream{ServerStream: ss, caller: c}), c.readOnly)
+	return clipped(statusError(h(srv, &boundedStream{ServerStream: ss, caller: c})), c.readOnly)
 }
 
 // boundedStream closes the connection of a client that does not finish its request, or

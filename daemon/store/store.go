@@ -204,7 +204,7 @@ func (s *Store) read(path, name string) (Entry, error) {
 		return Entry{}, err
 	}
 	n, unread := wire.FromNetwork(&p)
-	if err := wire.Validate(&n, unread).Err(); err != nil {
+	if err := unread.Join(netdrv.Validate(&n)).Err(); err != nil {
 		return Entry{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if n.Name != name {
@@ -343,4 +343,19 @@ func (s *Store) Disown(name string) error {
 	// It is deleted, whatever becomes of the mark: a new network of its name writes its own.
 	_ = s.markLive(name, false)
 	return nil
+}
+
+// Same reports whether two networks have the same definition.
+func Same(a, b *netdrv.Network) bool {
+	return len(definition.Diff(wire.ToNetwork(a), wire.ToNetwork(b))) == 0
+}
+
+// Parse reads the definition of one network from a file's data.
+func Parse(file string, data []byte) (netdrv.Network, error) {
+	networks, err := definition.Parse(file, data)
+	if err != nil {
+		return netdrv.Network{}, err
+	}
+	n, unread := wire.FromNetwork(networks[0])
+	return n, unread.Err()
 }

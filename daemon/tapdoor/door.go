@@ -25,9 +25,8 @@ import (
 
 	"github.com/vnetd/vnetd/api/tapdoor"
 	"github.com/vnetd/vnetd/daemon/peer"
-	"github.com/vnetd/vnetd/daemon/store"
+	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/internal/limit"
-	"github.com/vnetd/vnetd/netdrv"
 )
 
 const (
@@ -37,22 +36,9 @@ const (
 	makeTime     = 30 * time.Second
 )
 
-// Ports is where ports are made; rpc.Server is the real one.
-type Ports interface {
-	OpenNew(ctx context.Context, p netdrv.Port, vnetHeader bool) (netdrv.Port, []*os.File, error)
-}
-
-// Engine opens and removes ports that are there; reconcile.Engine is the real one.
-type Engine interface {
-	OpenPort(ctx context.Context, p netdrv.Port) ([]*os.File, error)
-	RemovePort(ctx context.Context, p netdrv.Port) error
-}
-
 // Door is the tap door of a daemon.
 type Door struct {
-	Ports      Ports
-	Engine     Engine
-	Store      *store.Store
+	Service    *service.Service
 	AdminGroup string
 	Log        *slog.Logger
 

@@ -3,7 +3,6 @@ package tapdoor
 import (
 	"context"
 	"os"
-	"slices"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -17,23 +16,20 @@ func (d *Door) watch(ctx context.Context, p netdrv.Port, pidfd *os.File) {
 	})
 }
 
-// remove removes a port, but not another of its name that came later.
+// remove removes the port of a process that has ended.
 func (d *Door) remove(ctx context.Context, p netdrv.Port) {
-	d.one.Lock()
-	defer d.one.Unlock()
-	same := func(o netdrv.Port) bool { return o.Link == p.Link && o.Holder == p.Holder }
-	if !slices.ContainsFunc(d.Store.PortsOf(p.Network), same) {
-		return
+	existed, err := d.Service.RemoveTransient(ctx, p)
+	if existed {
+		d.Log.Info("process of a transient port has ended; port removed", "network", p.Network, "port", p.Link, "pid", p.Holder.PID)
 	}
-	d.Log.Info("guest of the tap door is gone", "network", p.Network, "port", p.Link, "pid", p.Holder.PID)
-	if err := d.Engine.RemovePort(ctx, p); err != nil {
-		d.Log.Error("port of a guest that is gone stays", "port", p.Link, "err", err)
+	if err != nil {
+		d.Log.Error("port of a process that has ended not removed", "port", p.Link, "err", err)
 	}
 }
 
 // resume watches the processes of ports that an earlier daemon gave out.
 func (d *Door) resume(ctx context.Context) {
-	for _, p := range d.Store.Ports() {
+	for _, p := range d.Service.StoredPorts("") {
 		if !p.Transient || p.Holder.PID == 0 {
 			continue
 		}

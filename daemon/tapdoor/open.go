@@ -47,7 +47,7 @@ func (d *Door) open(ctx context.Context, c *net.UnixConn, req tapdoor.Request, w
 func (d *Door) make(ctx context.Context, p netdrv.Port, req tapdoor.Request) (netdrv.Port, []*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTime)
 	defer cancel()
-	return d.Ports.OpenNew(ctx, p, !req.NoVnetHeader)
+	return d.Service.OpenTransient(ctx, p, !req.NoVnetHeader)
 }
 
 func response(p *netdrv.Port, mode netdrv.Mode) tapdoor.Response {
@@ -63,16 +63,19 @@ func response(p *netdrv.Port, mode netdrv.Mode) tapdoor.Response {
 
 // openDeclared opens a port for its owner.
 func (d *Door) openDeclared(ctx context.Context, link string, who caller) (tapdoor.Response, []*os.File, error) {
-	for _, p := range d.Store.Ports() {
+	for _, p := range d.Service.StoredPorts("") {
 		if p.Link != link || p.Transient {
 			continue
 		}
 		if !who.Admin && p.Owner != who.UID {
 			return tapdoor.Response{}, nil, fmt.Errorf("port %s does not belong to user %d", link, who.UID)
 		}
-		entry, _ := d.Store.Get(p.Network)
-		files, err := d.Engine.OpenPort(ctx, p)
-		return response(&p, entry.Network.Mode), files, err
+		n, err := d.Service.Network(p.Network)
+		if err != nil {
+			return tapdoor.Response{}, nil, err
+		}
+		files, err := d.Service.OpenPort(ctx, p)
+		return response(&p, n.Mode), files, err
 	}
 	return tapdoor.Response{}, nil, fmt.Errorf("there is no declared port %s", link)
 }
@@ -105,8 +108,7 @@ func (d *Door) network(req tapdoor.Request, who caller, mac netdrv.MAC) (n *netd
 	if req.Bridge != "" {
 		why = fmt.Sprintf("no network has the bridge %s", req.Bridge)
 	}
-	for _, e := range d.Store.List() {
-		n := &e.Network
+	for n := range d.Service.Definitions() {
 		var no string
 		if n.Name != req.Network && (req.Bridge == "" || n.Bridge.Name != req.Bridge || n.Mode == netdrv.DirectLink) {
 			continue
@@ -121,7 +123,7 @@ func (d *Door) network(req tapdoor.Request, who caller, mac netdrv.MAC) (n *netd
 
 func (d *Door) held(network string, uid uint32) int {
 	count := 0
-	for _, p := range d.Store.PortsOf(network) {
+	for _, p := range d.Service.StoredPorts(network) {
 		if p.Transient && p.Owner == uid {
 			count++
 		}

@@ -64,10 +64,8 @@ func ToForward(f netdrv.Forward) *vnetv1.Forward {
 	return p
 }
 
-// ForwardFits reports whether a forward listens where like does: on those very
-// ports, and on that address if like has one.
-func ForwardFits(f netdrv.Forward, like *vnetv1.Forward) bool {
+// FromForward reads a forward.
+func FromForward(p *vnetv1.Forward) (netdrv.Forward, netdrv.Findings) {
 	var r reader
-	l := r.forward("", like)
-	return f.Listen == l.Listen && (!l.Address.IsValid() || f.Address == l.Address)
+	return r.forward("", p), r.findings
 }

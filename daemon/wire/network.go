@@ -13,7 +13,7 @@ import (
 )
 
 // FromNetwork reads a definition. The findings are about what cannot be read;
-// whether the rest makes sense is netdrv.Validate's to say (see Validate).
+// whether the rest makes sense is netdrv.Validate's to say.
 func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 	var r reader
 	n := netdrv.Network{
@@ -51,22 +51,6 @@ func each[P, T any](path string, list []P, read func(path string, p P) T) []T {
 }
 
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
-
-// Validate joins what could not be read with what netdrv.Validate finds wrong
-// with the rest; a field is complained about once.
-func Validate(n *netdrv.Network, unread netdrv.Findings) netdrv.Findings {
-	said := map[string]bool{}
-	for _, f := range unread {
-		said[f.Path] = true
-	}
-	out := unread
-	for _, f := range netdrv.Validate(n) {
-		if !said[f.Path] {
-			out = append(out, f)
-		}
-	}
-	return out
-}
 
 // reader collects what cannot be read.
 type reader struct{ findings netdrv.Findings }

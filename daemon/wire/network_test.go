@@ -263,7 +263,7 @@ func TestUnreadable(t *testing.T) {
 		Nat: &vnetv1.NAT{Ports: &vnetv1.PortRange{Start: 70000, End: 80000}},
 	}
 	n, unread := FromNetwork(p)
-	got := Validate(&n, unread)
+	got := unread.Join(netdrv.Validate(&n))
 	want := []string{
 		`bridge.mac: "nonsense" is not an Ethernet address such as 52:54:00:12:34:56`,
 		`subnets[0].address: "192.168.10.1" has no prefix length: write it as in 192.168.10.1/24`,

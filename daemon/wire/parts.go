@@ -162,6 +162,12 @@ func (r *reader) dns(path string, p *vnetv1.DNS) netdrv.DNS {
 	}
 }
 
+// FromRecord reads a record of a definition.
+func FromRecord(p *vnetv1.Record) (netdrv.Record, netdrv.Findings) {
+	var r reader
+	return r.record("", p), r.findings
+}
+
 func (r *reader) record(path string, p *vnetv1.Record) netdrv.Record {
 	return netdrv.Record{
 		Name:  p.GetName(),
