@@ -34,7 +34,7 @@ var mayImport = []struct {
 	{"daemon", []string{"api", "netdrv", "firewall", "dhcpd", "dnsd", "proxy", "internal/hostclock", "internal/limit", "internal/owner"}, "main builds a daemon, the daemon its parts"},
 	{"cmd/vnetd", []string{"daemon"}, "main builds a daemon, the daemon its parts"},
 	{"cmd/vnetctl", []string{"api"}, "if the command line needs it, the contract lacks it"},
-	{"cmd/vnet-bridge-helper", []string{"api"}, "it is run by users, and needs the tap door only"},
+	{"cmd/vnet-bridge-helper", []string{"api"}, "it is run by users, and needs the tap broker only"},
 }
 
 // onlyIn says where packages of others may be used by what we ship.

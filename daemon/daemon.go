@@ -11,7 +11,7 @@
 //	proxy.Server.Run   the loops of published ports on loopback addresses
 //	Engine.Run         the reconcile loop, and the watchers of kernel and rules
 //	rpc.Server.Serve   one a socket
-//	tapdoor.Door.Serve one, one a connection, and one a process that a port lives with
+//	tapbroker.Broker.Serve one, one a connection, and one a process that a port lives with
 //	metrics.Serve      for Prometheus, if asked for
 //	service.RunConfirmations rolls back what is not confirmed in time
 //	watchdog, signals
@@ -44,7 +44,7 @@ import (
 	"github.com/vnetd/vnetd/daemon/rpc"
 	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/daemon/store"
-	"github.com/vnetd/vnetd/daemon/tapdoor"
+	"github.com/vnetd/vnetd/daemon/tapbroker"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/boot/files"
 	"github.com/vnetd/vnetd/dhcpd/lease"
@@ -83,7 +83,7 @@ type Daemon struct {
 	engine  *reconcile.Engine
 	service *service.Service
 	rpc     *rpc.Server
-	door    *tapdoor.Door
+	broker  *tapbroker.Broker
 }
 
 // New builds a daemon in the network namespace of the calling thread. It takes
@@ -134,7 +134,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	}
 	d.engine = reconcile.New(reconcile.Parts{
 		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot, Proxy: d.proxy,
-		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname, MayHold: tapdoor.MayHold,
+		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname, MayHold: tapbroker.MayHold,
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
 	d.leases.OnStoring(d.engine.Notice)
@@ -143,7 +143,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 		Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version, Log: calls,
 	})
 	d.rpc = rpc.New(d.service, d.cfg.File.AdminGroup, calls)
-	d.door = &tapdoor.Door{Service: d.service, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
+	d.broker = &tapbroker.Broker{Service: d.service, AdminGroup: d.cfg.File.AdminGroup, Log: d.log}
 	return nil
 }
 
@@ -231,7 +231,7 @@ func (d *Daemon) serve(ctx context.Context, g *errgroup.Group) error {
 	d.service.ForgetStrayLeases()
 	g.Go(func() error { return named("read-write socket", d.rpc.Serve(ctx, ls.write, false)) })
 	g.Go(func() error { return named("read-only socket", d.rpc.Serve(ctx, ls.read, true)) })
-	g.Go(func() error { return named("tap door", d.door.Serve(ctx, ls.tap)) })
+	g.Go(func() error { return named("tap broker", d.broker.Serve(ctx, ls.tap)) })
 	if at := d.cfg.File.Metrics.Listen; at.IsValid() {
 		g.Go(func() error { d.serveMetrics(ctx, at.String()); return nil })
 	}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/api/tapbroker"
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
@@ -19,7 +19,7 @@ import (
 func plugged(t *testing.T, d *nettest.Daemon, p port, address string) *nettest.Namespace {
 	t.Helper()
 	ns := nettest.NewNamespace(t, "guest")
-	_, files := taken(t, d, 0, 0, tapdoor.Request{Port: p.Link})
+	_, files := taken(t, d, 0, 0, tapbroker.Request{Port: p.Link})
 	var inside *os.File
 	err := ns.Do(func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

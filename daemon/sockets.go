@@ -23,7 +23,7 @@ const (
 	tapSocketName      = "vnetd-tap"
 )
 
-// listeners has the sockets: of the API, for writing and reading, and the tap door's.
+// listeners has the sockets: of the API, for writing and reading, and the tap broker's.
 type listeners struct{ write, read, tap net.Listener }
 
 // listen takes the sockets that systemd made, and makes those that it did not.

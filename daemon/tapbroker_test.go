@@ -13,7 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 
-	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/api/tapbroker"
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
@@ -93,7 +93,7 @@ func TestTamperedPort(t *testing.T) {
 		"group":           {"lab", 1, ioctl(unix.TUNSETGROUP, 7)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp, files := taken(t, d, 4242, 4242, tapdoor.Request{Network: c.network, Queues: c.queues})
+			resp, files := taken(t, d, 4242, 4242, tapbroker.Request{Network: c.network, Queues: c.queues})
 			c.tamper(t, files[0], resp.Link)
 			noLink(t, w.Host, resp.Link)
 			if err := events.WaitFor(t.Context(), "port "+resp.Link+" of user 4242"); err != nil {
@@ -110,7 +110,7 @@ func TestTamperedPort(t *testing.T) {
 	// A declared port's link is the network's: it is repaired.
 	p := createPort(t, d, "lab", "--owner", "4242")
 	was := onTap(t, w.Host, p.Link)
-	_, files := taken(t, d, 4242, 4242, tapdoor.Request{Port: p.Link})
+	_, files := taken(t, d, 4242, 4242, tapbroker.Request{Port: p.Link})
 	setMAC(t, files[0], p.Link, mac)
 	_, own, _ := strings.Cut(was, "link/ether ")
 	own, _, _ = strings.Cut(own, " ")
@@ -137,9 +137,9 @@ func TestTamperedPort(t *testing.T) {
 // group, and gets nowhere with what is still open; others keep theirs.
 func TestLostAccess(t *testing.T) {
 	w, d := doorWorld(t)
-	lost, files := taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
-	kept, _ := taken(t, d, 9999, 7777, tapdoor.Request{Network: "lab"})
-	admins, _ := taken(t, d, 0, 0, tapdoor.Request{Network: "lab"})
+	lost, files := taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab"})
+	kept, _ := taken(t, d, 9999, 7777, tapbroker.Request{Network: "lab"})
+	admins, _ := taken(t, d, 0, 0, tapbroker.Request{Network: "lab"})
 	events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch")
 	if err := events.WaitFor(t.Context(), "synced"); err != nil {
 		t.Fatal(err)
@@ -182,15 +182,15 @@ func TestClaimsOfUsers(t *testing.T) {
 	d.Ctl(t, "record", "add", "lab", "db", "A", "192.168.10.9")
 	bridge := strings.TrimSpace(w.Host.Run(t, "cat /sys/class/net/lab0/address"))
 	for name, c := range map[string]struct {
-		req  tapdoor.Request
+		req  tapbroker.Request
 		want string
 	}{
-		"MAC of a lease":  {tapdoor.Request{MAC: "52:54:00:00:00:11"}, "it has a lease"},
-		"MAC of a port":   {tapdoor.Request{MAC: "52:54:00:00:00:12"}, "in use behind"},
-		"the bridge's":    {tapdoor.Request{MAC: bridge}, "the network's bridge"},
-		"name of a lease": {tapdoor.Request{MAC: "52:54:00:00:00:77", Guest: "WEB"}, "the name of the guest with the lease"},
-		"name of one, by a guest that says no MAC": {tapdoor.Request{Guest: "web"}, "the name of the guest with the lease"},
-		"name of a record":                         {tapdoor.Request{Guest: "db"}, "the name of a DNS record"},
+		"MAC of a lease":  {tapbroker.Request{MAC: "52:54:00:00:00:11"}, "it has a lease"},
+		"MAC of a port":   {tapbroker.Request{MAC: "52:54:00:00:00:12"}, "in use behind"},
+		"the bridge's":    {tapbroker.Request{MAC: bridge}, "the network's bridge"},
+		"name of a lease": {tapbroker.Request{MAC: "52:54:00:00:00:77", Guest: "WEB"}, "the name of the guest with the lease"},
+		"name of one, by a guest that says no MAC": {tapbroker.Request{Guest: "web"}, "the name of the guest with the lease"},
+		"name of a record":                         {tapbroker.Request{Guest: "db"}, "the name of a DNS record"},
 	} {
 		c.req.Network = "lab"
 		if _, _, err := take(t, d, 4242, 4242, c.req); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -198,11 +198,11 @@ func TestClaimsOfUsers(t *testing.T) {
 		}
 	}
 	// An administrator moves a guest.
-	resp, files := taken(t, d, 0, 0, tapdoor.Request{Network: "lab", MAC: "52:54:00:00:00:11"})
+	resp, files := taken(t, d, 0, 0, tapbroker.Request{Network: "lab", MAC: "52:54:00:00:00:11"})
 	closeFiles(files)
 	gone(t, w, d, resp.Link)
 	// A guest of a port speaks in the victim's name, and goes.
-	resp, files = taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab", NoVnetHeader: true})
+	resp, files = taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab", NoVnetHeader: true})
 	mac, _ := net.ParseMAC("52:54:00:00:00:11")
 	_, _ = files[0].Write(frame4(mac, net.HardwareAddr{255, 255, 255, 255, 255, 255}, netip.MustParseAddrPort("192.168.10.200:9"), netip.MustParseAddrPort("192.168.10.255:9"), []byte("x")))
 	own, _ := net.ParseMAC("52:54:00:00:00:44")
@@ -231,14 +231,14 @@ func TestMACPrefixHolds(t *testing.T) {
 			foreign, _ := net.ParseMAC("02:de:ad:00:00:77")
 			within, _ := net.ParseMAC("52:54:00:00:00:77")
 			own, _ := net.ParseMAC("52:54:00:00:00:78")
-			_, files := taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab", NoVnetHeader: true})
+			_, files := taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab", NoVnetHeader: true})
 			if addr, err := tapLease(files[0], foreign); err == nil {
 				t.Errorf("a MAC outside the prefix gets %s", addr)
 			}
 			if _, err := tapLease(files[0], within); err != nil {
 				t.Errorf("one inside: %v", err)
 			}
-			_, files = taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab", MAC: own.String(), NoVnetHeader: true})
+			_, files = taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab", MAC: own.String(), NoVnetHeader: true})
 			if addr, err := tapLease(files[0], net.HardwareAddr{0x52, 0x54, 0, 0, 0, 0x79}); err == nil {
 				t.Errorf("another MAC than the port's gets %s", addr)
 			}

@@ -16,7 +16,7 @@ ask "says what stands" "systemctl show vnetd -p StatusText | grep -q '1 networks
 ask "runs as its own user" "grep -q '^Uid:[[:space:]]*'$(id -u vnetd) /proc/$(pid)/status"
 ask "has three capabilities" "grep -q 'CapEff:.*0000000000003400' /proc/$(pid)/status && grep -q 'CapBnd:.*0000000000003400' /proc/$(pid)/status"
 ask "the admin group's socket" "stat -c %a:%G /run/vnetd/vnetd.sock | grep -qx 660:vnetd-admin"
-ask "everybody's tap door" "stat -c %a /run/vnetd/tap.sock | grep -qx 666"
+ask "everybody's tap broker" "stat -c %a /run/vnetd/tap.sock | grep -qx 666"
 ask "the default network" "vnetctl network list | grep -q 'default.*ready.*virbr0'"
 ask "rules" "nft list table inet vnetd"
 mkdir -p /srv/boot /root/boot

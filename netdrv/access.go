@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Access says who may take ports of a network at the tap door. Root and the
+// Access says who may take ports of a network at the tap broker. Root and the
 // administrators always may; the zero value lets in nobody else.
 type Access struct {
 	// Users and Groups are names, or numbers in decimal.

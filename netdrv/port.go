@@ -20,7 +20,7 @@ type Port struct {
 	// Guest is the guest's name, one label (RFC 1035 section 2.3.1), or empty.
 	Guest string
 	// MAC is the guest's. CompletePort picks one if zero; it stays zero for a guest of
-	// the tap door that does not say.
+	// the tap broker that does not say.
 	MAC MAC
 	// Addresses are the guest's, in subnets of the network, at most one in each.
 	Addresses []netip.Addr
@@ -32,7 +32,7 @@ type Port struct {
 	Uplink string
 	// Bandwidth is the port's own; what it does not limit, its network's PerPort does.
 	Bandwidth Bandwidth
-	// Transient: the port is a tap door's, and is gone with its guest.
+	// Transient: the port is a tap broker's, and is gone with its guest.
 	Transient bool
 	// Holder is the process that a transient macvtap lives as long as.
 	Holder Process

@@ -26,7 +26,7 @@ func TestCompletePort(t *testing.T) {
 	}
 	n := lab()
 	if p := CompletePort(Port{Transient: true}, &n, nil, taken, [3]byte{}); !p.MAC.IsZero() || p.Uplink != "" {
-		t.Errorf("a guest of the tap door that does not say its MAC: %+v", p)
+		t.Errorf("a guest of the tap broker that does not say its MAC: %+v", p)
 	}
 }
 

@@ -15,7 +15,7 @@ const maxInclude = 16
 // checkACL asks a file of qemu-bridge-helper's, /etc/qemu/bridge.conf, about a bridge.
 // Its lines are "allow BRIDGE", "deny BRIDGE" and "include FILE", and "all" is any
 // bridge. Who is not allowed is denied, and a deny beats every allow. It is the user's
-// own check on himself: the tap door judges whatever this says.
+// own check on himself: the tap broker judges whatever this says.
 func checkACL(path, bridge string) error {
 	v, err := readACL(path, bridge, 0)
 	switch {

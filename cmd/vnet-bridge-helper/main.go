@@ -1,5 +1,5 @@
 // Command vnet-bridge-helper is what QEMU runs as -netdev bridge,helper=PATH or
-// -netdev tap,helper=PATH, in the place of qemu-bridge-helper: it asks vnetd's tap door
+// -netdev tap,helper=PATH, in the place of qemu-bridge-helper: it asks vnetd's tap broker
 // for a tap in a bridge, and passes its descriptor to QEMU. It needs no privilege and
 // has none: the door judges the user who runs QEMU.
 //
@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/api/tapbroker"
 )
 
 // doorTime bounds what the door may take.
@@ -80,7 +80,7 @@ func help(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doorTime)
 	defer cancel()
-	_, files, err := tapdoor.Open(ctx, tapdoor.Socket(), tapdoor.Request{Bridge: o.bridge, NoVnetHeader: !o.vnet})
+	_, files, err := tapbroker.Open(ctx, tapbroker.Socket(), tapbroker.Request{Bridge: o.bridge, NoVnetHeader: !o.vnet})
 	if err != nil {
 		return err
 	}

@@ -14,18 +14,18 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/api/tapbroker"
 )
 
 // maxFD bounds --fd.
 const maxFD = 512
 
 func (t *tool) runCommand() *cobra.Command {
-	req := tapdoor.Request{}
+	req := tapbroker.Request{}
 	first := 3
 	c := &cobra.Command{
 		Use: "run (--network NETWORK | --port LINK) -- PROGRAM [ARGUMENT...]", Short: "Run a hypervisor with a port of a network as a file descriptor",
-		Long: `Ask vnetd's tap door for a port, and run PROGRAM, which finds it open as descriptor 3, or with --fd another; with
+		Long: `Ask vnetd's tap broker for a port, and run PROGRAM, which finds it open as descriptor 3, or with --fd another; with
 --queues as that one and the following. In the arguments, {fd} is replaced by the numbers with ":" between, and {mac} by
 the guest's Ethernet address. The network's access list says who may; the port is gone when the program is.`,
 		Example: `  vnetctl run --network default -- qemu-system-x86_64 ... -netdev tap,id=n,fd=3 -device virtio-net-pci,netdev=n,mac={mac}
@@ -44,9 +44,9 @@ the guest's Ethernet address. The network's access list says who may; the port i
 				return err
 			}
 			if req.MAC == "" && req.Port == "" {
-				req.MAC = tapdoor.AutoMAC
+				req.MAC = tapbroker.AutoMAC
 			}
-			resp, files, err := tapdoor.Open(cmd.Context(), tapdoor.Socket(), req)
+			resp, files, err := tapbroker.Open(cmd.Context(), tapbroker.Socket(), req)
 			if err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func (e ended) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 // become runs a program, which has our terminal, our signals by the terminal and a
 // SIGTERM that we get, and ends as it does. It is not in our place, because Go's runtime
 // holds the very descriptors that it is to find.
-func become(ctx context.Context, program string, args []string, resp tapdoor.Response, files []*os.File, first int) error {
+func become(ctx context.Context, program string, args []string, resp tapbroker.Response, files []*os.File, first int) error {
 	words := strings.NewReplacer("{fd}", numbers(first, len(files)), "{mac}", resp.MAC)
 	for i := range args {
 		args[i] = words.Replace(args[i])

@@ -187,7 +187,7 @@ type Engine struct {
 	pressure firewall.Pressure // what is asked of new connections
 
 	mu       sync.Mutex
-	unmet    atomic.Bool // a guest of the tap door has not said its MAC
+	unmet    atomic.Bool // a guest of the tap broker has not said its MAC
 	pending  work
 	look     *time.Timer // the full look that a notification asked for
 	pace     pace

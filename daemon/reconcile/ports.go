@@ -25,7 +25,7 @@ func (p *PortLink) Attached() bool {
 	return p.Link.Index != 0 && p.Link.Up && (p.Link.Kind == netdrv.KindMacvtap || p.Link.Master != "")
 }
 
-// Ports returns the declared and the tap door's ports, sorted by network and link.
+// Ports returns the declared and the tap broker's ports, sorted by network and link.
 func (e *Engine) Ports() []PortLink {
 	ports := e.Store.Ports()
 	e.mu.Lock()
@@ -323,7 +323,7 @@ func (e *Engine) leasedElsewhere(network string, mac netdrv.MAC, index int) bool
 	return leased && link != index
 }
 
-// LookForGuests has the engine look who is behind those of the tap door's ports whose
+// LookForGuests has the engine look who is behind those of the tap broker's ports whose
 // guests have not said. If there are none it costs nothing.
 func (e *Engine) LookForGuests() {
 	if e.unmet.Load() {

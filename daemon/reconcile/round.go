@@ -129,7 +129,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		r.lookAgain(ctx)
 	}
 	if err := r.meetGuests(ctx); err != nil {
-		r.log.Warn("guests of the tap door are not known", "err", err)
+		r.log.Warn("guests of the tap broker are not known", "err", err)
 	}
 	r.serve()
 	r.checkLeases()

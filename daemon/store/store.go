@@ -8,7 +8,7 @@
 //	RUNTIME/live/NAME          the network is meant to run; gone with the boot
 //	STATE/trials/NAME.json     a change that waits to be confirmed
 //	STATE/ports/LINK.yaml      a port
-//	RUNTIME/ports/LINK.yaml    a port of the tap door's; gone with the boot
+//	RUNTIME/ports/LINK.yaml    a port of the tap broker's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
 //	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
 //

@@ -265,7 +265,7 @@ type Network struct {
 	Filter *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
 	// For modes nat and route: ports of the host that lead to guests.
 	Forwards []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
-	// Who may take ports of the network at the tap door, besides root and the
+	// Who may take ports of the network at the tap broker, besides root and the
 	// administrators. Nobody if absent.
 	Access *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
 	// How much traffic may pass; any if absent.
@@ -529,7 +529,7 @@ func (x *Forward) GetAllowDhcpName() bool {
 	return false
 }
 
-// Access says who may take ports at the tap door, and which.
+// Access says who may take ports at the tap broker, and which.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Users, by name or number.

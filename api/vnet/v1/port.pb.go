@@ -55,7 +55,7 @@ type Port struct {
 	// Queues of the tap, 1 to 64; more than one makes it a multi-queue tap, which is
 	// to be opened as one. One if absent.
 	Queues uint32 `protobuf:"varint,12,opt,name=queues,proto3" json:"queues,omitempty"`
-	// Output only: the port is a tap door's, and is gone when its guest is.
+	// Output only: the port is a tap broker's, and is gone when its guest is.
 	Transient bool `protobuf:"varint,13,opt,name=transient,proto3" json:"transient,omitempty"`
 	// Output only: somebody has the tap open.
 	Up bool `protobuf:"varint,14,opt,name=up,proto3" json:"up,omitempty"`

@@ -1,4 +1,4 @@
-package tapdoor
+package tapbroker
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// caller is who asks.
+// caller is the user of a connection.
 type caller struct {
 	UID    uint32
 	Groups []uint32
@@ -18,17 +18,17 @@ type caller struct {
 	Admin bool
 }
 
-// accounts finds the numbers of users and groups by name.
+// accounts resolves users and groups.
 type accounts interface {
 	uid(name string) (uint32, bool)
 	gid(name string) (uint32, bool)
-	// groups are those of a user, as far as they are known.
+	// groups returns those of a user that are known.
 	groups(uid uint32) []uint32
 }
 
-// refuse says why a caller gets no port of a network, or by which entry of the access list it
-// does (netdrv.Port.Granted). held are the ports of the network that the caller has, and mac is
-// what it asks for; zero if it does not say.
+// refuse returns why a caller gets no port of a network, or the entry of the access list that
+// grants it (netdrv.Port.Granted). held is how many ports of the network the caller has, mac the
+// requested one, zero if none is.
 func refuse(n *netdrv.Network, who caller, held int, mac netdrv.MAC, known accounts) (granted, why string) {
 	a := &n.Access
 	most := a.MaxPorts
@@ -64,9 +64,9 @@ func grant(a *netdrv.Access, who caller, known accounts) string {
 	return ""
 }
 
-// MayHold reports whether the user who has a transient port may still have it: the entry by
-// which it was given is still in the access list, or another names the user. A process
-// keeps the groups that it was started with, so an entry counts regardless of who is in the group now.
+// MayHold reports whether the user of a transient port may keep it: the entry that granted it
+// is still in the access list, or another names the user. A process keeps the groups that it was
+// started with, so that the present members of a group do not matter.
 func MayHold(n *netdrv.Network, p *netdrv.Port) bool { return mayHold(&n.Access, p, hostAccounts{}) }
 
 func mayHold(a *netdrv.Access, p *netdrv.Port, known accounts) bool {
@@ -80,8 +80,8 @@ func mayHold(a *netdrv.Access, p *netdrv.Port, known accounts) bool {
 	return grant(a, caller{UID: p.Owner, Groups: known.groups(p.Owner)}, known) != ""
 }
 
-// hostAccounts are those of the host's passwd and group files. They are read every
-// time: an account may be made while the daemon runs.
+// hostAccounts are those of the host. They are read each time: accounts are added while the
+// daemon runs.
 type hostAccounts struct{}
 
 func (hostAccounts) uid(name string) (uint32, bool) {

@@ -1,4 +1,4 @@
-package tapdoor
+package tapbroker
 
 import (
 	"strings"

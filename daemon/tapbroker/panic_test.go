@@ -1,4 +1,4 @@
-package tapdoor
+package tapbroker
 
 import (
 	"bufio"
@@ -26,7 +26,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	d := &Door{Log: slog.New(slog.DiscardHandler)} // without a store: it panics
+	b := &Broker{Log: slog.New(slog.DiscardHandler)} // without a store: it panics
 	before := limit.Panics()[limit.Tap]
 	const requests = 2 * maxUserConns
 	one := peer.Listen(l, "", peer.Limits{Conns: 1, UserConns: 1})
@@ -39,16 +39,16 @@ func TestPanicCostsOneRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.admit(context.Background(), s.(*peer.Conn), time.Now())
+		b.admit(context.Background(), s.(*peer.Conn), time.Now())
 		_, _ = c.Write([]byte(`{"port":"p"}` + "\n"))
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if line, err := bufio.NewReader(c).ReadString('\n'); err == nil {
 			t.Errorf("answered: %s", line)
 		}
 		c.Close()
-		d.wg.Wait()
+		b.wg.Wait()
 	}
-	if n := limit.Panics()[limit.Tap] - before; n != requests || !d.one.TryLock() {
+	if n := limit.Panics()[limit.Tap] - before; n != requests || !b.mu.TryLock() {
 		t.Errorf("%d panics of %d", n, requests)
 	}
 }

@@ -1,4 +1,4 @@
-// Package tapdoor asks a vnetd's tap door for a port of a network, as the file
+// Package tapbroker asks a vnetd's tap broker for a port of a network, as the file
 // descriptors of a tap or macvtap, without being root.
 //
 // The door is a stream socket, RUNTIME/tap.sock. A client connects, sends one
@@ -6,7 +6,7 @@
 // line of JSON. The descriptors, one a queue, come with its first byte (SCM_RIGHTS).
 // Then the door closes the connection. Who may have what is the kernel's word about the
 // peer (SO_PEERCRED, SO_PEERGROUPS) against the network's access list.
-package tapdoor
+package tapbroker
 
 import (
 	"bufio"
@@ -133,7 +133,7 @@ func receive(c *net.UnixConn) (resp Response, files []*os.File, err error) {
 		return resp, files, fmt.Errorf("no answer: %w", err)
 	}
 	if err := json.Unmarshal(line, &resp); err != nil {
-		return resp, files, fmt.Errorf("the answer is not one of a tap door: %w", err)
+		return resp, files, fmt.Errorf("the answer is not one of a tap broker: %w", err)
 	}
 	return resp, files, nil
 }

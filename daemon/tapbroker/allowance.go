@@ -1,34 +1,34 @@
-package tapdoor
+package tapbroker
 
 import "time"
 
-// How often the door may be asked: a user's machines may start all at once, and a
-// user who asks without end leaves the time for others.
+// Rate limits of requests: all machines of a user may start at once, and one user does not
+// take the time of others.
 const (
 	userBurst, userRate   = 64, 4   // and per second
-	totalBurst, totalRate = 512, 32 // of all users but administrators
-	maxKnownUsers         = 1024    // of whom allowances are kept
+	totalBurst, totalRate = 512, 32 // of all users except administrators
+	maxKnownUsers         = 1024    // users with a bucket
 )
 
-// allowances bound how often users ask.
+// allowances are the token buckets of users and of all.
 type allowances struct {
 	users map[uint32]*allowance
 	total allowance
 }
 
-// An allowance is what may still be asked; the zero value is a full one.
+// An allowance is a token bucket; the zero value is full.
 type allowance struct {
 	used float64
 	at   time.Time
 }
 
-// grow gives back what the time has brought.
+// grow refills the bucket.
 func (a *allowance) grow(now time.Time, rate float64) {
 	a.used = max(0, a.used-max(0, now.Sub(a.at).Seconds())*rate)
 	a.at = now
 }
 
-// take reports whether a user may ask once more now. Who is refused pays nothing.
+// take takes a token for a user, and reports whether there was one in both buckets.
 func (a *allowances) take(uid uint32, now time.Time) bool {
 	u := a.of(uid, now)
 	u.grow(now, userRate)
@@ -41,8 +41,8 @@ func (a *allowances) take(uid uint32, now time.Time) bool {
 	return true
 }
 
-// of is a user's. Where there are too many, those go that are full again anyway, and
-// if need be all: the total still holds.
+// of returns a user's bucket. If there are too many, full ones are dropped, and if need be
+// all: the total limit still holds.
 func (a *allowances) of(uid uint32, now time.Time) *allowance {
 	if u := a.users[uid]; u != nil {
 		return u

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vnetd/vnetd/api/tapdoor"
+	"github.com/vnetd/vnetd/api/tapbroker"
 	"github.com/vnetd/vnetd/netdrv/nettest"
 )
 
@@ -33,9 +33,9 @@ func doorWorld(t *testing.T) (*nettest.World, *nettest.Daemon) {
 func door(d *nettest.Daemon) string { return filepath.Join(d.RuntimeDir, "tap.sock") }
 
 // take asks the door as a user.
-func take(t *testing.T, d *nettest.Daemon, uid, gid int, req tapdoor.Request) (resp tapdoor.Response, files []*os.File, err error) {
+func take(t *testing.T, d *nettest.Daemon, uid, gid int, req tapbroker.Request) (resp tapbroker.Response, files []*os.File, err error) {
 	t.Helper()
-	nettest.As(uid, gid, func() { resp, files, err = tapdoor.Open(t.Context(), door(d), req) })
+	nettest.As(uid, gid, func() { resp, files, err = tapbroker.Open(t.Context(), door(d), req) })
 	t.Cleanup(func() { closeFiles(files) })
 	return resp, files, err
 }
@@ -46,7 +46,7 @@ func closeFiles(files []*os.File) {
 	}
 }
 
-func taken(t *testing.T, d *nettest.Daemon, uid, gid int, req tapdoor.Request) (tapdoor.Response, []*os.File) {
+func taken(t *testing.T, d *nettest.Daemon, uid, gid int, req tapbroker.Request) (tapbroker.Response, []*os.File) {
 	t.Helper()
 	resp, files, err := take(t, d, uid, gid, req)
 	if err != nil {
@@ -70,14 +70,14 @@ func noPorts(t *testing.T, d *nettest.Daemon, network string) {
 }
 
 // A user who is named gets taps, which are gone with their files; nobody else does.
-func TestTapDoor(t *testing.T) {
+func TestTapBroker(t *testing.T) {
 	w, d := doorWorld(t)
-	one, files := taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab", MAC: tapdoor.AutoMAC, Guest: "web"})
+	one, files := taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab", MAC: tapbroker.AutoMAC, Guest: "web"})
 	if one.Network != "lab" || one.Kind != "tap" || !strings.HasPrefix(one.MAC, "52:54:00:") || len(files) != 1 {
 		t.Errorf("got %+v and %d files", one, len(files))
 	}
 	says(t, "the tap", onTap(t, w.Host, one.Link), "master lab0", "persist off", "user 4242", "vnet_hdr on", "pi off", ",UP", "LOWER_UP")
-	two, queues := taken(t, d, 4242, 4242, tapdoor.Request{Bridge: "lab0", Queues: 4, NoVnetHeader: true})
+	two, queues := taken(t, d, 4242, 4242, tapbroker.Request{Bridge: "lab0", Queues: 4, NoVnetHeader: true})
 	if len(queues) != 4 || two.MAC != "" {
 		t.Errorf("got %+v and %d files", two, len(queues))
 	}
@@ -85,29 +85,29 @@ func TestTapDoor(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		uid, gid int
-		req      tapdoor.Request
+		req      tapbroker.Request
 		want     string
 	}{
-		"one too many":    {4242, 4242, tapdoor.Request{Network: "lab"}, "has 2 ports of network lab, and may have no more"},
-		"a stranger":      {9999, 9999, tapdoor.Request{Network: "lab"}, "user 9999 may not take ports of network lab"},
-		"by the bridge":   {9999, 9999, tapdoor.Request{Bridge: "lab0"}, "user 9999 may not take ports of network lab"},
-		"another's MAC":   {9999, 7777, tapdoor.Request{Network: "lab", MAC: one.MAC}, "is the MAC of port " + one.Link},
-		"a foreign MAC":   {9999, 7777, tapdoor.Request{Network: "lab", MAC: "02:00:00:00:00:01"}, "begin with 52:54:00"},
-		"another's name":  {9999, 7777, tapdoor.Request{Network: "lab", MAC: tapdoor.AutoMAC, Guest: "printer"}, "is the name of another guest"},
-		"no network":      {9999, 7777, tapdoor.Request{Network: "nowhere"}, "there is no network nowhere"},
-		"no bridge":       {9999, 7777, tapdoor.Request{Bridge: "eth0"}, "no network has the bridge eth0"},
-		"no port":         {9999, 7777, tapdoor.Request{Port: "vnet9"}, "there is no declared port vnet9"},
-		"not a declared":  {4242, 4242, tapdoor.Request{Port: one.Link}, "there is no declared port"},
-		"too many queues": {9999, 7777, tapdoor.Request{Network: "lab", Queues: 65}, "65 queues"},
-		"two at once":     {9999, 7777, tapdoor.Request{Network: "lab", Bridge: "lab0"}, "names one of"},
+		"one too many":    {4242, 4242, tapbroker.Request{Network: "lab"}, "has 2 ports of network lab, and may have no more"},
+		"a stranger":      {9999, 9999, tapbroker.Request{Network: "lab"}, "user 9999 may not take ports of network lab"},
+		"by the bridge":   {9999, 9999, tapbroker.Request{Bridge: "lab0"}, "user 9999 may not take ports of network lab"},
+		"another's MAC":   {9999, 7777, tapbroker.Request{Network: "lab", MAC: one.MAC}, "is the MAC of port " + one.Link},
+		"a foreign MAC":   {9999, 7777, tapbroker.Request{Network: "lab", MAC: "02:00:00:00:00:01"}, "begin with 52:54:00"},
+		"another's name":  {9999, 7777, tapbroker.Request{Network: "lab", MAC: tapbroker.AutoMAC, Guest: "printer"}, "is the name of another guest"},
+		"no network":      {9999, 7777, tapbroker.Request{Network: "nowhere"}, "there is no network nowhere"},
+		"no bridge":       {9999, 7777, tapbroker.Request{Bridge: "eth0"}, "no network has the bridge eth0"},
+		"no port":         {9999, 7777, tapbroker.Request{Port: "vnet9"}, "there is no declared port vnet9"},
+		"not a declared":  {4242, 4242, tapbroker.Request{Port: one.Link}, "there is no declared port"},
+		"too many queues": {9999, 7777, tapbroker.Request{Network: "lab", Queues: 65}, "65 queues"},
+		"two at once":     {9999, 7777, tapbroker.Request{Network: "lab", Bridge: "lab0"}, "names one of"},
 	} {
 		_, _, err := take(t, d, c.uid, c.gid, c.req)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
-	by, group := taken(t, d, 9999, 7777, tapdoor.Request{Network: "lab"})
-	_, root := taken(t, d, 0, 0, tapdoor.Request{Network: "lab", MAC: "02:00:00:00:00:01"})
+	by, group := taken(t, d, 9999, 7777, tapbroker.Request{Network: "lab"})
+	_, root := taken(t, d, 0, 0, tapbroker.Request{Network: "lab", MAC: "02:00:00:00:00:01"})
 
 	index := w.Host.Ifindex(t, by.Link)
 	d.Kill()
@@ -120,14 +120,14 @@ func TestTapDoor(t *testing.T) {
 	closeFiles(group)
 	closeFiles(root)
 	noPorts(t, d, "lab")
-	taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+	taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab"})
 }
 
 // A declared port is opened by its owner, and stays when he has gone.
-func TestTapDoorOpensDeclaredPorts(t *testing.T) {
+func TestTapBrokerOpensDeclaredPorts(t *testing.T) {
 	w, d := doorWorld(t)
 	p := createPort(t, d, "lab", "--owner", "9999", "--queues", "2")
-	if _, _, err := take(t, d, 4242, 4242, tapdoor.Request{Port: p.Link}); err == nil || !strings.Contains(err.Error(), "does not belong to user 4242") {
+	if _, _, err := take(t, d, 4242, 4242, tapbroker.Request{Port: p.Link}); err == nil || !strings.Contains(err.Error(), "does not belong to user 4242") {
 		t.Errorf("another user: %v", err)
 	}
 	events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch")
@@ -138,7 +138,7 @@ func TestTapDoorOpensDeclaredPorts(t *testing.T) {
 		}
 	}
 	told("synced")
-	resp, files := taken(t, d, 9999, 9999, tapdoor.Request{Port: p.Link})
+	resp, files := taken(t, d, 9999, 9999, tapbroker.Request{Port: p.Link})
 	told("port-up lab " + p.Link)
 	if resp.MAC != p.Mac || len(files) != 2 {
 		t.Errorf("got %+v and %d files", resp, len(files))
@@ -157,7 +157,7 @@ func TestTapDoorOpensDeclaredPorts(t *testing.T) {
 
 // Whoever sends nonsense, says nothing, hangs up or comes by the hundred is refused or
 // cleaned up after, and costs the others nothing.
-func TestHostilePeersOfTheTapDoor(t *testing.T) {
+func TestHostilePeersOfTheTapBroker(t *testing.T) {
 	_, d := doorWorld(t)
 	dial := func() net.Conn {
 		c, err := net.Dial("unix", door(d))
@@ -169,11 +169,11 @@ func TestHostilePeersOfTheTapDoor(t *testing.T) {
 	}
 	answer := func(c net.Conn) string {
 		_ = c.SetReadDeadline(time.Now().Add(nettest.Patience))
-		line, err := tapdoor.ReadLine(c)
+		line, err := tapbroker.ReadLine(c)
 		if err != nil {
 			return err.Error()
 		}
-		var resp tapdoor.Response
+		var resp tapbroker.Response
 		if err := json.Unmarshal(line, &resp); err != nil {
 			return err.Error()
 		}
@@ -217,7 +217,7 @@ func TestHostilePeersOfTheTapDoor(t *testing.T) {
 			}
 		})
 		// Others are served meanwhile.
-		_, files := taken(t, d, 9999, 7777, tapdoor.Request{Network: "lab"})
+		_, files := taken(t, d, 9999, 7777, tapbroker.Request{Network: "lab"})
 		closeFiles(files)
 		told := 0
 		for _, c := range silent[:8] {
@@ -233,14 +233,14 @@ func TestHostilePeersOfTheTapDoor(t *testing.T) {
 		}
 		return nil
 	})
-	_, files := taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+	_, files := taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab"})
 	closeFiles(files)
 	noPorts(t, d, "lab")
 }
 
 // A user who asks for ports and drops them without end is held to his rate, and costs
 // another, who starts his machines meanwhile, next to nothing.
-func TestFloodOfTheTapDoor(t *testing.T) {
+func TestFloodOfTheTapBroker(t *testing.T) {
 	_, d := doorWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -249,7 +249,7 @@ func TestFloodOfTheTapDoor(t *testing.T) {
 	for range 6 {
 		flood.Go(func() {
 			for ctx.Err() == nil {
-				_, files, err := take(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+				_, files, err := take(t, d, 4242, 4242, tapbroker.Request{Network: "lab"})
 				closeFiles(files)
 				switch {
 				case err == nil:
@@ -268,7 +268,7 @@ func TestFloodOfTheTapDoor(t *testing.T) {
 	})
 	before, began := given.Load(), time.Now()
 	for range 5 {
-		_, files := taken(t, d, 9999, 7777, tapdoor.Request{Network: "lab"})
+		_, files := taken(t, d, 9999, 7777, tapbroker.Request{Network: "lab"})
 		closeFiles(files)
 	}
 	took := time.Since(began)
@@ -335,10 +335,10 @@ func TestPortsGuide(t *testing.T) {
 	d.Ctl(t, "network", "set", "lab", "access.users[2]=4242")
 	out := d.Ctl(t, "port", "create", "lab", "--guest", "web", "--address", "10.20.0.10", "--owner", "nobody", "--link", "web0")
 	says(t, "port create", out, "web0 52:54:00:")
-	_, files := taken(t, d, 1000, 1000, tapdoor.Request{Network: "lab", MAC: "auto", Queues: 2})
+	_, files := taken(t, d, 1000, 1000, tapbroker.Request{Network: "lab", MAC: "auto", Queues: 2})
 	if len(files) != 2 {
 		t.Errorf("%d descriptors", len(files))
 	}
-	taken(t, d, 4242, 4242, tapdoor.Request{Network: "lab"})
+	taken(t, d, 4242, 4242, tapbroker.Request{Network: "lab"})
 	says(t, "port list", d.Ctl(t, "port", "list", "lab"), "web0", "10.20.0.10")
 }
