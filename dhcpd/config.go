@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/dhcpd/v6"
@@ -29,7 +30,7 @@ type Config struct {
 }
 
 // Infinite is the LeaseTime of leases that never end.
-const Infinite = v4.Infinite
+const Infinite = pool.Infinite
 
 func (c *Config) v4() []v4.Config {
 	if len(c.V4) == 0 {

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 const (
@@ -51,8 +51,11 @@ type fullPool struct {
 }
 
 // note notes that a guest got nothing of its pools, and tells so once a minute.
-func (f *fullPools) note(network string, spaces []v4.Space, now time.Time) {
-	for _, s := range spaces {
+func (f *fullPools) note(network string, subnets []*pool.Subnet, now time.Time) {
+	for _, s := range subnets {
+		if s.Size() == 0 {
+			continue
+		}
 		if tell := f.noteOne(network, s, now); tell != nil {
 			f.log.Warn(tell.String(), "network", network)
 			if f.tell != nil {
@@ -62,16 +65,16 @@ func (f *fullPools) note(network string, spaces []v4.Space, now time.Time) {
 	}
 }
 
-func (f *fullPools) noteOne(network string, s v4.Space, now time.Time) *FullPool {
+func (f *fullPools) noteOne(network string, s *pool.Subnet, now time.Time) *FullPool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := poolKey{network, s.Prefix}
 	p := f.all[key]
 	if p == nil {
-		p = &fullPool{FullPool: FullPool{network, s.Prefix, s.Size, now}}
+		p = &fullPool{FullPool: FullPool{network, s.Prefix, s.Size(), now}}
 		f.all[key] = p
 	}
-	p.last, p.Size = now, s.Size
+	p.last, p.Size = now, s.Size()
 	if !p.told.IsZero() && now.Sub(p.told) < tellFullEvery {
 		return nil
 	}

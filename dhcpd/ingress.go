@@ -27,8 +27,8 @@ type ingress struct {
 	ports   portCache
 	circuit func(frame []byte) fair.Circuit
 	where   limit.Component // of panics
-	lines   fair.Lines
-	credit  fair.Credit
+	lines   fair.Queue
+	credit  fair.Limiter
 	spent   func() // has a frame that cannot pay noted
 }
 
@@ -42,7 +42,7 @@ func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, where limit.
 
 // serve has every frame handled until the socket is closed. handle says whether
 // it takes up an offer.
-func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(g fair.Guest, frame []byte) bool) {
+func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(g fair.Origin, frame []byte) bool) {
 	for {
 		if err := in.read(); err != nil {
 			if rest(ctx, closed, in.log, err) {
@@ -56,7 +56,7 @@ func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle fun
 				break
 			}
 			if handle(g, frame) {
-				in.credit.Earn(g)
+				in.credit.Refund(g)
 			}
 		}
 	}
@@ -86,8 +86,8 @@ func (in *ingress) take(frame []byte, now time.Time) {
 	if len(frame) < ethLen {
 		return
 	}
-	g := fair.Guest{Port: in.ports.port(lease.MAC(frame[6:12]), now), Circuit: in.circuit(frame)}
-	if !in.credit.Spend(g, now) || !in.lines.Add(g, frame) {
+	g := fair.Origin{Port: in.ports.port(lease.MAC(frame[6:12]), now), Circuit: in.circuit(frame)}
+	if !in.credit.Allow(g, now) || !in.lines.Add(g, frame) {
 		in.spent()
 	}
 }

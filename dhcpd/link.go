@@ -14,6 +14,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/v4"
 	"github.com/vnetd/vnetd/internal/limit"
 )
@@ -42,7 +43,7 @@ type link struct {
 
 	mu     sync.Mutex // guards the rest; Pool has no lock of its own
 	pool   *v4.Pool
-	claims claims
+	claims pool.Claims
 }
 
 func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
@@ -50,7 +51,7 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	l := &link{
 		network: network, log: log.With("network", network), ifi: ifi, servers: svc.Servers(),
 		table: s.leases, full: &s.full, tally: s.tallyLocked(network), closed: make(chan struct{}),
-		witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse, claims: claims{},
+		witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse, claims: pool.Claims{},
 	}
 	l.prober = &prober{ifi: ifi, log: l.log, where: limit.DHCP4, closed: l.closed, open: map[netip.Addr]*question{}}
 	var err error
@@ -127,7 +128,7 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 
 // handle answers one frame, and says whether it takes up an offer. A bug met by
 // one frame costs that frame.
-func (l *link) handle(g fair.Guest, frame []byte) (takesUp bool) {
+func (l *link) handle(g fair.Origin, frame []byte) (takesUp bool) {
 	defer limit.Recover(l.log, limit.DHCP4, frame)
 	f, ok := parseFrame(frame)
 	if !ok {
@@ -139,7 +140,7 @@ func (l *link) handle(g fair.Guest, frame []byte) (takesUp bool) {
 		l.log.Debug("DHCP request ignored", "err", err)
 		return false
 	}
-	req.Unicast, req.From, req.Source, req.Guest, req.Witness = slices.Contains(l.servers, f.dst), f.mac, f.src, g, l.witness
+	req.Unicast, req.From, req.Source, req.Origin, req.FDB = slices.Contains(l.servers, f.dst), f.mac, f.src, g, l.witness
 	return l.answer(&req, 0, time.Now())
 }
 
@@ -149,7 +150,7 @@ func circuit4(frame []byte) fair.Circuit {
 	if !ok {
 		return 0
 	}
-	return v4.Circuit(f.payload)
+	return v4.CircuitOf(f.payload)
 }
 
 // answer decides and does what was decided, and says whether the client takes up an offer.
@@ -163,7 +164,7 @@ func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool
 	case d.End == 0:
 	case delayed:
 		return false
-	case d.Check:
+	case d.Probe:
 		d = v4.Decision{Why: v4.Forged} // it cannot be looked for
 	default:
 		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
@@ -180,8 +181,8 @@ func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool
 		l.out.put(frame)
 		return false
 	}
-	if d.Why == v4.Bound {
-		l.full.gave(l.network, d.Subnet.Prefix())
+	if d.Why == pool.Bound {
+		l.full.gave(l.network, d.Subnet.Prefix)
 	}
 	d.Lease.Network = l.network
 	if d.Refused != "" {
@@ -189,7 +190,7 @@ func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool
 	}
 	addr, mac := d.Address, req.MAC
 	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
-	return d.TakesUp
+	return d.Accepts
 }
 
 // decide returns the decision about a request, and whether it waits for a probe.
@@ -197,14 +198,14 @@ func (l *link) decide(req *v4.Request, claimed int, now time.Time) (d v4.Decisio
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d = l.pool.Answer(req, now)
-	delayed = d.Check && (d.End != 0 || claimed < maxClaims) && l.probe(req.Clone(), d, claimed)
-	if d.Check && d.Bind && !delayed {
-		l.pool.Vouch(req.MAC, d.Address) // it cannot be looked for
+	delayed = d.Probe && (d.End != 0 || claimed < pool.MaxClaims) && l.probe(req.Clone(), d, claimed)
+	if d.Probe && d.Bind && !delayed {
+		l.pool.ConfirmUnused(req.MAC, d.Address) // it cannot be looked for
 		d = l.pool.Answer(req, now)
-		d.TakesUp = false
+		d.Accepts = false
 	}
-	if d.Why == v4.Exhausted {
-		l.full.note(l.network, l.pool.Spaces(req), now)
+	if d.Why == pool.Exhausted {
+		l.full.note(l.network, l.pool.Reach(req), now)
 	}
 	return d, delayed
 }
@@ -232,7 +233,7 @@ func (l *link) probe(req v4.Request, d v4.Decision, claimed int) bool {
 		believe: func(mac lease.MAC) bool { return mac != req.MAC && l.believe(d.Address, mac) },
 		claimed: func(mac lease.MAC) { l.taken(&req, d.Address, mac, claimed) },
 		silent: func() {
-			l.withPool(func(p *v4.Pool) { p.Vouch(req.MAC, d.Address) })
+			l.withPool(func(p *v4.Pool) { p.ConfirmUnused(req.MAC, d.Address) })
 			if d.Bind {
 				l.answer(&req, claimed, time.Now())
 			} else {
@@ -245,7 +246,7 @@ func (l *link) probe(req v4.Request, d v4.Decision, claimed int) bool {
 // end ends a lease that its client does not use any more.
 func (l *link) end(req *v4.Request, d *v4.Decision, now time.Time) {
 	if d.End == lease.Declined {
-		l.withPool(func(p *v4.Pool) { p.Rest(d.Address, now) })
+		l.withPool(func(p *v4.Pool) { p.Quarantine(d.Address, now) })
 	}
 	l.note(req, d)
 	l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
@@ -253,16 +254,16 @@ func (l *link) end(req *v4.Request, d *v4.Decision, now time.Time) {
 
 // believe reports whether a guest may have the address that it claims.
 func (l *link) believe(addr netip.Addr, mac lease.MAC) bool {
-	port, _ := l.witness.Where(mac)
+	port, _ := l.witness.Lookup(mac)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.claims.believe(port, mac, addr, time.Now())
+	return l.claims.Accept(port, mac, addr, time.Now())
 }
 
 // taken keeps an address out that is in use, and offers the client another one.
 func (l *link) taken(req *v4.Request, addr netip.Addr, mac lease.MAC, claimed int) {
 	now := time.Now()
-	l.withPool(func(p *v4.Pool) { p.Rest(addr, now) })
+	l.withPool(func(p *v4.Pool) { p.Quarantine(addr, now) })
 	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
 	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
 	l.answer(req, claimed+1, now)
@@ -291,7 +292,7 @@ func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {
 	}
 	b := make([]byte, headersLen, headersLen+600)
 	b = d.Subnet.AppendReply(b, req, d)
-	fillHeaders(b, lease.MAC(l.ifi.HardwareAddr), mac, netip.AddrPortFrom(d.Subnet.Server(), serverPort), netip.AddrPortFrom(to, port))
+	fillHeaders(b, lease.MAC(l.ifi.HardwareAddr), mac, netip.AddrPortFrom(d.Subnet.Server, serverPort), netip.AddrPortFrom(to, port))
 	return b
 }
 
@@ -300,9 +301,9 @@ func (l *link) unheard() { l.tally.add(event4(0, 0, unheard)) }
 
 // note counts, and logs in the words that people grep for.
 func (l *link) note(req *v4.Request, d *v4.Decision) {
-	l.tally.add(event4(req.Type, d.Reply, d.Why.String()))
+	l.tally.add(event4(req.Type, d.Reply, string(d.Why)))
 	level := slog.LevelDebug
-	if d.Bind && d.Why == v4.Bound {
+	if d.Bind && d.Why == pool.Bound {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()
@@ -314,5 +315,5 @@ func (l *link) note(req *v4.Request, d *v4.Decision) {
 		reply = "DHCP" + d.Reply.String()
 	}
 	l.log.Log(ctx, level, reply, "to", "DHCP"+req.Type.String(), "mac", req.MAC, "addr", d.Address,
-		"hostname", limit.Text(d.Lease.Hostname), "why", d.Why.String())
+		"hostname", limit.Text(d.Lease.Hostname), "why", string(d.Why))
 }

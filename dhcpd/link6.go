@@ -17,6 +17,7 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v6"
 	"github.com/vnetd/vnetd/internal/limit"
@@ -104,9 +105,9 @@ func (l *link6) setDHCP(svc *v6.Service) {
 	case svc == nil:
 		l.pool = nil
 	case l.pool == nil:
-		l.pool = v6.NewPool(svc, l.table.Network(l.network))
+		l.pool = v6.NewPool(svc, l.table.Network(l.network), time.Now())
 	default:
-		l.pool.SetService(svc)
+		l.pool.SetService(svc, time.Now())
 	}
 	l.openSinksLocked(svc)
 }
@@ -230,7 +231,7 @@ func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
 
 // handle answers one frame, and says whether it takes up an offer. A bug met by
 // one frame costs that frame.
-func (l *link6) handle(g fair.Guest, b []byte) (takesUp bool) {
+func (l *link6) handle(g fair.Origin, b []byte) (takesUp bool) {
 	defer limit.Recover(l.log, limit.DHCP6, b)
 	now := time.Now()
 	f, ok := parseFrame6(b)
@@ -250,7 +251,7 @@ func circuit6(b []byte) fair.Circuit {
 	if !ok {
 		return 0
 	}
-	return v6.Circuit(f.dhcp)
+	return v6.CircuitOf(f.dhcp)
 }
 
 // solicited answers a router solicitation.
@@ -268,14 +269,14 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 }
 
 // request answers a DHCPv6 message, and says whether it takes up an offer.
-func (l *link6) request(f *frame6, g fair.Guest, now time.Time) (takesUp bool) {
+func (l *link6) request(f *frame6, g fair.Origin, now time.Time) (takesUp bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
 		l.tally.add(event6(0, 0, malformed))
 		l.log.Debug("DHCPv6 request ignored", "err", err)
 		return false
 	}
-	req.Guest, req.Sender, req.Source, req.Witness = g, f.mac, f.src, l.witness
+	req.Origin, req.Sender, req.Source, req.FDB = g, f.mac, f.src, l.witness
 	if !req.Relayed() {
 		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
 	}
@@ -294,8 +295,8 @@ func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool)
 		refused.Network = l.network
 		l.table.TellRefused(refused, d.Refused)
 	}
-	if d.Why == v6.Exhausted {
-		l.full.note(l.network, svc.Spaces(req), now)
+	if d.Why == pool.Exhausted {
+		l.full.note(l.network, svc.Reach(req), now)
 	}
 	if d.InUse.IsValid() {
 		l.inUse.note(l.network, d.InUse, req.MAC().String(), d.Given(), now)
@@ -310,13 +311,13 @@ func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool)
 	if d.Reply == 0 {
 		return false
 	}
-	if d.Why == v6.Bound {
-		l.full.gave(l.network, svc.Prefix(d.Bind[0].Address))
+	if d.Why == pool.Bound {
+		l.full.gave(l.network, svc.Subnet(d.Bind[0].Address).Prefix)
 	}
 	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), req, &d)
 	l.fillReply(b, f, req)
 	l.sendWhenStored(b, d.Bind)
-	return d.TakesUp
+	return d.Accepts
 }
 
 // decide returns the decision about a request, and what it follows from; nil if there
@@ -328,11 +329,11 @@ func (l *link6) decide(f *frame6, req *v6.Request, now time.Time) (v6.Decision, 
 		return v6.Decision{}, nil
 	}
 	d := l.pool.Answer(req, now)
-	if d.Check.IsValid() {
-		if l.probe(*f, d.Check) {
+	if d.Probe.IsValid() {
+		if l.probe(*f, req.MAC(), d.Probe) {
 			return d, nil
 		}
-		l.pool.Vouch(d.Check) // it cannot be looked for
+		l.pool.ConfirmUnused(req.MAC(), d.Probe) // it cannot be looked for
 		d = l.pool.Answer(req, now)
 	}
 	return d, l.pool.Service()
@@ -349,21 +350,21 @@ func (l *link6) withPool(f func(*v6.Pool)) {
 
 // probe has an address looked for on the wire before a message is answered, and reports
 // whether the message is to wait: it is read again then.
-func (l *link6) probe(f frame6, addr netip.Addr) bool {
+func (l *link6) probe(f frame6, client lease.MAC, addr netip.Addr) bool {
 	f.dhcp = slices.Clone(f.dhcp)
 	again := func(note func(*v6.Pool)) {
 		l.withPool(note)
-		port, _ := l.witness.Where(f.mac)
-		l.request(&f, fair.Guest{Port: port, Circuit: v6.Circuit(f.dhcp)}, time.Now())
+		port, _ := l.witness.Lookup(f.mac)
+		l.request(&f, fair.Origin{Port: port, Circuit: v6.CircuitOf(f.dhcp)}, time.Now())
 	}
 	return l.prober.ask(addr, question{
 		wait:    probeTime,
 		believe: func(mac lease.MAC) bool { return mac != f.mac },
 		claimed: func(mac lease.MAC) {
 			l.log.Warn("address in use by another", "addr", addr, "mac", mac)
-			again(func(p *v6.Pool) { p.Rest(addr, time.Now()) })
+			again(func(p *v6.Pool) { p.Quarantine(addr, time.Now()) })
 		},
-		silent: func() { again(func(p *v6.Pool) { p.Vouch(addr) }) },
+		silent: func() { again(func(p *v6.Pool) { p.ConfirmUnused(client, addr) }) },
 	})
 }
 
@@ -379,7 +380,7 @@ func (l *link6) endUnused(kind lease.Kind, e lease.Lease) {
 		silent: func() {
 			now := time.Now()
 			if kind == lease.Declined {
-				l.withPool(func(p *v6.Pool) { p.Rest(e.Address, now) })
+				l.withPool(func(p *v6.Pool) { p.Quarantine(e.Address, now) })
 			}
 			l.table.EndLease(kind, e, now, nil)
 		},
@@ -432,7 +433,7 @@ func (l *link6) unheard() { l.tally.add(event6(0, 0, unheard)) }
 func (l *link6) note(req *v6.Request, d *v6.Decision) {
 	l.tally.add(event6(req.Type, d.Reply, string(d.Why)))
 	level := slog.LevelDebug
-	if d.Why == v6.Bound {
+	if d.Why == pool.Bound {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()

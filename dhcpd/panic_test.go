@@ -63,8 +63,8 @@ func TestPanicCostsOneFrame(t *testing.T) {
 		free func() bool
 	}{
 		"a frame is put into a line": {func() { in.take(frame, time.Now()) }, limit.DHCP4, free},
-		"DHCPv4":                     {func() { l.handle(fair.Guest{}, frame) }, limit.DHCP4, free},
-		"DHCPv6":                     {func() { l6.handle(fair.Guest{}, frame6) }, limit.DHCP6, free6},
+		"DHCPv4":                     {func() { l.handle(fair.Origin{}, frame) }, limit.DHCP4, free},
+		"DHCPv6":                     {func() { l6.handle(fair.Origin{}, frame6) }, limit.DHCP6, free6},
 		"a probe's time is over":     {func() { l.prober.late(addr, probing()) }, limit.DHCP4, free},
 		"a probe is answered":        {func() { probing(); l.prober.claimed(addr, lease.MAC{1}) }, limit.DHCP4, free},
 	} {

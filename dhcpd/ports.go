@@ -27,16 +27,16 @@ type portLister interface {
 	Up(bridge, port int) bool
 }
 
-// witness is a fair.Witness; it may be used from any goroutine.
+// witness is a fair.FDB; it may be used from any goroutine.
 type witness struct {
 	ports  Ports
 	bridge int
 }
 
-// Where implements fair.Witness.
-func (w *witness) Where(mac [6]byte) (fair.Port, bool) {
+// Lookup implements fair.FDB.
+func (w *witness) Lookup(mac [6]byte) (fair.Port, bool) {
 	if w.ports == nil {
-		return fair.Unasked, true
+		return fair.Untracked, true
 	}
 	port, found := w.ports.Port(w.bridge, mac)
 	if !found {
@@ -46,7 +46,7 @@ func (w *witness) Where(mac [6]byte) (fair.Port, bool) {
 	return fair.Port(port), !tells || s.Settled(w.bridge, mac, port)
 }
 
-// Up implements fair.Witness.
+// Up implements fair.FDB.
 func (w *witness) Up(port fair.Port) bool {
 	l, tells := w.ports.(portLister)
 	return !tells || l.Up(w.bridge, int(port))
@@ -70,7 +70,7 @@ type portCache struct {
 
 func (c *portCache) port(mac lease.MAC, now time.Time) fair.Port {
 	if c.ports == nil {
-		return fair.Unasked
+		return fair.Untracked
 	}
 	c.age(now)
 	if p, ok := c.known[mac]; ok {
@@ -98,7 +98,7 @@ func (c *portCache) age(now time.Time) {
 // for as long as the other is silent.
 func (c *portCache) ask(mac lease.MAC) fair.Port {
 	if c.ports == nil {
-		return fair.Unasked
+		return fair.Untracked
 	}
 	p := fair.Unknown
 	if index, found := c.ports.Port(c.bridge, mac); found {

@@ -215,14 +215,13 @@ func (n *Network) Leases(now time.Time) []Lease {
 	return all
 }
 
-// Oldest returns the lease of IPv4 that at now has ended for the longest time,
-// and moves it behind all others, so that asking again gives the next one.
-func (n *Network) Oldest(now time.Time) (Lease, bool) { return n.oldest(0, now) }
-
-// Oldest6 is Oldest for IPv6.
-func (n *Network) Oldest6(now time.Time) (Lease, bool) { return n.oldest(1, now) }
-
-func (n *Network) oldest(family int, now time.Time) (Lease, bool) {
+// Oldest returns the lease of IPv4 or IPv6 that at now has ended for the longest time,
+// and moves it behind all others, so that the next call returns the next one.
+func (n *Network) Oldest(ipv6 bool, now time.Time) (Lease, bool) {
+	family := 0
+	if ipv6 {
+		family = 1
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.expireLocked(now)

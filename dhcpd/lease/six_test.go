@@ -127,10 +127,10 @@ func TestOldestOfEachFamily(t *testing.T) {
 		}
 	}
 	n := table.Network("lab")
-	if l, ok := n.Oldest(time.Now()); !ok || l.Address != addr(1) {
+	if l, ok := n.Oldest(false, time.Now()); !ok || l.Address != addr(1) {
 		t.Errorf("IPv4: %v", l.Address)
 	}
-	if l, ok := n.Oldest6(time.Now()); !ok || l.Address != addr6(2) {
+	if l, ok := n.Oldest(true, time.Now()); !ok || l.Address != addr6(2) {
 		t.Errorf("IPv6: %v", l.Address)
 	}
 }

@@ -188,7 +188,7 @@ func TestExpiry(t *testing.T) {
 				t.Errorf("%s is still answered: %v", want, got)
 			}
 		}
-		oldest, _ := table.Network("lab").Oldest(time.Now())
+		oldest, _ := table.Network("lab").Oldest(false, time.Now())
 		if oldest.Hostname != "short" {
 			t.Errorf("oldest: got %q, want short", oldest.Hostname)
 		}

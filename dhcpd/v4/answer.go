@@ -4,87 +4,185 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/option"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
-// Answer decides about one message. It reads the leases and remembers what it
-// promises; everything else is the caller's to do.
-func (p *Pool) Answer(req *Request, now time.Time) Decision {
-	p.tidy(now)
-	c := p.client(req)
-	if len(c.on) == 0 {
-		return Decision{Why: NoSubnet}
-	}
-	d := p.decide(req, &c, now)
-	if d.Subnet == nil {
-		d.Subnet = c.on[0]
-	}
-	d.Reserved = p.svc.reservation(&c, d.Subnet)
-	d.own = p.svc.own(&c, d.Subnet)
-	if d.Reply == DHCPOFFER || d.Bind {
-		d.InUse = c.inUse
-	}
-	return d
+// A Decision is what to do about a request.
+type Decision struct {
+	// Reply is the type of the message to send; 0: none.
+	Reply MessageType
+	State State // of a REQUEST
+	Why   pool.Reason
+
+	// Subnet is what Address is in, and makes the reply; nil if the message came from
+	// no subnet of ours.
+	Subnet *Subnet
+
+	Address  netip.Addr // offered, bound, declined or released
+	Seconds  uint32     // the lease time, option 51; ^0 is infinite
+	Hostname string     // option 12
+	Refused  string     // the hostname that the client asked for, if another client has it
+	Name     string     // the client's name in the DNS, for option 81
+
+	// Bind: Lease must be stored before the reply is sent.
+	Bind  bool
+	Lease lease.Lease
+
+	// Accepts: Address had been offered to the client before it was bound.
+	Accepts bool
+
+	// Probe: Address is to be probed first. An address that is offered or bound may be in
+	// use by a host without a lease (see pool.ConfirmUnused and pool.Quarantine; after
+	// ConfirmUnused, a REQUEST is to be answered again). A lease does not end if the
+	// client still uses its address: the message may be forged.
+	Probe bool
+
+	// InUse is reserved for the client and leased to another one; until that lease ends,
+	// the client has a different address.
+	InUse netip.Addr
+
+	// End, if not zero, is how the client's lease of Address ends.
+	End lease.Kind
+
+	own      *option.Own // the options of the client's reservation
+	bootFile string      // of the client's reservation
 }
 
-func (p *Pool) decide(req *Request, c *client, now time.Time) Decision {
+// State is that of a client that sends a REQUEST, RFC 2131 §4.3.2.
+type State uint8
+
+// The states, by the RFC's names.
+const (
+	SELECTING  State = iota + 1 // it accepts an offer
+	INITREBOOT                  // it verifies the address that it had before it booted
+	RENEWING                    // it extends its lease, by unicast
+	REBINDING                   // it extends its lease, by broadcast
+)
+
+func (s State) String() string {
+	return [...]string{"", "SELECTING", "INIT-REBOOT", "RENEWING", "REBINDING"}[s]
+}
+
+// The reasons of IPv4 alone. NAKs carry their text (option 56).
+const (
+	Offered pool.Reason = "offered"
+
+	// NAKs; and pool.OverQuota, which is also a reason not to reply.
+	WrongNetwork  pool.Reason = "wrong network"
+	NotForClients pool.Reason = "not an address for clients"
+	OutsideRanges pool.Reason = "address is outside the ranges"
+	ReservedOther pool.Reason = "address is reserved for another client"
+	ReservedElse  pool.Reason = "client has a reservation for another address"
+	Leased        pool.Reason = "address is leased to another client"
+	OfferedOther  pool.Reason = "address was offered to another client"
+	Quarantined   pool.Reason = "address is in quarantine"
+	HasAnother    pool.Reason = "client has another address"
+
+	// No reply.
+	Forged     pool.Reason = "not sent by the holder of the lease"
+	Incomplete pool.Reason = "address is missing"
+	Unknown    pool.Reason = "unknown message"
+)
+
+// A Pool answers messages from the addresses of a service. It has no lock: one goroutine
+// at a time.
+type Pool struct {
+	*pool.Pool
+	svc *Service
+}
+
+// NewPool returns a pool for a service with its leases.
+func NewPool(s *Service, leases *lease.Network, now time.Time) *Pool {
+	return &Pool{pool.New(s.Service, leases, now), s}
+}
+
+// SetService changes the configuration. Leases and offers stay; those that it does not
+// allow any more are refused at the client's next message.
+func (p *Pool) SetService(s *Service, now time.Time) {
+	p.svc = s
+	p.Pool.SetService(s.Service, now)
+}
+
+// Reach returns the subnets that a message may be answered from.
+func (p *Pool) Reach(req *Request) []*pool.Subnet { return p.svc.reach(req) }
+
+// client returns the sender of a message.
+func (p *Pool) client(req *Request) pool.Client {
+	c := pool.Client{
+		Key: lease.Client{MAC: req.MAC}, Hostname: req.Hostname, Subnets: p.svc.reach(req), Origin: req.Origin, Sender: req.From,
+		FDB: req.FDB, Relayed: req.Relayed(),
+	}
+	fromRelayed := len(c.Subnets) == 1 && c.Subnets[0].Relayed
+	// Behind a relay a client's MAC is not the frame's.
+	if c.OwnMAC = c.Relayed || req.From == (lease.MAC{}) || req.From == req.MAC || req.Unicast && fromRelayed; !c.OwnMAC {
+		c.Origin.Circuit = fair.Unverified
+	}
+	c.Verified = c.OwnMAC && (!c.Relayed || len(c.Subnets) > 0 && c.Subnets[0].Relayed)
+	p.Identify(&c, req.ClientID)
+	return c
+}
+
+// subnet returns the client's subnet that an address is in, or nil.
+func (p *Pool) subnet(c *pool.Client, a netip.Addr) *Subnet {
+	if sub := c.Subnet(a); sub != nil {
+		return p.svc.subnets[sub.Number]
+	}
+	return nil
+}
+
+// Answer decides about one message. It reads the leases and keeps its offers; all other
+// consequences are the caller's to carry out.
+func (p *Pool) Answer(req *Request, now time.Time) Decision {
+	p.Expire(now)
+	c := p.client(req)
+	if len(c.Subnets) == 0 {
+		return Decision{Why: pool.NoSubnet}
+	}
+	var d Decision
 	switch req.Type {
 	case DHCPDISCOVER:
-		return p.discover(req, c, now)
+		d = p.discover(req, &c, now)
 	case DHCPREQUEST:
-		return p.request(req, c, now)
+		d = p.request(req, &c, now)
 	case DHCPDECLINE:
-		return p.decline(req, c, now)
+		d = p.end(req, &c, req.RequestedIP, lease.Declined, now)
 	case DHCPRELEASE:
-		return p.release(req, c, now)
+		d = p.end(req, &c, req.CIAddr, lease.Released, now)
 	case DHCPINFORM:
-		return p.inform(req, c, now)
+		d = p.inform(req, &c, now)
+	default:
+		d = Decision{Why: Unknown}
 	}
-	return Decision{Why: Unknown}
+	if d.Subnet == nil {
+		d.Subnet = p.svc.subnets[c.Subnets[0].Number]
+	}
+	d.own, d.bootFile, _ = p.svc.Profile(&c, d.Subnet.Subnet)
+	if d.Reply == DHCPOFFER || d.Bind {
+		d.InUse = c.InUse
+	}
+	return d
 }
 
 // discover answers a DHCPDISCOVER, RFC 2131 §4.3.1.
-func (p *Pool) discover(req *Request, c *client, now time.Time) Decision {
-	a := p.choose(req, c, now)
+func (p *Pool) discover(req *Request, c *pool.Client, now time.Time) Decision {
+	a := p.Choose(c, []netip.Addr{req.RequestedIP}, now)
 	if !a.IsValid() {
-		return Decision{Why: p.lack(c, now)}
+		return Decision{Why: p.ExhaustedReason(c, now)}
 	}
-	o := p.promise(c, a, now)
-	sub := c.subnet(a)
+	p.Offer(c, a, now)
+	sub := p.subnet(c, a)
 	d := Decision{
-		Reply: DHCPOFFER, Why: Offered, Subnet: sub,
-		Address: a, Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
-		Check: !o.checked && !sub.relayed && p.doubtful(a, c),
+		Reply: DHCPOFFER, Why: Offered, Subnet: sub, Address: a, Seconds: sub.Seconds(req.LeaseTime),
+		Hostname: p.ReservedName(c, now), Probe: p.NeedsProbe(a, c),
 	}
 	if req.FQDN {
-		had, _ := p.leases.ByMAC(req.MAC)
-		d.Name, _ = p.hostname(req, c, had.Wanted, now)
+		had, _ := p.Leases.ByMAC(req.MAC)
+		d.Name, _ = p.Hostname(c, had.Wanted, now)
 	}
 	return d
-}
-
-// lack says why there is no address for a client.
-func (p *Pool) lack(c *client, now time.Time) Reason {
-	if len(p.within(c, now)) < len(c.on) {
-		return Greedy
-	}
-	for _, sub := range c.on {
-		if sub.spans.size > 0 {
-			return Exhausted
-		}
-	}
-	return NoRanges
-}
-
-// doubtful says whether an address should be looked for on the wire: the
-// client never had it, and it is not reserved for the client, or another client had
-// it last.
-func (p *Pool) doubtful(a netip.Addr, c *client) bool {
-	l, had := p.leases.ByAddr(a)
-	if r := p.svc.byAddr[a]; r != nil && r.isFor(c) {
-		return had && l.MAC != c.mac
-	}
-	return !had || l.MAC != c.mac
 }
 
 // state tells the states of RFC 2131 §4.3.2 apart, table 4, and returns the
@@ -110,258 +208,157 @@ func (req *Request) state() (State, netip.Addr) {
 // request answers a DHCPREQUEST, RFC 2131 §4.3.2.
 //
 // Deviation: a server without a record of a client in INIT-REBOOT or REBINDING
-// must be silent there. This one is the network's only server and says NAK, so
-// that a client that moved here asks anew at once; dnsmasq does the same with
+// must be silent there. This one is the network's only server and sends a NAK, so
+// that a client that moved here restarts at once; dnsmasq does the same with
 // dhcp-authoritative, which libvirt sets.
 //
 // Deviation: if the address that such a client wants is free and in a range, it
-// is bound, also as dnsmasq does: leases that were lost come back by themselves.
+// is bound, also as dnsmasq does: lost leases are restored by their clients.
 //
 // Deviation: a client that does not use the MAC that it claims gets no NAK, and a
 // message that does not come from where a lease was bound does not move the client to
 // another address. Guests see each other's transaction identifiers.
-func (p *Pool) request(req *Request, c *client, now time.Time) Decision {
+func (p *Pool) request(req *Request, c *pool.Client, now time.Time) Decision {
 	state, want := req.state()
-	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
-		p.recall(p.offers.byMAC[req.MAC], now) // it chose another server
-		return Decision{State: state, Why: OtherServer}
+	if !p.svc.isServer(req) {
+		p.Withdraw(p.OfferTo(c.Key), now) // it chose another server
+		return Decision{State: state, Why: pool.OtherServer}
 	}
 	if !want.IsValid() {
 		return Decision{State: state, Why: Incomplete}
 	}
-	had, ok := p.leases.ByMAC(c.mac)
-	live := ok && had.Live(now)
-	if why := p.refuse(state, want, c, now); why != 0 {
+	had, ok := p.Leases.ByMAC(req.MAC)
+	active := ok && had.Live(now)
+	if why := p.refusal(state, want, c, now); why != "" {
 		d := Decision{Reply: DHCPNAK, State: state, Why: why}
 		switch {
-		case !c.own:
+		case !c.OwnMAC:
 			return Decision{State: state, Why: Forged}
-		case why == ReservedOther && live && had.Address == want && p.proof(req, c, want) == holds:
-			// The holder is told now, and the client that it is reserved for may have it.
-			d.Subnet, d.Address, d.End = c.subnet(want), want, lease.Released
+		case why == ReservedOther && active && had.Address == want && p.Proof(c, want) == pool.IsHolder:
+			// The holder learns of it by this NAK, and the client that it is reserved for may have it.
+			d.Subnet, d.Address, d.End = p.subnet(c, want), want, lease.Released
 		}
 		return d
 	}
-	if live && had.Address != want && p.leaves(&had, req, c) == notHolder {
+	if active && had.Address != want && p.MayLeave(c, &had) == pool.NotHolder {
 		return Decision{State: state, Why: Forged}
 	}
 	return p.bind(state, want, req, c, now)
 }
 
-// leaves judges a message by which a client gives up its lease for another address.
-// One that comes from another link cannot be compared with where the lease was bound,
-// unless it is a relay's word against a guest's of our own link.
-func (p *Pool) leaves(had *lease.Lease, req *Request, c *client) proof {
-	if c.subnet(had.Address) == nil && c.own && !req.Relayed() {
-		return plausible
-	}
-	return p.proof(req, c, had.Address)
-}
-
-// refuse says why the client may not have the address, or 0.
-func (p *Pool) refuse(state State, want netip.Addr, c *client, now time.Time) Reason {
-	if r := p.reserved(c, want, now); r != nil {
-		// It wins over the client's lease and over another's.
+// refusal returns why the client may not have the address, or "".
+func (p *Pool) refusal(state State, want netip.Addr, c *pool.Client, now time.Time) pool.Reason {
+	if r := p.Reserved(c, want, now); r != nil {
+		// It takes precedence over the leases of this client and of others.
 		if r.Address != want {
 			return ReservedElse
 		}
-		return 0
+		return ""
 	}
-	if why := p.forbidden(want, c); why != 0 {
-		return why
-	}
-	if l, ok := p.leases.ByAddr(want); ok && l.Live(now) {
-		if l.MAC != c.mac {
-			return Taken
-		}
-		return 0 // also outside of the ranges: guests do not notice an edit
-	}
-	if _, in := c.subnet(want).spans.number(want); !in {
-		return OutsideRanges
-	}
-	if p.greedy(want, c, now) {
-		return Greedy
-	}
-	o := p.offers.byAddr[want]
-	if o != nil && o.mac == c.mac {
-		return 0
-	}
-	if l, ok := p.leases.ByMAC(c.mac); ok && l.Address != want && l.Live(now) && c.subnet(l.Address) != nil {
-		return HasAnother
-	}
-	// An offer is for its client, unless there is nothing else, see findPromised.
-	if o != nil && (state != SELECTING || p.anyFree(c, now)) {
-		return Promised
-	}
-	return 0
-}
-
-// anyFree reports whether there is an address for a client that is neither leased nor
-// offered.
-func (p *Pool) anyFree(c *client, now time.Time) bool {
-	return p.findFree(c, now).IsValid() || p.findEnded(c, now).IsValid()
-}
-
-// forbidden says why nobody but its owner may have the address, or 0.
-func (p *Pool) forbidden(want netip.Addr, c *client) Reason {
-	sub, r := c.subnet(want), p.svc.byAddr[want]
-	switch {
+	sub := c.Subnet(want)
+	switch r := p.svc.ReservationOf(want); {
 	case sub == nil:
 		return WrongNetwork
-	case !sub.usable(want):
+	case !sub.Usable(want):
 		return NotForClients
-	case r != nil && !r.isFor(c):
+	case r != nil && !r.IsFor(c):
 		return ReservedOther
-	case p.declined.has(want):
-		return Resting
+	case p.Quarantined(want):
+		return Quarantined
 	}
-	return 0
+	if l, ok := p.Leases.ByAddr(want); ok && l.Live(now) {
+		if l.MAC != c.Key.MAC {
+			return Leased
+		}
+		return "" // also outside of the ranges: a change of them does not affect leases
+	}
+	if !sub.InRange(want) {
+		return OutsideRanges
+	}
+	if p.OverQuota(want, c, now) {
+		return pool.OverQuota
+	}
+	o := p.OfferOf(want)
+	if o != nil && o == p.OfferTo(c.Key) {
+		return ""
+	}
+	if l, ok := p.Leases.ByMAC(c.Key.MAC); ok && l.Address != want && l.Live(now) && c.Subnet(l.Address) != nil {
+		return HasAnother
+	}
+	// An offer is kept for its client, unless nothing else is left, see pool.Choose.
+	if o != nil && (state != SELECTING || !p.NothingLeft(c, now)) {
+		return OfferedOther
+	}
+	return ""
 }
 
 // bind gives the client its lease.
-func (p *Pool) bind(state State, a netip.Addr, req *Request, c *client, now time.Time) Decision {
-	had, ok := p.leases.ByMAC(req.MAC)
-	sub := c.subnet(a)
+func (p *Pool) bind(state State, a netip.Addr, req *Request, c *pool.Client, now time.Time) Decision {
+	sub := p.subnet(c, a)
 	d := Decision{
-		Reply: DHCPACK, State: state, Why: Bound, Subnet: sub, Address: a,
-		Seconds: sub.seconds(req.LeaseTime), Hostname: p.reservedName(c, now),
-		Bind: true,
+		Reply: DHCPACK, State: state, Why: pool.Bound, Subnet: sub, Address: a,
+		Seconds: sub.Seconds(req.LeaseTime), Hostname: p.ReservedName(c, now), Bind: true,
 	}
-	d.Lease = lease.Lease{MAC: req.MAC, Address: a, Start: now, ClientID: had.ClientID}
-	d.Lease.Hostname, d.Lease.Wanted = p.hostname(req, c, had.Wanted, now)
-	if had.ClientID != string(req.ClientID) {
-		d.Lease.ClientID = string(req.ClientID)
-	}
-	moves := true
-	if ok && had.Address == a && had.Live(now) {
-		d.Why, d.Lease.Start = Renewed, had.Start
-		h, known := p.holder(a)
-		// A client behind a relay asks without it between two of its messages.
-		moves = !known || h != c.at && (c.at.Circuit != 0 || h.Circuit == 0 || h.Port != c.at.Port)
-		if moves || d.Lease.Hostname != had.Hostname {
-			// Extended for any sender; changed for the holder only.
-			by := p.proof(req, c, a)
-			if moves = moves && by >= plausible; by < plausible {
-				d.Lease.Hostname, d.Lease.Wanted, d.Lease.ClientID = had.Hostname, had.Wanted, had.ClientID
-			}
-		}
-	}
-	if d.Lease.Port, d.Lease.Relay = had.Port, had.Relay; moves {
-		where(&d.Lease, c.at)
+	b := p.Bind(c, a, d.Seconds, req.ClientID, now)
+	if d.Lease = b.Lease; b.Renewed {
+		d.Why = pool.Renewed
 	}
 	if d.Name = d.Lease.Hostname; d.Name == "" {
-		d.Refused = Hostname(req.Hostname)
+		d.Refused = pool.Hostname(req.Hostname)
 	}
-	if d.Seconds != infiniteSeconds {
-		d.Lease.Expires = now.Add(time.Duration(d.Seconds) * time.Second)
-	}
-	o := p.offers.byMAC[req.MAC]
-	d.TakesUp = o != nil && o.addr == a && !o.unasked
-	if d.Check = !d.TakesUp && !sub.relayed && p.doubtful(a, c); d.Check {
-		p.promise(c, a, now).unasked = true // until it was looked for
+	o := p.OfferTo(c.Key)
+	d.Accepts = o != nil && o.Addr == a && !o.Unsent
+	if d.Probe = !d.Accepts && p.NeedsProbe(a, c); d.Probe {
+		p.Offer(c, a, now).Unsent = true
 		return d
 	}
-	p.recall(o, now)
-	p.recall(p.offers.byAddr[a], now)
-	p.unsettled = append(p.unsettled, a)
-	if moves {
-		p.hold(a, c.at)
-	}
-	if ok && had.Address != a {
-		p.unsettled = append(p.unsettled, had.Address)
-		delete(p.beside, had.Address)
-	}
+	p.Commit(c, &b, now)
 	return d
 }
 
-// hostname decides what the client is called, and what it would be called if no
-// other had that name. The first holder of a name keeps it while its link is there;
-// a reservation's name is for its client only.
-func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
-	if name := p.reservedName(c, now); name != "" {
-		return name, name
-	}
-	if req.Hostname != nil {
-		wanted = Hostname(req.Hostname)
-	}
-	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
-		return "", ""
-	}
-	// A MAC that a client merely claims, or a relay for it on our own link, shares no
-	// name with the guest that has this MAC.
-	if holder, held := p.leases.Holder(wanted, now); held && (holder != req.MAC || !c.sure && !p.called(c, wanted, now)) {
-		return "", wanted
-	}
-	return wanted, wanted
-}
-
-// called reports whether a client's lease has a name.
-func (p *Pool) called(c *client, name string, now time.Time) bool {
-	l, ok := p.leases.ByMAC(c.mac)
-	return ok && l.Hostname == name && l.Live(now)
-}
-
-// decline answers a DHCPDECLINE, RFC 2131 §4.3.3.
-func (p *Pool) decline(req *Request, c *client, now time.Time) Decision {
-	a := req.RequestedIP
-	by, why := p.disown(req, c, a, now)
-	if why != 0 {
-		return Decision{Why: why}
-	}
-	d := Decision{Why: Declined, Subnet: c.subnet(a), Address: a, End: lease.Declined, Check: by != holds}
-	if !d.Check {
-		p.Rest(a, now)
-	}
-	return d
-}
-
-// release answers a DHCPRELEASE, RFC 2131 §4.3.4.
-func (p *Pool) release(req *Request, c *client, now time.Time) Decision {
-	by, why := p.disown(req, c, req.CIAddr, now)
-	if why != 0 {
-		return Decision{Why: why}
-	}
-	d := Decision{Why: Released, Subnet: c.subnet(req.CIAddr), Address: req.CIAddr, End: lease.Released, Check: by != holds}
-	if !d.Check {
-		p.recall(p.offers.byMAC[req.MAC], now)
-	}
-	return d
-}
-
-// disown says why the client cannot give the address back, or 0 and how well the
-// message shows that it comes from the client. If that is less than holds, the address
-// is to be looked for on the wire: a client that gives it back does not use it.
+// end answers a DHCPRELEASE and a DHCPDECLINE, RFC 2131 §4.3.3 and §4.3.4. Unless the
+// message certainly comes from the holder of the lease, the address is to be probed: a
+// client that gives it back does not use it.
 //
 // Deviation: RFC 2131 table 5 has a RELEASE and a DECLINE name the server. One
-// that names none is taken: systemd-networkd's (as of 252) does not.
-func (p *Pool) disown(req *Request, c *client, a netip.Addr, now time.Time) (proof, Reason) {
-	if req.ServerID.IsValid() && !p.svc.isOurs(req) {
-		return notHolder, OtherServer
+// that names none is accepted: systemd-networkd's (as of 252) does not.
+func (p *Pool) end(req *Request, c *pool.Client, a netip.Addr, kind lease.Kind, now time.Time) Decision {
+	if !p.svc.isServer(req) {
+		return Decision{Why: pool.OtherServer}
 	}
 	if !a.IsValid() || a.IsUnspecified() {
-		return notHolder, Incomplete
+		return Decision{Why: Incomplete}
 	}
-	by := p.proof(req, c, a)
-	if by == notHolder {
-		return by, Forged
+	by := p.Proof(c, a)
+	if by == pool.NotHolder {
+		return Decision{Why: Forged}
 	}
-	if o := p.offers.byMAC[req.MAC]; o != nil && o.addr == a {
-		return by, 0
+	o := p.OfferTo(c.Key)
+	if l, ok := p.Leases.ByMAC(req.MAC); (o == nil || o.Addr != a) && (!ok || l.Address != a || !l.Live(now)) {
+		return Decision{Why: pool.NotLeased}
 	}
-	if l, ok := p.leases.ByMAC(req.MAC); ok && l.Address == a && l.Live(now) {
-		return by, 0
+	d := Decision{Why: pool.Released, Subnet: p.subnet(c, a), Address: a, End: kind, Probe: by != pool.IsHolder}
+	if kind == lease.Declined {
+		d.Why = pool.Declined
 	}
-	return by, NotHolder
+	switch {
+	case d.Probe:
+	case kind == lease.Declined:
+		p.Quarantine(a, now)
+	default:
+		p.Withdraw(o, now)
+	}
+	return d
 }
 
 // inform answers a DHCPINFORM, RFC 2131 §4.3.5: options, and no lease.
-func (p *Pool) inform(req *Request, c *client, now time.Time) Decision {
+func (p *Pool) inform(req *Request, c *pool.Client, now time.Time) Decision {
 	if req.CIAddr.IsUnspecified() {
 		return Decision{Why: Incomplete}
 	}
-	sub := c.subnet(req.CIAddr)
-	if sub == nil || !sub.usable(req.CIAddr) {
+	sub := p.subnet(c, req.CIAddr)
+	if sub == nil || !sub.Usable(req.CIAddr) {
 		return Decision{Why: WrongNetwork}
 	}
-	return Decision{Reply: DHCPACK, Why: Informed, Subnet: sub, Hostname: p.reservedName(c, now)}
+	return Decision{Reply: DHCPACK, Why: pool.Informed, Subnet: sub, Hostname: p.ReservedName(c, now)}
 }

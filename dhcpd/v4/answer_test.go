@@ -1,6 +1,7 @@
 package v4
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -19,6 +21,11 @@ func ip(s string) netip.Addr {
 	return netip.MustParseAddr(s)
 }
 
+func plus(a netip.Addr, n int) netip.Addr {
+	b := a.As4()
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(b[:])+uint32(n))))
+}
+
 func mac(n int) lease.MAC { return lease.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)} }
 
 // labConfig has ten addresses, .100 to .104 and .200 to .204, and reserves
@@ -26,7 +33,7 @@ func mac(n int) lease.MAC { return lease.MAC{2, 0, 0, byte(n >> 16), byte(n >> 8
 func labConfig() Config {
 	return Config{
 		Server:  netip.MustParsePrefix("192.168.10.1/24"),
-		Ranges:  []Range{{ip("192.168.10.200"), ip("192.168.10.204")}, {ip("192.168.10.100"), ip("192.168.10.104")}},
+		Ranges:  []Range{{Start: ip("192.168.10.200"), End: ip("192.168.10.204")}, {Start: ip("192.168.10.100"), End: ip("192.168.10.104")}},
 		Routers: []netip.Addr{ip("192.168.10.1")},
 		DNS:     []netip.Addr{ip("192.168.10.1")},
 		Domain:  "lab.test", MTU: 1450,
@@ -43,7 +50,7 @@ func labConfig() Config {
 func relayedConfig() Config {
 	return Config{
 		Server: netip.MustParsePrefix("192.168.10.1/24"), Relayed: netip.MustParsePrefix("10.30.0.0/24"),
-		Ranges: []Range{{ip("10.30.0.100"), ip("10.30.0.104")}},
+		Ranges: []Range{{Start: ip("10.30.0.100"), End: ip("10.30.0.104")}},
 		Reservations: []Reservation{
 			{ClientID: "id", Address: ip("10.30.0.5")},
 			{DUID: "\x00\x03\x00\x01\x02", Address: ip("10.30.0.6"), Hostname: "duid"},
@@ -101,7 +108,7 @@ func (w *world) take(n int) string {
 		return ""
 	}
 	req := selecting(n, d.Address.String())
-	req.ServerID = w.pool.svc.subnets[0].server
+	req.ServerID = w.pool.svc.subnets[0].Server
 	d = w.answer(req)
 	if d.Reply != DHCPACK {
 		w.t.Fatalf("client %d: request of an offered address: %s, %s", n, d.Reply, d.Why)
@@ -166,41 +173,41 @@ func TestRequestInEachState(t *testing.T) {
 		req   *Request
 		state State
 		reply MessageType
-		why   Reason
+		why   pool.Reason
 	}{
-		{"SELECTING what was offered", selecting(3, "192.168.10.103"), SELECTING, ack, Bound},
-		{"SELECTING another server", otherServer(3, "192.168.10.103"), SELECTING, silent, OtherServer},
-		{"SELECTING a leased address", selecting(3, "192.168.10.101"), SELECTING, nak, Taken},
-		{"SELECTING a declined address", selecting(3, "192.168.10.104"), SELECTING, nak, Resting},
+		{"SELECTING what was offered", selecting(3, "192.168.10.103"), SELECTING, ack, pool.Bound},
+		{"SELECTING another server", otherServer(3, "192.168.10.103"), SELECTING, silent, pool.OtherServer},
+		{"SELECTING a leased address", selecting(3, "192.168.10.101"), SELECTING, nak, Leased},
+		{"SELECTING a declined address", selecting(3, "192.168.10.104"), SELECTING, nak, Quarantined},
 		{"SELECTING a reserved address", selecting(3, "192.168.10.10"), SELECTING, nak, ReservedOther},
 		{"SELECTING outside of the ranges", selecting(3, "192.168.10.50"), SELECTING, nak, OutsideRanges},
 		{"SELECTING the server's address", selecting(3, "192.168.10.1"), SELECTING, nak, NotForClients},
 		{"SELECTING the broadcast address", selecting(3, "192.168.10.255"), SELECTING, nak, NotForClients},
-		{"SELECTING what was offered to another", selecting(7, "192.168.10.103"), SELECTING, nak, Promised},
-		{"SELECTING what was not offered", selecting(7, "192.168.10.203"), SELECTING, ack, Bound},
+		{"SELECTING what was offered to another", selecting(7, "192.168.10.103"), SELECTING, nak, OfferedOther},
+		{"SELECTING what was not offered", selecting(7, "192.168.10.203"), SELECTING, ack, pool.Bound},
 		{"SELECTING what was not offered, with a lease", selecting(1, "192.168.10.203"), SELECTING, nak, HasAnother},
 
-		{"INIT-REBOOT with a lease", initReboot(1, "192.168.10.101"), INITREBOOT, ack, Renewed},
-		{"INIT-REBOOT with a lease that is over", initReboot(2, "192.168.10.102"), INITREBOOT, ack, Bound},
+		{"INIT-REBOOT with a lease", initReboot(1, "192.168.10.101"), INITREBOOT, ack, pool.Renewed},
+		{"INIT-REBOOT with a lease that is over", initReboot(2, "192.168.10.102"), INITREBOOT, ack, pool.Bound},
 		{"INIT-REBOOT from another network", initReboot(1, "10.0.0.5"), INITREBOOT, nak, WrongNetwork},
-		{"INIT-REBOOT with another's address", initReboot(2, "192.168.10.101"), INITREBOOT, nak, Taken},
+		{"INIT-REBOOT with another's address", initReboot(2, "192.168.10.101"), INITREBOOT, nak, Leased},
 		{"INIT-REBOOT with a wrong address", initReboot(1, "192.168.10.200"), INITREBOOT, nak, HasAnother},
-		{"INIT-REBOOT of an unknown client", initReboot(7, "192.168.10.200"), INITREBOOT, ack, Bound},
-		{"INIT-REBOOT of an unknown client, promised address", initReboot(7, "192.168.10.103"), INITREBOOT, nak, Promised},
+		{"INIT-REBOOT of an unknown client", initReboot(7, "192.168.10.200"), INITREBOOT, ack, pool.Bound},
+		{"INIT-REBOOT of an unknown client, promised address", initReboot(7, "192.168.10.103"), INITREBOOT, nak, OfferedOther},
 		{"INIT-REBOOT of an unknown client, outside", initReboot(7, "192.168.10.50"), INITREBOOT, nak, OutsideRanges},
 		{"INIT-REBOOT without an address", initReboot(1, ""), INITREBOOT, silent, Incomplete},
 
-		{"RENEWING", renewing(1, "192.168.10.101"), RENEWING, ack, Renewed},
-		{"RENEWING what another has", renewing(2, "192.168.10.101"), RENEWING, nak, Taken},
-		{"RENEWING of an unknown client", renewing(7, "192.168.10.201"), RENEWING, ack, Bound},
+		{"RENEWING", renewing(1, "192.168.10.101"), RENEWING, ack, pool.Renewed},
+		{"RENEWING what another has", renewing(2, "192.168.10.101"), RENEWING, nak, Leased},
+		{"RENEWING of an unknown client", renewing(7, "192.168.10.201"), RENEWING, ack, pool.Bound},
 		{"RENEWING a dynamic lease when there is a reservation", renewing(11, "192.168.10.201"), RENEWING, nak, ReservedElse},
-		{"RENEWING a reserved address", renewing(11, "192.168.10.100"), RENEWING, ack, Bound},
+		{"RENEWING a reserved address", renewing(11, "192.168.10.100"), RENEWING, ack, pool.Bound},
 		{"RENEWING an address that is reserved now", renewing(1, "192.168.10.100"), RENEWING, nak, ReservedOther},
 
-		{"REBINDING", rebinding(1, "192.168.10.101"), REBINDING, ack, Renewed},
+		{"REBINDING", rebinding(1, "192.168.10.101"), REBINDING, ack, pool.Renewed},
 		{"REBINDING in the wrong network", rebinding(1, "172.16.0.9"), REBINDING, nak, WrongNetwork},
-		{"REBINDING of an unknown client", rebinding(7, "192.168.10.204"), REBINDING, ack, Bound},
-		{"REBINDING a reserved address outside of the ranges", rebinding(10, "192.168.10.10"), REBINDING, ack, Bound},
+		{"REBINDING of an unknown client", rebinding(7, "192.168.10.204"), REBINDING, ack, pool.Bound},
+		{"REBINDING a reserved address outside of the ranges", rebinding(10, "192.168.10.10"), REBINDING, ack, pool.Bound},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -222,17 +229,17 @@ func TestOtherMessages(t *testing.T) {
 		req  *Request
 		want Decision
 	}{
-		{"DECLINE by the holder", message(DHCPDECLINE, 1, "192.168.10.101", ""), Decision{Why: Declined, Address: ip("192.168.10.101"), End: lease.Declined}},
-		{"DECLINE of an offer", message(DHCPDECLINE, 3, "192.168.10.103", ""), Decision{Why: Declined, Address: ip("192.168.10.103"), End: lease.Declined}},
-		{"DECLINE by another", message(DHCPDECLINE, 2, "192.168.10.101", ""), Decision{Why: NotHolder}},
+		{"DECLINE by the holder", message(DHCPDECLINE, 1, "192.168.10.101", ""), Decision{Why: pool.Declined, Address: ip("192.168.10.101"), End: lease.Declined}},
+		{"DECLINE of an offer", message(DHCPDECLINE, 3, "192.168.10.103", ""), Decision{Why: pool.Declined, Address: ip("192.168.10.103"), End: lease.Declined}},
+		{"DECLINE by another", message(DHCPDECLINE, 2, "192.168.10.101", ""), Decision{Why: pool.NotLeased}},
 		{"DECLINE of nothing", message(DHCPDECLINE, 2, "", ""), Decision{Why: Incomplete}},
-		{"RELEASE by the holder", message(DHCPRELEASE, 1, "", "192.168.10.101"), Decision{Why: Released, Address: ip("192.168.10.101"), End: lease.Released}},
-		{"RELEASE by another", message(DHCPRELEASE, 2, "", "192.168.10.101"), Decision{Why: NotHolder}},
-		{"INFORM", message(DHCPINFORM, 9, "", "192.168.10.77"), Decision{Reply: DHCPACK, Why: Informed}},
+		{"RELEASE by the holder", message(DHCPRELEASE, 1, "", "192.168.10.101"), Decision{Why: pool.Released, Address: ip("192.168.10.101"), End: lease.Released}},
+		{"RELEASE by another", message(DHCPRELEASE, 2, "", "192.168.10.101"), Decision{Why: pool.NotLeased}},
+		{"INFORM", message(DHCPINFORM, 9, "", "192.168.10.77"), Decision{Reply: DHCPACK, Why: pool.Informed}},
 		{"INFORM from elsewhere", message(DHCPINFORM, 9, "", "10.0.0.1"), Decision{Why: WrongNetwork}},
 		{"INFORM without an address", message(DHCPINFORM, 9, "", ""), Decision{Why: Incomplete}},
 		{"a server's message", message(DHCPOFFER, 9, "", ""), Decision{Why: Unknown}},
-		{"a message relayed from elsewhere", &Request{Type: DHCPDISCOVER, MAC: mac(9), GIAddr: ip("192.0.2.9")}, Decision{Why: NoSubnet}},
+		{"a message relayed from elsewhere", &Request{Type: DHCPDISCOVER, MAC: mac(9), GIAddr: ip("192.0.2.9")}, Decision{Why: pool.NoSubnet}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,8 +275,8 @@ func TestDiscoverChooses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := stage(t)
 			d := w.answer(message(DHCPDISCOVER, tt.client, tt.requested, ""))
-			if d.Reply != DHCPOFFER || d.Check != tt.check {
-				t.Fatalf("got %s, check %v", d.Reply, d.Check)
+			if d.Reply != DHCPOFFER || d.Probe != tt.check {
+				t.Fatalf("got %s, check %v", d.Reply, d.Probe)
 			}
 			if tt.want != "" && d.Address != ip(tt.want) || tt.want == "" && d.Address.As4()[3] < 200 {
 				t.Errorf("got %s, want %q", d.Address, tt.want)
@@ -293,7 +300,7 @@ func TestPoolIsUsedUpInOrder(t *testing.T) {
 		seen[a] = true
 		w.now = w.now.Add(time.Second)
 	}
-	if d := w.discover(200); d.Reply != 0 || d.Why != Exhausted {
+	if d := w.discover(200); d.Reply != 0 || d.Why != pool.Exhausted {
 		t.Fatalf("a tenth client got %s %s", d.Reply, d.Address)
 	}
 	first, _ := w.leases.Network("lab").ByMAC(mac(100))
@@ -314,10 +321,10 @@ func TestEndedAddressThatRestsIsPassedOver(t *testing.T) {
 	}
 	l, _ := w.leases.Network("lab").ByMAC(mac(103))
 	w.answer(message(DHCPDECLINE, 103, l.Address.String(), ""))
-	if d := w.discover(200); d.Why != Exhausted {
+	if d := w.discover(200); d.Why != pool.Exhausted {
 		t.Errorf("a declined address was given at once: %s", d.Address)
 	}
-	w.now = w.now.Add(declineTime)
+	w.now = w.now.Add(pool.QuarantineTime)
 	if got := w.take(200); got != l.Address.String() {
 		t.Errorf("after ten minutes: got %q, want %s", got, l.Address)
 	}
@@ -335,8 +342,8 @@ func TestFloodOfDiscovers(t *testing.T) {
 			}
 		}
 	}
-	if got := len(w.pool.offers.byMAC); got > 10 {
-		t.Errorf("%d promises for ten addresses", got)
+	if got, _ := w.pool.Len(); got > 10 {
+		t.Errorf("%d offers for ten addresses", got)
 	}
 }
 
@@ -346,8 +353,8 @@ func TestDeclinesCannotUseUpThePool(t *testing.T) {
 		a := w.take(n)
 		w.answer(message(DHCPDECLINE, n, a, ""))
 	}
-	if got := len(w.pool.declined.until); got > 2 {
-		t.Errorf("%d of 10 addresses rest", got)
+	if _, got := w.pool.Len(); got > 2 {
+		t.Errorf("%d of 10 addresses are in quarantine", got)
 	}
 	if w.take(300) == "" {
 		t.Error("an honest client got nothing")
@@ -389,7 +396,7 @@ func TestReservedAddressInUse(t *testing.T) {
 				t.Fatalf("while it is in use: %s %s, in use %s", d.Address, d.Why, d.InUse)
 			}
 			mine := d.Address.String()
-			if d := w.answer(as(renewing(1, mine))); d.Why != Renewed {
+			if d := w.answer(as(renewing(1, mine))); d.Why != pool.Renewed {
 				t.Errorf("renewal of the other address meanwhile: %s", d.Why)
 			}
 			if d := w.answer(as(selecting(1, taken.String()))); d.Bind {
@@ -401,8 +408,8 @@ func TestReservedAddressInUse(t *testing.T) {
 			if d := w.answer(as(renewing(1, mine))); d.Why != ReservedElse {
 				t.Errorf("renewal of the other address: %s", d.Why)
 			}
-			if o = discover(); o.Address != taken || !o.Check {
-				t.Fatalf("then: %s, check %v", o.Address, o.Check)
+			if o = discover(); o.Address != taken || !o.Probe {
+				t.Fatalf("then: %s, check %v", o.Address, o.Probe)
 			}
 			if d := w.answer(as(selecting(1, taken.String()))); !d.Bind || d.Address != taken {
 				t.Errorf("then: %s", d.Why)
@@ -418,7 +425,7 @@ func TestLeaseOutlivesItsRange(t *testing.T) {
 	cfg.Ranges = cfg.Ranges[:1]
 	sub, _ := Compile(cfg)
 	w.pool.SetService(sub, w.now)
-	if d := w.answer(renewing(1, "192.168.10.101")); d.Why != Renewed {
+	if d := w.answer(renewing(1, "192.168.10.101")); d.Why != pool.Renewed {
 		t.Errorf("renewal: %s", d.Why)
 	}
 	if d := w.discover(1); d.Address.As4()[3] < 200 {
@@ -469,9 +476,9 @@ func TestLeaseTime(t *testing.T) {
 		{time.Hour, time.Second, 120},
 		{time.Minute, time.Second, 60},
 		{time.Hour, 24 * time.Hour, 3600},
-		{Infinite, 0, infiniteSeconds},
-		{Infinite, time.Hour, 3600},
-		{200 * 365 * 24 * time.Hour, 0, infiniteSeconds},
+		{pool.Infinite, 0, pool.InfiniteSeconds},
+		{pool.Infinite, time.Hour, 3600},
+		{200 * 365 * 24 * time.Hour, 0, pool.InfiniteSeconds},
 	}
 	for _, tt := range tests {
 		cfg := labConfig()
@@ -480,7 +487,7 @@ func TestLeaseTime(t *testing.T) {
 		req := selecting(1, w.discover(1).Address.String())
 		req.LeaseTime = tt.asked
 		d := w.answer(req)
-		if d.Seconds != tt.want || d.Lease.Expires.IsZero() != (tt.want == infiniteSeconds) {
+		if d.Seconds != tt.want || d.Lease.Expires.IsZero() != (tt.want == pool.InfiniteSeconds) {
 			t.Errorf("%s, asked %s: got %d s, expires %s; want %d s", tt.configured, tt.asked, d.Seconds, d.Lease.Expires, tt.want)
 		}
 	}
@@ -490,14 +497,14 @@ func TestLeaseTime(t *testing.T) {
 func bigConfig() Config {
 	return Config{
 		Server: netip.MustParsePrefix("10.0.0.1/16"),
-		Ranges: []Range{{ip("10.0.1.0"), ip("10.0.235.95")}},
+		Ranges: []Range{{Start: ip("10.0.1.0"), End: ip("10.0.235.95")}},
 		DNS:    []netip.Addr{ip("10.0.0.1")}, Routers: []netip.Addr{ip("10.0.0.1")}, Domain: "lab.test",
 	}
 }
 
 func TestBigPoolToTheLastAddress(t *testing.T) {
 	w := newWorld(t, bigConfig())
-	if got := w.pool.svc.subnets[0].spans.size; got != 60_000 {
+	if got := w.pool.svc.subnets[0].Size(); got != 60_000 {
 		t.Fatalf("%d addresses", got)
 	}
 	for n := range 60_000 {
@@ -515,9 +522,9 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Run(fmt.Sprintf("exchange/held=%d", held), func(b *testing.B) {
 			w := newWorld(b, bigConfig())
 			for n := range held {
-				w.bound(n, fromUint(toUint(ip("10.0.1.0"))+uint32(n)).String())
+				w.bound(n, plus(ip("10.0.1.0"), n).String())
 			}
-			w.pool.rebuild(now)
+			w.pool.SetService(w.pool.svc, now)
 			clients := make([][2][]byte, 1000)
 			for i := range clients {
 				clients[i] = [2][]byte{wire(b, 100_000+i, DHCPDISCOVER, ""), nil}
@@ -558,14 +565,14 @@ func BenchmarkAnswer(b *testing.B) {
 	b.Run("find/last address of 60000", func(b *testing.B) {
 		w := newWorld(b, bigConfig())
 		for n := range 59_999 {
-			w.bound(n, fromUint(toUint(ip("10.0.1.0"))+uint32(n)).String())
+			w.bound(n, plus(ip("10.0.1.0"), n).String())
 		}
-		w.pool.rebuild(now)
+		w.pool.SetService(w.pool.svc, now)
 		for b.Loop() {
 			if d := w.discover(100_000); d.Reply == 0 {
 				b.Fatal(d.Why)
 			}
-			w.pool.recall(w.pool.offers.byMAC[mac(100_000)], now)
+			w.pool.Withdraw(w.pool.OfferTo(lease.Client{MAC: mac(100_000)}), now)
 		}
 	})
 }
@@ -583,18 +590,18 @@ func TestTakesUp(t *testing.T) {
 		{"what nobody offered", initReboot(5, "192.168.10.150"), false},
 		{"an extension", renewing(5, "192.168.10.150"), false},
 	} {
-		if d := w.answer(tt.req); d.TakesUp != tt.want {
-			t.Errorf("%s: %v (%s)", tt.name, d.TakesUp, d.Why)
+		if d := w.answer(tt.req); d.Accepts != tt.want {
+			t.Errorf("%s: %v (%s)", tt.name, d.Accepts, d.Why)
 		}
 	}
-	if d := w.answer(selecting(3, addr)); !d.TakesUp {
+	if d := w.answer(selecting(3, addr)); !d.Accepts {
 		t.Errorf("an offer that another client wanted: %s", d.Why)
 	}
 	addr = w.discover(6).Address.String()
-	if d := w.answer(selecting(6, addr)); !d.TakesUp {
+	if d := w.answer(selecting(6, addr)); !d.Accepts {
 		t.Errorf("an offer: %s", d.Why)
 	}
-	if d := w.answer(selecting(6, addr)); d.TakesUp || !d.Bind {
+	if d := w.answer(selecting(6, addr)); d.Accepts || !d.Bind {
 		t.Errorf("the same twice: %s", d.Why)
 	}
 }

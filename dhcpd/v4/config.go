@@ -7,49 +7,26 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/boot"
-	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
-// Infinite is the LeaseTime of a lease that never ends.
-const Infinite = time.Duration(math.MaxInt64)
+const ethernetMTU = 1500
 
-const (
-	defaultLeaseTime = time.Hour
-	shortestLease    = 2 * time.Minute // that a client can ask for; dnsmasq's limit too
-	infiniteSeconds  = math.MaxUint32  // RFC 2131 §3.3
-	ethernetMTU      = 1500
+// Range and Reservation are those of package pool.
+type (
+	Range       = pool.Range
+	Reservation = pool.Reservation
 )
 
-// A Range is the addresses from Start to End, both included.
-type Range struct{ Start, End netip.Addr }
-
-// A Reservation gives a client always the same address and hostname. The client
-// is known by its MAC, its ClientID or its DUID, or, with none of them, by what
-// it calls itself: Hostname. The address may be outside of the ranges; without
-// one, only the hostname is fixed. Hostname may be "" if another key is there.
-// Options and the tags that it names count before those of the subnet.
-type Reservation struct {
-	MAC      lease.MAC
-	ClientID string // the octets of option 61; with or without a type of 0 before them
-	DUID     string // the octets; that in a client identifier of RFC 4361
-	Address  netip.Addr
-	Hostname string
-	Options  option.List
-	Tags     []string
-	BootFile string // before all of Config.Boot's
-
-	subnet *Subnet
-	own    *option.Own
-}
-
-// A Config is what is served in one subnet. What Options say counts before
-// Routers, DNS, Domain and MTU.
+// A Config is what is served in one subnet. Options take precedence over Routers,
+// DNS, Domain and MTU.
 type Config struct {
-	Server       netip.Prefix // our address, and the subnet
+	Server       netip.Prefix // the server's address, and the subnet
 	Relayed      netip.Prefix // zero: none; else the subnet is this one, behind relays
 	Ranges       []Range
 	LeaseTime    time.Duration // 0: an hour
@@ -62,115 +39,135 @@ type Config struct {
 	MTU          int          // of the link, option 26; 0: not sent, and 1500
 	Options      option.List
 	Tags         []option.Tag
-	Boot         *boot.Config // nil: nobody is told what to boot
+	Boot         *boot.Config // nil: no boot file is sent
 }
 
 // A Subnet is a Config that was checked and made ready. It does not change.
 type Subnet struct {
-	server    netip.Addr
-	prefix    netip.Prefix
-	relayed   bool
-	broadcast netip.Addr // zero in a /31 or /32
-	leaseTime time.Duration
-	t1, t2    uint32 // seconds; 0: as the lease time says
-	domain    string
-	longest   int // of a reply, headers included
-	spans     spans
-	number    int // of the subnet in its service
-	book      *option.Book
-	boot      *boot.Config
+	*pool.Subnet
+	domain  string
+	maxSize int // of a reply, headers included
+	boot    *boot.Config
 }
 
-// Server returns our address, which replies come from.
-func (s *Subnet) Server() netip.Addr { return s.server }
-
-// Prefix returns the subnet's prefix.
-func (s *Subnet) Prefix() netip.Prefix { return s.prefix }
-
-// Size returns how many addresses the ranges have.
-func (s *Subnet) Size() int { return s.spans.size }
-
-// newSubnet makes a subnet ready, but for its reservations.
-func newSubnet(cfg *Config) (*Subnet, error) {
-	if !cfg.Server.Addr().Is4() {
-		return nil, fmt.Errorf("server: %q is not an IPv4 address with a prefix", cfg.Server)
-	}
-	s := &Subnet{
-		server: cfg.Server.Addr(), prefix: cfg.Server.Masked(), leaseTime: cfg.LeaseTime, domain: cfg.Domain, boot: cfg.Boot,
-		t1: uint32(cfg.RenewTime / time.Second), t2: uint32(cfg.RebindTime / time.Second), longest: cmp.Or(cfg.MTU, ethernetMTU),
-	}
-	if cfg.Relayed.IsValid() {
-		s.relayed, s.prefix = true, cfg.Relayed.Masked()
-	}
-	if !s.prefix.Addr().Is4() {
-		return nil, fmt.Errorf("relayed: %q is not an IPv4 prefix", cfg.Relayed)
-	}
-	if s.leaseTime == 0 {
-		s.leaseTime = defaultLeaseTime
-	}
-	if s.prefix.Bits() < 31 {
-		s.broadcast = lastAddr(s.prefix)
-	}
-	err := errors.Join(s.setRanges(cfg.Ranges), s.setOptions(cfg), checkBoot(cfg))
-	if cfg.LeaseTime < 0 {
-		err = errors.Join(err, fmt.Errorf("leaseTime: %s is negative", cfg.LeaseTime))
-	}
-	return s, err
+// A Service is the subnets of one link, and those behind relays on it, checked
+// and made ready. It does not change.
+type Service struct {
+	*pool.Service
+	subnets []*Subnet
 }
 
-func (s *Subnet) setRanges(ranges []Range) error {
+// Compile checks configurations and makes them ready, one for each subnet. The
+// error has a line for each finding, with the path of what is wrong.
+func Compile(cfgs ...Config) (*Service, error) {
+	s := &Service{Service: pool.NewService(false)}
 	var errs []error
-	var all []span
-	for i, r := range ranges {
-		switch {
-		case !s.prefix.Contains(r.Start):
-			errs = append(errs, fmt.Errorf("ranges[%d]: %s is outside %s", i, r.Start, s.prefix))
-		case !s.prefix.Contains(r.End):
-			errs = append(errs, fmt.Errorf("ranges[%d]: %s is outside %s", i, r.End, s.prefix))
-		case r.End.Less(r.Start):
-			errs = append(errs, fmt.Errorf("ranges[%d]: %s comes after %s", i, r.Start, r.End))
-		case toUint(r.End)-toUint(r.Start) >= maxSpan:
-			errs = append(errs, fmt.Errorf("ranges[%d]: more than %d addresses", i, maxSpan))
-		default:
-			all = append(all, span{first: toUint(r.Start), last: toUint(r.End)})
+	for i := range cfgs {
+		cfg := &cfgs[i]
+		sub, wrong := s.Add(&pool.SubnetConfig{
+			Server: cfg.Server, Relayed: cfg.Relayed, Ranges: cfg.Ranges, Reservations: cfg.Reservations,
+			LeaseTime: cfg.LeaseTime, RenewTime: cfg.RenewTime, RebindTime: cfg.RebindTime,
+		}, func(sub *pool.Subnet) (*option.Book, error) {
+			implied, err := impliedOptions(cfg, sub)
+			book, wrong := option.NewBook(option.Merge(cfg.Options, implied), cfg.Tags, render)
+			return book, errors.Join(err, wrong)
+		})
+		if sub != nil {
+			s.subnets = append(s.subnets, &Subnet{sub, cfg.Domain, cmp.Or(cfg.MTU, ethernetMTU), cfg.Boot})
+			wrong = append(wrong, checkBoot(cfg)...)
+		}
+		for _, err := range wrong {
+			errs = append(errs, fmt.Errorf("subnets[%d].%w", i, err))
 		}
 	}
-	s.spans = newSpans(all)
-	if s.spans.size > maxSpan {
-		errs = append(errs, fmt.Errorf("ranges: more than %d addresses", maxSpan))
+	if err := errors.Join(append(errs, s.Complete()...)...); err != nil {
+		return nil, err
 	}
-	return errors.Join(errs...)
+	return s, nil
 }
 
-// usable says whether a client may have the address at all.
-func (s *Subnet) usable(a netip.Addr) bool {
-	if !s.prefix.Contains(a) || a == s.server {
-		return false
+func checkBoot(cfg *Config) (errs []error) {
+	if cfg.Boot == nil {
+		return nil
 	}
-	return s.prefix.Bits() >= 31 || a != s.prefix.Addr() && a != s.broadcast
-}
-
-// seconds is what option 51 says to a client that asks for so long, or not
-// at all.
-func (s *Subnet) seconds(asked time.Duration) uint32 {
-	d := s.leaseTime
-	if asked > 0 && asked < d {
-		d = min(d, max(asked, shortestLease))
+	if !cfg.Boot.Server.Is4() {
+		errs = append(errs, fmt.Errorf("boot.server: %q is not an IPv4 address", cfg.Boot.Server))
 	}
-	return uint32(min(max(d/time.Second, 1), infiniteSeconds))
+	for i, f := range cfg.Boot.Files {
+		if f.Name == "" || len(f.Name) > maxFile {
+			errs = append(errs, fmt.Errorf("boot.files[%d]: a name of %d octets", i, len(f.Name)))
+		}
+	}
+	return errs
 }
 
-func lastAddr(p netip.Prefix) netip.Addr {
-	return fromUint(toUint(p.Addr()) | math.MaxUint32>>p.Bits())
+// impliedOptions are the options that follow from the rest of the configuration.
+func impliedOptions(cfg *Config, s *pool.Subnet) (l option.List, err error) {
+	l.Bytes(optMask, binary.BigEndian.AppendUint32(nil, math.MaxUint32<<(32-s.Prefix.Bits())))
+	if s.Broadcast.IsValid() {
+		l.Addrs(optBroadcast, []netip.Addr{s.Broadcast})
+	}
+	l.Addrs(optRouter, cfg.Routers)
+	l.Addrs(optDNS, cfg.DNS)
+	l.Text(optDomain, cfg.Domain)
+	l.Uint16(optMTU, cfg.MTU)
+	for path, addrs := range map[string][]netip.Addr{"routers": cfg.Routers, "dns": cfg.DNS} {
+		for i, a := range addrs {
+			if !a.Is4() {
+				err = errors.Join(err, fmt.Errorf("%s[%d]: %q is not an IPv4 address", path, i, a))
+			}
+		}
+	}
+	if len(cfg.Domain) > 253 {
+		err = errors.Join(err, errors.New("domain: longer than 253 octets"))
+	}
+	if cfg.MTU != 0 && (cfg.MTU < 68 || cfg.MTU > math.MaxUint16) {
+		err = errors.Join(err, fmt.Errorf("mtu: %d is not between 68 and 65535", cfg.MTU))
+	}
+	return l, err
 }
 
-func toUint(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+// reach returns the subnets that a message may be answered from: those of the
+// link; the one that its relay is in, or selects, which may be one of the link's if the
+// packet comes from the relay's address; or, for a renewal by unicast from a client
+// behind a relay, the one of its address.
+func (s *Service) reach(req *Request) []*pool.Subnet {
+	at := req.GIAddr
+	switch {
+	case req.Relayed() && req.Link.IsValid():
+		at = req.Link
+	case !req.Relayed() && req.Unicast:
+		at = req.CIAddr
+	case !req.Relayed():
+		return s.OnLink
+	}
+	fromRelay := req.Relayed() && (!req.Source.IsValid() || req.Source == req.GIAddr)
+	for i, sub := range s.Subnets {
+		if (sub.Relayed || fromRelay) && sub.Prefix.Contains(at) {
+			return s.Subnets[i : i+1]
+		}
+	}
+	if req.Relayed() {
+		return nil
+	}
+	return s.OnLink
 }
 
-func fromUint(u uint32) netip.Addr {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], u)
-	return netip.AddrFrom4(b)
+// isServer reports whether a message names this server, or no server.
+func (s *Service) isServer(req *Request) bool {
+	if !req.ServerID.IsValid() || req.ServerID == req.ServerOverride {
+		return true
+	}
+	return slices.ContainsFunc(s.Subnets, func(sub *pool.Subnet) bool { return req.ServerID == sub.Server })
+}
+
+// Servers returns the server's addresses, each once.
+func (s *Service) Servers() []netip.Addr {
+	var all []netip.Addr
+	for _, sub := range s.Subnets {
+		if !slices.Contains(all, sub.Server) {
+			all = append(all, sub.Server)
+		}
+	}
+	return all
 }

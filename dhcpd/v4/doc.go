@@ -1,15 +1,16 @@
-// Package v4 decides what a DHCPv4 server says (RFC 2131): a message, a
+// Package v4 decides what a DHCPv4 server replies (RFC 2131): a message, a
 // configuration, the leases and a time go in, a decision comes out. It has no
 // socket, no clock, no log, and starts no goroutine.
 //
-//	sub, err := v4.Compile(cfg)            // the configuration, checked and made ready
-//	pool := v4.NewPool(sub, table.Network("lab"), now)
+//	svc, err := v4.Compile(cfg)            // the configuration, checked and made ready
+//	pool := v4.NewPool(svc, table.Network("lab"), now)
 //	req, err := v4.Parse(payload)
 //	d := pool.Answer(&req, now)            // start reading here: answer.go
-//	out = sub.AppendReply(out, &req, &d)   // if d.Reply is not zero
+//	out = d.Subnet.AppendReply(out, &req, &d) // if d.Reply is not zero
 //
-// The caller does what the decision says: stores d.Lease before the reply
-// leaves, ends leases, asks the wire whether d.Address is in use.
+// The caller does what the decision says: it stores d.Lease before the reply
+// is sent, ends leases, probes whether d.Address is in use. Package pool chooses
+// addresses.
 //
 // # The codec
 //
@@ -22,7 +23,7 @@
 // # Deviations from RFC 2131
 //
 // grep for "Deviation:". In short: a client is its MAC; the server is
-// authoritative, as libvirt runs dnsmasq, so what it does not know or does not
-// agree with gets a NAK, and an unknown client that asks for a free address of
-// the range may keep it (a lease file that was lost heals itself).
+// authoritative, as libvirt runs dnsmasq, so a REQUEST that it does not know or
+// does not agree with gets a NAK, and an unknown client that asks for a free address of
+// the range may keep it (a lost lease file repairs itself).
 package v4

@@ -4,12 +4,38 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
 	"net/netip"
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
+
+// MessageType is the value of option 53, by RFC 2131's names.
+type MessageType byte
+
+// The message types (RFC 2132 §9.6).
+const (
+	DHCPDISCOVER MessageType = iota + 1
+	DHCPOFFER
+	DHCPREQUEST
+	DHCPDECLINE
+	DHCPACK
+	DHCPNAK
+	DHCPRELEASE
+	DHCPINFORM
+)
+
+// String returns the name without "DHCP".
+func (t MessageType) String() string {
+	if t < DHCPDISCOVER || t > DHCPINFORM {
+		return fmt.Sprintf("type %d", byte(t))
+	}
+	return [...]string{"DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM"}[t-1]
+}
 
 // The layout of a message, RFC 2131 §2, figure 1.
 const (
@@ -62,7 +88,15 @@ const (
 	minMessage      = 300 // RFC 951: BOOTP clients may want a full message
 )
 
-// Why a payload is not a request that we can read.
+// The sub-options of option 82 that are read here.
+const (
+	subCircuit        = 1
+	subRemote         = 2
+	subLink           = 5  // RFC 3527
+	subServerOverride = 11 // RFC 5107
+)
+
+// Errors of Parse.
 var (
 	ErrShort    = errors.New("shorter than a DHCP message")
 	ErrNotDHCP  = errors.New("not a DHCP request: BOOTP, a reply, or something else")
@@ -79,11 +113,11 @@ type Request struct {
 	CIAddr  netip.Addr // 0.0.0.0 if not set, as the next
 	GIAddr  netip.Addr
 	MAC     lease.MAC
-	Unicast bool         // it was sent to our address; Parse cannot know, as the next
-	From    lease.MAC    // who sent the frame; zero if unknown
-	Guest   fair.Guest   // from where; its Port is fair.Unasked where ports are unknown
-	Source  netip.Addr   // the packet's source; zero if unknown
-	Witness fair.Witness // of the bridge; nil: Guest.Port is certain
+	Unicast bool        // it was sent to the server's address; Parse does not set it, nor the next four
+	From    lease.MAC   // the frame's source; zero if unknown
+	Origin  fair.Origin // its Port is fair.Untracked where ports are not known
+	Source  netip.Addr  // the packet's source; zero if unknown
+	FDB     fair.FDB    // of the bridge; nil: Origin.Port is certain
 
 	RequestedIP netip.Addr // option 50; the zero Addr if missing, as the next
 	ServerID    netip.Addr // option 54
@@ -101,7 +135,7 @@ type Request struct {
 	MachineID      []byte     // option 97
 	RelayInfo      []byte     // option 82; nil if missing
 	Link           netip.Addr // its sub-option 5: the subnet to answer from (RFC 3527)
-	ServerOverride netip.Addr // its sub-option 11: who the relay says that we are (RFC 5107)
+	ServerOverride netip.Addr // its sub-option 11: the server identifier to use (RFC 5107)
 }
 
 // Clone returns a request that outlives the payload.
@@ -115,16 +149,8 @@ func (r *Request) Clone() Request {
 	return c
 }
 
-// Relayed says whether a relay agent sent the message on.
+// Relayed reports whether a relay agent forwarded the message.
 func (r *Request) Relayed() bool { return r.GIAddr.IsValid() && !r.GIAddr.IsUnspecified() }
-
-// Ends says whether the message is to end a lease.
-func (r *Request) Ends() bool {
-	return r.Type == DHCPRELEASE || r.Type == DHCPDECLINE
-}
-
-// Broadcast says whether the client cannot take unicast yet.
-func (r *Request) Broadcast() bool { return r.Flags&flagBroadcast != 0 }
 
 // Parse reads the payload of a UDP packet to port 67.
 func Parse(b []byte) (Request, error) {
@@ -144,52 +170,105 @@ func Parse(b []byte) (Request, error) {
 	r.CIAddr = netip.AddrFrom4([4]byte(b[offCIAddr:]))
 	r.GIAddr = netip.AddrFrom4([4]byte(b[offGIAddr:]))
 	var o options
-	if err := o.read(b); err != nil {
+	if err := o.scan(b[offOptions:]); err != nil {
 		return r, err
 	}
-	return r, r.interpret(&o)
+	// The options field comes before those that option 52 names (RFC 3396 §5).
+	if overload := o.get(optOverload); len(overload) == 1 {
+		if overload[0]&1 != 0 {
+			if err := o.scan(b[offFile:offCookie]); err != nil {
+				return r, err
+			}
+		}
+		if overload[0]&2 != 0 {
+			if err := o.scan(b[offSName:offFile]); err != nil {
+				return r, err
+			}
+		}
+	}
+	typ := o.get(optMessageType)
+	if typ == nil {
+		return r, ErrNotDHCP
+	}
+	var ok1, ok2 bool
+	r.RequestedIP, ok1 = addrOption(o.get(optRequestedIP))
+	r.ServerID, ok2 = addrOption(o.get(optServerID))
+	if len(typ) != 1 || !ok1 || !ok2 {
+		return r, ErrOption
+	}
+	r.Type = MessageType(typ[0])
+	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
+	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
+	r.ClientArch, r.MachineID = o.get(optClientArch), o.get(optMachineID)
+	r.setHostname(o.get(optHostname), o.get(optFQDN))
+	if size := o.get(optMaxSize); len(size) == 2 {
+		r.MaxSize = int(binary.BigEndian.Uint16(size))
+	}
+	if t := o.get(optLeaseTime); len(t) == 4 {
+		r.LeaseTime = time.Duration(binary.BigEndian.Uint32(t)) * time.Second
+	}
+	// Option 82 (RFC 3046): what cannot be read to its end is sent back all the same. A relay
+	// adds a single one, so one in several pieces is not a relay's.
+	info := o.get(optRelayInfo)
+	if len(info) > 255 {
+		return r, nil
+	}
+	r.RelayInfo = info
+	if !r.Relayed() {
+		return r, nil // a switch added it, or the client itself, which is not believed
+	}
+	for code, value := range subOptions(info) {
+		switch {
+		case len(value) != 4:
+		case code == subLink:
+			r.Link = netip.AddrFrom4([4]byte(value))
+		case code == subServerOverride:
+			r.ServerOverride = netip.AddrFrom4([4]byte(value))
+		}
+	}
+	return r, nil
 }
 
-// wanted are the options that a server reads, in the order of options.
-var wanted = [...]byte{
+// setHostname reads options 12 and 81, whose name, or its first label if it is in the DNS's
+// format (RFC 4702 §2), takes precedence.
+func (r *Request) setHostname(hostname, fqdn []byte) {
+	r.Hostname = hostname
+	if len(fqdn) < fqdnHeader {
+		return
+	}
+	r.FQDN, r.FQDNFlags = true, fqdn[0]
+	name := fqdn[fqdnHeader:]
+	if fqdn[0]&fqdnE != 0 && len(name) > 0 {
+		if n := int(name[0]); n < len(name) {
+			name = name[1 : 1+n]
+		} else {
+			name = nil
+		}
+	}
+	if len(name) > 0 {
+		r.Hostname = name
+	}
+}
+
+// parsed are the options that are read, in the order of options.
+var parsed = [...]byte{
 	optMessageType, optRequestedIP, optServerID, optParameters, optClientID,
 	optHostname, optFQDN, optMaxSize, optLeaseTime, optOverload, optRelayInfo,
 	optVendorClass, optUserClass, optClientArch, optMachineID,
 }
 
-// place[code] is one more than the code's place in wanted.
-var place = func() (p [256]byte) {
-	for i, code := range wanted {
+// index[code] is one more than the code's index in parsed.
+var index = func() (p [256]byte) {
+	for i, code := range parsed {
 		p[code] = byte(i + 1)
 	}
 	return p
 }()
 
-// options are the values of the wanted options; nil is missing.
-type options [len(wanted)][]byte
+// options are the values of the parsed options; nil is missing.
+type options [len(parsed)][]byte
 
-func (o *options) get(code byte) []byte { return o[place[code]-1] }
-
-// read finds the options in the options field and, if option 52 says so, in
-// the file and sname fields, in this order (RFC 3396 §5).
-func (o *options) read(b []byte) error {
-	if err := o.scan(b[offOptions:]); err != nil {
-		return err
-	}
-	overload := o.get(optOverload)
-	if len(overload) != 1 {
-		return nil
-	}
-	if overload[0]&1 != 0 {
-		if err := o.scan(b[offFile:offCookie]); err != nil {
-			return err
-		}
-	}
-	if overload[0]&2 != 0 {
-		return o.scan(b[offSName:offFile])
-	}
-	return nil
-}
+func (o *options) get(code byte) []byte { return o[index[code]-1] }
 
 // scan reads one field. An option that comes in several pieces is joined,
 // RFC 3396.
@@ -203,61 +282,14 @@ func (o *options) scan(b []byte) error {
 			return ErrOption
 		}
 		value := b[2 : 2+int(b[1]) : 2+int(b[1])]
-		if at := place[b[0]]; at > 0 {
-			o.join(int(at-1), value)
+		if i := index[b[0]]; i > 0 && o[i-1] == nil {
+			o[i-1] = value
+		} else if i > 0 {
+			o[i-1] = append(o[i-1], value...) // copies: a value has no spare capacity
 		}
 		b = b[2+len(value):]
 	}
 	return nil
-}
-
-func (o *options) join(at int, value []byte) {
-	if o[at] == nil {
-		o[at] = value
-		return
-	}
-	o[at] = append(o[at], value...) // copies: a value has no spare capacity
-}
-
-func (r *Request) interpret(o *options) error {
-	typ := o.get(optMessageType)
-	if typ == nil {
-		return ErrNotDHCP
-	}
-	if len(typ) != 1 {
-		return ErrOption
-	}
-	r.Type = MessageType(typ[0])
-	var ok1, ok2 bool
-	r.RequestedIP, ok1 = addrOption(o.get(optRequestedIP))
-	r.ServerID, ok2 = addrOption(o.get(optServerID))
-	if !ok1 || !ok2 {
-		return ErrOption
-	}
-	r.ClientID, r.Parameters = o.get(optClientID), o.get(optParameters)
-	r.VendorClass, r.UserClass = o.get(optVendorClass), o.get(optUserClass)
-	r.ClientArch, r.MachineID = o.get(optClientArch), o.get(optMachineID)
-	r.name(o.get(optHostname), o.get(optFQDN))
-	r.takeRelayInfo(o.get(optRelayInfo))
-	if size := o.get(optMaxSize); len(size) == 2 {
-		r.MaxSize = int(binary.BigEndian.Uint16(size))
-	}
-	if t := o.get(optLeaseTime); len(t) == 4 {
-		r.LeaseTime = time.Duration(binary.BigEndian.Uint32(t)) * time.Second
-	}
-	return nil
-}
-
-// name reads what the client calls itself.
-func (r *Request) name(hostname, fqdn []byte) {
-	r.Hostname = hostname
-	if len(fqdn) < fqdnHeader {
-		return
-	}
-	r.FQDN, r.FQDNFlags = true, fqdn[0]
-	if name := fqdnName(fqdn); len(name) > 0 {
-		r.Hostname = name
-	}
 }
 
 func addrOption(b []byte) (netip.Addr, bool) {
@@ -268,4 +300,58 @@ func addrOption(b []byte) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return netip.AddrFrom4([4]byte(b)), true
+}
+
+// subOptions are those of option 82, to the first that is truncated.
+func subOptions(b []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		for len(b) >= 2 && len(b) >= 2+int(b[1]) {
+			value := b[2 : 2+int(b[1])]
+			if !yield(b[0], value) {
+				return
+			}
+			b = b[2+len(value):]
+		}
+	}
+}
+
+var circuitSeed = maphash.MakeSeed()
+
+// CircuitOf identifies where behind a relay a message came from, for fairness: by the relay's
+// address and its circuit and remote IDs (RFC 3046 §3.1, §3.2), or, without those, by the
+// client's MAC. It is 0 for a payload that no relay has forwarded, and for one that is no
+// message. The last option 82 counts: a relay appends its own to those that the client sent.
+func CircuitOf(payload []byte) fair.Circuit {
+	if len(payload) < offOptions || [4]byte(payload[offGIAddr:]) == [4]byte{} {
+		return 0
+	}
+	var info []byte
+	for b := payload[offOptions:]; len(b) > 0 && b[0] != optEnd; {
+		if b[0] == optPad {
+			b = b[1:]
+			continue
+		}
+		if len(b) < 2 || len(b) < 2+int(b[1]) {
+			break
+		}
+		if b[0] == optRelayInfo {
+			info = b[2 : 2+int(b[1])]
+		}
+		b = b[2+int(b[1]):]
+	}
+	var h maphash.Hash
+	h.SetSeed(circuitSeed)
+	_, _ = h.Write(payload[offGIAddr : offGIAddr+4])
+	identified := false
+	for code, value := range subOptions(info) {
+		if code == subCircuit || code == subRemote {
+			_, _ = h.Write([]byte{code, byte(len(value))})
+			_, _ = h.Write(value)
+			identified = true
+		}
+	}
+	if !identified {
+		_, _ = h.Write(payload[offCHAddr : offCHAddr+6])
+	}
+	return fair.Circuit(h.Sum64() | 1)
 }

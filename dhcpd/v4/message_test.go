@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 // wire makes a message as a client would, with the library.
@@ -132,7 +133,7 @@ func TestHostname(t *testing.T) {
 		strings.Repeat("a", 63): strings.Repeat("a", 63), strings.Repeat("a", 64): "",
 	}
 	for raw, want := range tests {
-		if got := Hostname([]byte(raw)); got != want {
+		if got := pool.Hostname([]byte(raw)); got != want {
 			t.Errorf("%q: got %q, want %q", raw, got, want)
 		}
 	}
@@ -150,8 +151,9 @@ func TestFQDN(t *testing.T) {
 		{nil, ""},
 	}
 	for _, tt := range tests {
-		if got := string(fqdnName(tt.value)); got != tt.want {
-			t.Errorf("%q: got %q, want %q", tt.value, got, tt.want)
+		var r Request
+		if r.setHostname(nil, tt.value); string(r.Hostname) != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.value, r.Hostname, tt.want)
 		}
 	}
 }
@@ -277,7 +279,7 @@ func TestDestination(t *testing.T) {
 
 func TestCompileFindsEverything(t *testing.T) {
 	cfg := labConfig()
-	cfg.Ranges = []Range{{ip("192.168.20.9"), ip("192.168.20.10")}, {ip("192.168.10.9"), ip("192.168.10.8")}, {ip("192.168.10.9"), ip("192.168.11.0")}}
+	cfg.Ranges = []Range{{Start: ip("192.168.20.9"), End: ip("192.168.20.10")}, {Start: ip("192.168.10.9"), End: ip("192.168.10.8")}, {Start: ip("192.168.10.9"), End: ip("192.168.11.0")}}
 	cfg.Reservations = []Reservation{
 		{MAC: mac(1), Address: ip("192.168.10.1")},
 		{MAC: mac(2), Address: ip("192.168.10.2"), Hostname: "a_b"},
@@ -300,7 +302,7 @@ func TestCompileFindsEverything(t *testing.T) {
 		"mtu: 60 is not between 68 and 65535",
 		"reservations[0]: 192.168.10.1 is not an address for a client of 192.168.10.0/24",
 		`reservations[1]: hostname "a_b" is not a label of letters, digits and inner hyphens`,
-		"reservations[3]: 02:00:00:00:00:03 is reserved for twice",
+		"reservations[3]: 02:00:00:00:00:03 has two reservations",
 		"reservations[4]: 192.168.10.3 is reserved twice",
 		`reservations[5]: hostname "x" is reserved twice`,
 	}
@@ -312,36 +314,6 @@ func TestCompileFindsEverything(t *testing.T) {
 	}
 	if _, err := Compile(Config{}); err == nil {
 		t.Error("an empty configuration compiles")
-	}
-}
-
-func TestSpansAndBitmap(t *testing.T) {
-	s := newSpans([]span{{first: 100, last: 109}, {first: 10, last: 19}, {first: 105, last: 119}})
-	if s.size != 30 {
-		t.Fatalf("size %d", s.size)
-	}
-	for n := range s.size {
-		if got, ok := s.number(s.addr(n)); !ok || got != n {
-			t.Errorf("%d: %s is %d, %v", n, s.addr(n), got, ok)
-		}
-	}
-	for _, out := range []uint32{0, 9, 20, 99, 120} {
-		if _, in := s.number(fromUint(out)); in {
-			t.Errorf("%d is in", out)
-		}
-	}
-	b := newBitmap(100_000)
-	for _, n := range []int{0, 63, 64, 4095, 4096, 99_999} {
-		b.set(n, true)
-		for _, from := range []int{0, n, n + 1, 99_999} {
-			if got, ok := b.next(from); !ok || got != n {
-				t.Errorf("next(%d) of {%d}: got %d, %v", from, n, got, ok)
-			}
-		}
-		b.set(n, false)
-	}
-	if n, ok := b.next(5); ok {
-		t.Errorf("next of nothing: %d", n)
 	}
 }
 
@@ -362,7 +334,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if name := Hostname(req.Hostname); len(name) > 63 {
+		if name := pool.Hostname(req.Hostname); len(name) > 63 {
 			t.Fatalf("hostname %q", name)
 		}
 		// What we take for a request, the library must not call broken,
@@ -415,9 +387,9 @@ func (w *world) check(req *Request, d *Decision) {
 		}
 	}
 	if d.Bind || d.Reply == DHCPOFFER {
-		r := w.pool.svc.byAddr[d.Address]
+		r := w.pool.svc.ReservationOf(d.Address)
 		c := w.pool.client(req)
-		if !d.Subnet.usable(d.Address) || r != nil && !r.isFor(&c) {
+		if !d.Subnet.Usable(d.Address) || r != nil && !r.IsFor(&c) {
 			w.t.Fatalf("%s was given to %s", d.Address, req.MAC)
 		}
 	}

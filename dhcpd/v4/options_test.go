@@ -2,6 +2,7 @@ package v4
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 // decode reads a reply as RFC 3396 §7 and RFC 2132 §9.3 tell clients to, and
@@ -309,9 +312,9 @@ func TestTimes(t *testing.T) {
 		{time.Hour, 20 * time.Minute, 30 * time.Minute, 0, "3600 1200 1800"},
 		{time.Hour, 0, 10 * time.Minute, 0, "3600 600 600"},
 		{time.Hour, 20 * time.Minute, 30 * time.Minute, 10 * time.Minute, "600 300 525"}, // a shorter lease than they are for
-		{Infinite, 0, 0, 0, "4294967295"},
-		{Infinite, time.Hour, 0, 0, "4294967295 3600"},
-		{Infinite, time.Hour, 2 * time.Hour, 0, "4294967295 3600 7200"},
+		{pool.Infinite, 0, 0, 0, "4294967295"},
+		{pool.Infinite, time.Hour, 0, 0, "4294967295 3600"},
+		{pool.Infinite, time.Hour, 2 * time.Hour, 0, "4294967295 3600 7200"},
 	} {
 		cfg := labConfig()
 		cfg.LeaseTime, cfg.RenewTime, cfg.RebindTime = tt.lease, tt.renew, tt.rebind
@@ -321,7 +324,7 @@ func TestTimes(t *testing.T) {
 		var got []string
 		for _, code := range []byte{51, 58, 59} {
 			if v := values[code]; len(v) == 4 {
-				got = append(got, fmt.Sprint(toUint(netip.AddrFrom4([4]byte(v)))))
+				got = append(got, fmt.Sprint(binary.BigEndian.Uint32(v)))
 			}
 		}
 		if diff := cmp.Diff(tt.want, strings.Join(got, " ")); diff != "" {
@@ -400,7 +403,8 @@ func TestReplyDoesNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := Decision{Reply: DHCPOFFER, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a", own: svc.own(&client{mac: mac(n)}, sub)}
+		d := Decision{Reply: DHCPOFFER, Address: ip("192.168.10.101"), Seconds: 3600, Hostname: "a", Name: "a"}
+		d.own, _, _ = svc.Profile(&pool.Client{Key: lease.Client{MAC: mac(n)}}, sub.Subnet)
 		if _, values := decode(t, sub.AppendReply(out, &req, &d)); string(values[67]) != "pxelinux.0" || values[81] == nil || (string(values[66]) == "other") != (n == 11) {
 			t.Errorf("client %d: got %q", n, values)
 		}
@@ -415,7 +419,7 @@ func TestReplyDoesNotAllocate(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	cfg := labConfig()
 	for code := uint16(1); code < 255; code += 3 {
-		if code != optMask && !always.has(byte(code)) {
+		if code != optMask && !automatic.has(byte(code)) {
 			cfg.Options.Bytes(code, bytes.Repeat([]byte{byte(code)}, int(code)*3))
 		}
 	}
@@ -441,10 +445,10 @@ func FuzzReply(f *testing.F) {
 			Type: DHCPDISCOVER, MAC: mac(1), CIAddr: netip.IPv4Unspecified(), GIAddr: netip.IPv4Unspecified(),
 			Parameters: asked, VendorClass: vendor, UserClass: user, ClientID: id[:min(len(id), 1000)], MaxSize: int(size),
 		}
-		req.name(vendor, fqdn)
+		req.setHostname(vendor, fqdn)
 		d := Decision{
 			Reply: MessageType(reply%8 + 1), Address: ip("192.168.10.101"), Seconds: uint32(size),
-			Hostname: Hostname(user), Name: Hostname(req.Hostname),
+			Hostname: pool.Hostname(user), Name: pool.Hostname(req.Hostname),
 		}
 		b := sub.AppendReply(nil, &req, &d)
 		if len(b)+28 > max(576, min(int(size), 1450)) || len(b) < 300 {
@@ -458,10 +462,10 @@ func FuzzReply(f *testing.F) {
 			return
 		}
 		if asked == nil {
-			asked = usual
+			asked = defaultParameters
 		}
 		for _, code := range codes {
-			if !slices.Contains(asked, code) && !always.has(code) && code != optFQDN {
+			if !slices.Contains(asked, code) && !automatic.has(code) && code != optFQDN {
 				t.Fatalf("option %d was not asked for: %v", code, asked)
 			}
 		}

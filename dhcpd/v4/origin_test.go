@@ -3,20 +3,22 @@ package v4
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
-// bridge is a fair.Witness.
+// bridge is a fair.FDB.
 type bridge struct {
 	at      map[lease.MAC]fair.Port
 	roaming bool // the MACs move from port to port
 	gone    map[fair.Port]bool
 }
 
-func (b *bridge) Where(mac [6]byte) (fair.Port, bool) { return b.at[mac], !b.roaming }
-func (b *bridge) Up(p fair.Port) bool                 { return !b.gone[p] }
+func (b *bridge) Lookup(mac [6]byte) (fair.Port, bool) { return b.at[mac], !b.roaming }
+func (b *bridge) Up(p fair.Port) bool                  { return !b.gone[p] }
 
 const (
 	victimPort   fair.Port = 3
@@ -29,12 +31,12 @@ const (
 func TestOnlyTheHolder(t *testing.T) {
 	const victim, attacker = 1, 66
 	by := func(r *Request, from int, port fair.Port) *Request {
-		r.From, r.Guest = mac(from), fair.Guest{Port: port}
+		r.From, r.Origin = mac(from), fair.Origin{Port: port}
 		return r
 	}
 	relay := func(r *Request, giaddr string, from int, port fair.Port) *Request {
 		r.GIAddr, r.Source = ip(giaddr), ip(giaddr)
-		by(r, from, port).Guest.Circuit = 77
+		by(r, from, port).Origin.Circuit = 77
 		return r
 	}
 	unicast := func(r *Request) *Request { r.Unicast = true; return r }
@@ -83,7 +85,7 @@ func TestOnlyTheHolder(t *testing.T) {
 				if !d.Bind {
 					t.Fatal(d.Why)
 				}
-				if d = w.answer(by(initReboot(victim, addr), victim, victimPort)); d.Why != Renewed && d.Why != Bound {
+				if d = w.answer(by(initReboot(victim, addr), victim, victimPort)); d.Why != pool.Renewed && d.Why != pool.Bound {
 					t.Fatal(d.Why)
 				}
 				if tt.in.forgotten {
@@ -95,8 +97,8 @@ func TestOnlyTheHolder(t *testing.T) {
 					w.pool = NewPool(w.pool.svc, w.leases.Network("lab"), w.now)
 				}
 				req := tt.req(addr)
-				b.at[req.From] = req.Guest.Port
-				b.roaming, req.Witness = tt.in.roaming, b
+				b.at[req.From] = req.Origin.Port
+				b.roaming, req.FDB = tt.in.roaming, b
 				if !req.GIAddr.IsValid() {
 					req.GIAddr = netip.IPv4Unspecified()
 				}
@@ -104,7 +106,7 @@ func TestOnlyTheHolder(t *testing.T) {
 					req.CIAddr = netip.IPv4Unspecified()
 				}
 				got := no
-				if d = w.pool.Answer(req, w.now); d.End != 0 && d.Check {
+				if d = w.pool.Answer(req, w.now); d.End != 0 && d.Probe {
 					got = look
 				} else if d.End != 0 {
 					got = yes
@@ -123,7 +125,7 @@ func TestForgedRequests(t *testing.T) {
 	w := newWorld(t, labConfig(), relayedConfig())
 	b := &bridge{at: map[lease.MAC]fair.Port{mac(1): victimPort, mac(66): attackerPort}}
 	say := func(r *Request, from int, port fair.Port, name string) Decision {
-		r.From, r.Guest, r.Witness = mac(from), fair.Guest{Port: port}, b
+		r.From, r.Origin, r.FDB = mac(from), fair.Origin{Port: port}, b
 		if name != "" {
 			r.Hostname = []byte(name)
 		}
@@ -153,7 +155,7 @@ func TestForgedRequests(t *testing.T) {
 		t.Errorf("then a RELEASE by the forger: %s", d.Why)
 	}
 	// A second address under a MAC that is merely claimed is not found by the guest's name.
-	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(2), DUID: "duid", Address: ip("fd00::2"), Hostname: "db2", Start: w.now, Expires: w.now.Add(leaseHour)}, nil)
+	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(2), DUID: "duid", Address: ip("fd00::2"), Hostname: "db2", Start: w.now, Expires: w.now.Add(time.Hour)}, nil)
 	say(message(DHCPDISCOVER, 2, "", ""), 66, attackerPort, "db2")
 	if d := say(initReboot(2, "192.168.10.204"), 66, attackerPort, "db2"); d.Lease.Hostname != "" {
 		t.Errorf("the forger's address is called %q", d.Lease.Hostname)
@@ -161,7 +163,7 @@ func TestForgedRequests(t *testing.T) {
 	if d := say(renewing(1, addr), 1, victimPort, "renamed"); d.Lease.Hostname != "renamed" {
 		t.Errorf("the holder is called %q", d.Lease.Hostname)
 	}
-	if d := say(message(DHCPRELEASE, 1, "", addr), 1, victimPort, ""); d.End != lease.Released || d.Check {
+	if d := say(message(DHCPRELEASE, 1, "", addr), 1, victimPort, ""); d.End != lease.Released || d.Probe {
 		t.Errorf("its own RELEASE: %s", d.Why)
 	}
 }
@@ -171,13 +173,13 @@ func TestForgedRequests(t *testing.T) {
 func TestRelayOnTheLink(t *testing.T) {
 	for _, tt := range []struct {
 		giaddr, source string
-		why            Reason
+		why            pool.Reason
 	}{
 		{"192.168.10.9", "192.168.10.9", Offered},
-		{"192.168.10.9", "0.0.0.0", NoSubnet},
-		{"192.168.10.9", "192.168.10.66", NoSubnet},
+		{"192.168.10.9", "0.0.0.0", pool.NoSubnet},
+		{"192.168.10.9", "192.168.10.66", pool.NoSubnet},
 		{"10.30.0.1", "192.168.10.9", Offered}, // declared
-		{"192.0.2.9", "192.0.2.9", NoSubnet},
+		{"192.0.2.9", "192.0.2.9", pool.NoSubnet},
 	} {
 		w := newWorld(t, labConfig(), relayedConfig())
 		r := message(DHCPDISCOVER, 7, "", "")

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 func behind(r *Request) *Request {
@@ -23,7 +25,7 @@ func TestRelayed(t *testing.T) {
 		name string
 		req  *Request
 		want string // "": silence
-		why  Reason
+		why  pool.Reason
 	}{
 		{"the relay's subnet", behind(discover()), "10.30.0.10x", Offered},
 		{"a client identifier", with(behind(discover()), func(r *Request) { r.ClientID = []byte("id") }), "10.30.0.5", Offered},
@@ -33,15 +35,15 @@ func TestRelayed(t *testing.T) {
 		{"not on the link", with(discover(), func(r *Request) { r.ClientID = []byte("id") }), "192.168.10.10x", Offered},
 		{"not a reservation of the link", with(behind(discover()), func(r *Request) { r.MAC = mac(10) }), "10.30.0.10x", Offered},
 		{"link selection", with(behind(discover()), func(r *Request) { r.GIAddr, r.Link = ip("192.0.2.1"), ip("10.30.0.0") }), "10.30.0.10x", Offered},
-		{"link selection of nothing", with(behind(discover()), func(r *Request) { r.Link = ip("192.0.2.0") }), "", NoSubnet},
+		{"link selection of nothing", with(behind(discover()), func(r *Request) { r.Link = ip("192.0.2.0") }), "", pool.NoSubnet},
 		{"our own link, by a relay", with(discover(), func(r *Request) { r.GIAddr = ip("192.168.10.9") }), "192.168.10.10x", Offered},
-		{"a subnet that is not ours", with(discover(), func(r *Request) { r.GIAddr = ip("192.0.2.9") }), "", NoSubnet},
+		{"a subnet that is not ours", with(discover(), func(r *Request) { r.GIAddr = ip("192.0.2.9") }), "", pool.NoSubnet},
 		{"an address of the link", behind(initReboot(1, "192.168.10.101")), "", WrongNetwork},
 		{"another server's name, by the relay's word", with(behind(selecting(1, "10.30.0.100")), func(r *Request) {
 			r.ServerID, r.ServerOverride = ip("10.30.0.1"), ip("10.30.0.1")
-		}), "10.30.0.100", Bound},
-		{"another server's name", with(behind(selecting(1, "10.30.0.100")), func(r *Request) { r.ServerID = ip("10.30.0.1") }), "", OtherServer},
-		{"by unicast through a router", with(renewing(1, "10.30.0.102"), func(r *Request) { r.From = lease.MAC{2, 9} }), "10.30.0.102", Bound},
+		}), "10.30.0.100", pool.Bound},
+		{"another server's name", with(behind(selecting(1, "10.30.0.100")), func(r *Request) { r.ServerID = ip("10.30.0.1") }), "", pool.OtherServer},
+		{"by unicast through a router", with(renewing(1, "10.30.0.102"), func(r *Request) { r.From = lease.MAC{2, 9} }), "10.30.0.102", pool.Bound},
 		{"by broadcast on the link", rebinding(1, "10.30.0.102"), "", WrongNetwork},
 	}
 	for _, tt := range tests {
@@ -54,7 +56,7 @@ func TestRelayed(t *testing.T) {
 		if n := len(tt.want) - 1; n > 0 && tt.want[n] == 'x' && len(got) == n+1 {
 			got = got[:n] + "x"
 		}
-		if got != tt.want && !(tt.want == "192.168.10.10x" && d.Address.Is4() && w.pool.svc.subnets[0].gives(d.Address)) || d.Why != tt.why {
+		if got != tt.want && !(tt.want == "192.168.10.10x" && d.Address.Is4() && w.pool.svc.subnets[0].InRange(d.Address)) || d.Why != tt.why {
 			t.Errorf("%s: got %s, %s; want %s, %s", tt.name, got, d.Why, tt.want, tt.why)
 		}
 	}
@@ -119,8 +121,8 @@ func TestClonesShareNoAddress(t *testing.T) {
 
 func TestSubnetsInTheirOrder(t *testing.T) {
 	first, second := labConfig(), labConfig()
-	first.Ranges = []Range{{ip("192.168.10.200"), ip("192.168.10.201")}}
-	second.Server, second.Ranges = netip.MustParsePrefix("192.168.20.1/24"), []Range{{ip("192.168.20.5"), ip("192.168.20.6")}}
+	first.Ranges = []Range{{Start: ip("192.168.10.200"), End: ip("192.168.10.201")}}
+	second.Server, second.Ranges = netip.MustParsePrefix("192.168.20.1/24"), []Range{{Start: ip("192.168.20.5"), End: ip("192.168.20.6")}}
 	second.Reservations = []Reservation{{MAC: mac(10), Address: ip("192.168.20.9"), Hostname: "web"}, {MAC: mac(20), Address: ip("192.168.20.10")}}
 	w := newWorld(t, first, second)
 	for i, want := range []string{"192.168.10.20", "192.168.10.20", "192.168.20.", "192.168.20."} {
@@ -128,7 +130,7 @@ func TestSubnetsInTheirOrder(t *testing.T) {
 			t.Errorf("client %d has %s, want one of %s", i, got, want)
 		}
 	}
-	if d := w.discover(200); d.Why != Exhausted || len(w.pool.Spaces(&Request{})) != 2 {
+	if d := w.discover(200); d.Why != pool.Exhausted || len(w.pool.Reach(&Request{})) != 2 {
 		t.Errorf("a fifth: %s", d.Why)
 	}
 	if got := w.take(20); got != "192.168.20.10" {
@@ -140,12 +142,10 @@ func TestSubnetsInTheirOrder(t *testing.T) {
 			t.Errorf("%s: %s", a, d.Why)
 		}
 	}
-	w.now = w.now.Add(2 * leaseHour)
+	w.now = w.now.Add(2 * time.Hour)
 	for n := range 4 {
 		if w.take(300+n) == "" {
 			t.Errorf("client %d got nothing of what is over", n)
 		}
 	}
 }
-
-const leaseHour = defaultLeaseTime

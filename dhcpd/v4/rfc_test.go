@@ -2,9 +2,9 @@ package v4
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -138,7 +138,7 @@ func outcome(t *testing.T, w *world, in, id []byte) string {
 		if len(b) != 4 {
 			return 0
 		}
-		return toUint(netip.AddrFrom4([4]byte(b)))
+		return binary.BigEndian.Uint32(b)
 	}
 	say("%s op=%d to=%s yi=%s ci=%s flags=%x server=%s lease=%d t1=%d t2=%d", m.MessageType(), m.OpCode, to, m.YourIPAddr, m.ClientIPAddr, m.Flags,
 		m.ServerIdentifier(), seconds(optLeaseTime), seconds(optT1), seconds(optT2))

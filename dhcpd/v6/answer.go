@@ -2,103 +2,204 @@ package v6
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/dhcpd/option"
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
-// Answer decides about one message. It reads the leases and remembers what it
-// promises; everything else is the caller's to do.
-func (p *Pool) Answer(req *Request, now time.Time) Decision {
-	p.tidy(now)
-	if why := p.ignore(req); why != "" {
-		return Decision{Why: why}
-	}
-	d := p.decide(req, now)
-	if d.Reply != 0 && d.configures() {
-		p.reserve(req, &d)
-	}
-	return d
+// A Decision is what to do about a request.
+type Decision struct {
+	// Reply is the type of the message to send; 0: none.
+	Reply MessageType
+	Why   pool.Reason
+
+	Rapid    bool        // the REPLY to a SOLICIT
+	Status   *StatusCode // of the whole message
+	IAs      []IAReply
+	Hostname string
+	Refused  string // the hostname that the client asked for, if another client has it
+
+	// Bind must be stored, all of it, before the reply is sent.
+	Bind []lease.Lease
+	// Accepts: one of them at least had been offered to the client before.
+	Accepts bool
+	// Probe is to be probed before anything is done: it may be in use by a client that had
+	// it. After ConfirmUnused or Quarantine the message is to be answered again.
+	Probe netip.Addr
+	// InUse is reserved for the client and leased to another one; until that lease ends,
+	// the client has a different address.
+	InUse netip.Addr
+	// End are leases to be ended in this way; the client may not have them.
+	End     []lease.Lease
+	EndKind lease.Kind
+	// EndUnused are to be ended in the same way unless their client still uses them:
+	// the message may be forged.
+	EndUnused []lease.Lease
+
+	// What AppendReply sends besides.
+	book     *option.Book
+	own      *option.Own
+	bootFile string
 }
 
-func (p *Pool) decide(req *Request, now time.Time) Decision {
-	switch req.Type {
-	case SOLICIT:
-		return p.solicit(req, now)
-	case REQUEST:
-		return p.assign(req, p.requested, now)
-	case CONFIRM:
-		return p.confirm(req)
-	case RENEW, REBIND:
-		return p.assign(req, p.extended, now)
-	case RELEASE:
-		return p.disown(req, lease.Released, now)
-	case DECLINE:
-		return p.disown(req, lease.Declined, now)
+// An IAReply is the answer to one identity association. With a Status there
+// is no Address.
+type IAReply struct {
+	Code    uint16
+	ID      uint32
+	Status  *StatusCode
+	Address netip.Addr
+	Seconds uint32       // the preferred and the valid lifetime; ^0 is infinite
+	Invalid []netip.Addr // must not be used any more: both lifetimes are zero
+}
+
+// The reasons of IPv6 alone.
+const (
+	Advertised pool.Reason = "advertised"
+	Confirmed  pool.Reason = "addresses are on the link"
+	OffLink    pool.Reason = "addresses are not on the link"
+	Stateless  pool.Reason = "no addresses are assigned here"
+	Nothing    pool.Reason = "no address was requested"
+
+	// No reply.
+	Invalid     pool.Reason = "an identifier is missing, or must not be there"
+	ByUnicast   pool.Reason = "must not be sent by unicast"
+	NoAddresses pool.Reason = "no addresses to confirm"
+)
+
+// status returns a pointer to a status code.
+func status(c StatusCode) *StatusCode { return &c }
+
+// Given returns the first address of the answer; the zero Addr if there is none.
+func (d *Decision) Given() netip.Addr {
+	for i := range d.IAs {
+		if d.IAs[i].Address.IsValid() {
+			return d.IAs[i].Address
+		}
 	}
-	return Decision{Reply: REPLY, Why: Informed}
+	return netip.Addr{}
+}
+
+// A Pool answers messages from the addresses of a service. It has no lock: one goroutine
+// at a time.
+type Pool struct {
+	*pool.Pool
+	svc *Service
+}
+
+// NewPool returns a pool for a service with its leases.
+func NewPool(s *Service, leases *lease.Network, now time.Time) *Pool {
+	return &Pool{pool.New(s.Service, leases, now), s}
+}
+
+// SetService changes the configuration. Leases and offers stay; those that it does not
+// allow any more are refused at the client's next message.
+func (p *Pool) SetService(s *Service, now time.Time) {
+	p.svc = s
+	p.Pool.SetService(s.Service, now)
+}
+
+// Service returns the configuration in force.
+func (p *Pool) Service() *Service { return p.svc }
+
+func (req *Request) key(ia *IA) lease.Client {
+	return lease.Client{MAC: req.MAC(), DUID: string(req.ClientID), IAID: ia.ID}
+}
+
+// client returns the sender of a message, for one of its associations.
+func (p *Pool) client(req *Request, ia *IA) *pool.Client {
+	c := &pool.Client{
+		Key: req.key(ia), Hostname: req.Hostname, Subnets: p.svc.Reach(req), Origin: req.Origin, Sender: req.Sender, FDB: req.FDB,
+		Relayed: req.Relayed(), OwnMAC: true,
+	}
+	c.Verified = !c.Relayed || len(c.Subnets) > 0 && c.Subnets[0].Relayed
+	p.Identify(c, nil)
+	return c
 }
 
 // What a message must or must not have, RFC 8415 §16.
 const (
-	wantsClient  = 1 << iota // it must say who sends it
-	wantsServer              // it must name us
-	noServer                 // it must name nobody
-	noIAs                    // it must ask for no address
-	multicastAll             // it must not come by unicast
+	needsClient   = 1 << iota // a client identifier
+	needsServer               // our server identifier
+	noServer                  // no server identifier
+	noIAs                     // no identity association
+	multicastOnly             // it must not be sent by unicast
 )
 
 var rules = map[MessageType]int{
-	SOLICIT:            wantsClient | noServer | multicastAll,
-	REQUEST:            wantsClient | wantsServer,
-	CONFIRM:            wantsClient | noServer | multicastAll,
-	RENEW:              wantsClient | wantsServer,
-	REBIND:             wantsClient | noServer | multicastAll,
-	RELEASE:            wantsClient | wantsServer,
-	DECLINE:            wantsClient | wantsServer,
-	INFORMATIONREQUEST: noIAs | multicastAll,
+	SOLICIT:            needsClient | noServer | multicastOnly,
+	REQUEST:            needsClient | needsServer,
+	CONFIRM:            needsClient | noServer | multicastOnly,
+	RENEW:              needsClient | needsServer,
+	REBIND:             needsClient | noServer | multicastOnly,
+	RELEASE:            needsClient | needsServer,
+	DECLINE:            needsClient | needsServer,
+	INFORMATIONREQUEST: noIAs | multicastOnly,
 }
 
-// ignore says why a message is not answered, or "".
-func (p *Pool) ignore(req *Request) Reason {
+// Answer decides about one message. It reads the leases and keeps its offers; all other
+// consequences are the caller's to carry out.
+func (p *Pool) Answer(req *Request, now time.Time) Decision {
+	p.Expire(now)
 	rule := rules[req.Type]
 	switch {
-	case len(p.svc.reach(req)) == 0 && !p.svc.stateless:
-		return NoSubnet
-	case rule&multicastAll != 0 && req.Unicast:
-		return ByUnicast
-	case rule&wantsClient != 0 && req.ClientID == nil,
-		rule&wantsServer != 0 && req.ServerID == nil,
+	case len(p.svc.Reach(req)) == 0 && !p.svc.stateless:
+		return Decision{Why: pool.NoSubnet}
+	case rule&multicastOnly != 0 && req.Unicast:
+		return Decision{Why: ByUnicast}
+	case rule&needsClient != 0 && req.ClientID == nil,
+		rule&needsServer != 0 && req.ServerID == nil,
 		rule&noServer != 0 && req.ServerID != nil,
 		rule&noIAs != 0 && len(req.IAs()) > 0:
-		return Invalid
+		return Decision{Why: Invalid}
 	case req.ServerID != nil && string(req.ServerID) != p.svc.duid:
 		if req.Type == REQUEST {
-			p.forgo(req)
+			for i := range req.IAs() {
+				p.Withdraw(p.OfferTo(req.key(&req.ias[i])), now)
+			}
 		}
-		return OtherServer
+		return Decision{Why: pool.OtherServer}
 	}
-	return ""
-}
-
-// forgo ends the promises to a client that chose another server.
-func (p *Pool) forgo(req *Request) {
-	for i := range req.IAs() {
-		p.recall(p.offers.byClient[req.client(&req.ias[i])])
+	var d Decision
+	switch req.Type {
+	case SOLICIT:
+		d = p.solicit(req, now)
+	case REQUEST, RENEW, REBIND:
+		d = p.assign(req, now)
+	case CONFIRM:
+		d = p.confirm(req)
+	case RELEASE:
+		d = p.end(req, lease.Released, now)
+	case DECLINE:
+		d = p.end(req, lease.Declined, now)
+	default:
+		d = Decision{Reply: REPLY, Why: pool.Informed}
 	}
-}
-
-func (r *Request) client(ia *IA) lease.Client {
-	return lease.Client{MAC: r.MAC(), DUID: string(r.ClientID), IAID: ia.ID}
+	if p.svc.stateless && (req.Type == SOLICIT || req.Type == REQUEST || req.Type == RENEW || req.Type == REBIND) {
+		d.Why = Stateless
+	}
+	if d.Reply != 0 && d.Status == nil {
+		// The options are those of the subnet of the first address.
+		ia := &IA{}
+		if len(req.IAs()) > 0 {
+			ia = &req.ias[0]
+		}
+		sub := p.svc.Subnet(d.Given())
+		d.own, d.bootFile, sub = p.svc.Profile(p.client(req, ia), sub)
+		if d.book = p.svc.book; sub != nil {
+			d.book = sub.Book
+		}
+	}
+	return d
 }
 
 // solicit answers a SOLICIT, RFC 8415 §18.3.1. A client that allows it gets
 // its addresses at once.
 func (p *Pool) solicit(req *Request, now time.Time) Decision {
 	if req.Rapid {
-		if d := p.assign(req, p.requestedAnywhere, now); len(d.Bind) > 0 {
+		if d := p.assign(req, now); len(d.Bind) > 0 {
 			d.Rapid = true
 			return d
 		}
@@ -106,33 +207,26 @@ func (p *Pool) solicit(req *Request, now time.Time) Decision {
 	d := Decision{Reply: ADVERTISE, Why: Nothing}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		r, a, c := p.begin(ia), netip.Addr{}, p.client(req, ia)
+		r, c := unavailable(ia), p.client(req, ia)
 		if ia.Code == optIANA {
-			d.Why = p.lack(req, now)
-			a = p.give(&r, ia, c, now)
+			d.Why = p.ExhaustedReason(c, now)
+			p.give(&r, ia.Addrs(), c, now)
 		}
-		if a.IsValid() {
+		if r.Address.IsValid() {
 			d.Why = Advertised
-			p.check(&d, a, c)
+			p.setProbe(&d, r.Address, c)
 		}
-		if c.inUse.IsValid() {
-			d.InUse = c.inUse
+		if c.InUse.IsValid() {
+			d.InUse = c.InUse
 		}
 		d.IAs = append(d.IAs, r)
 	}
-	d.Hostname, _ = p.hostname(req, p.client(req, &IA{}), "", now)
-	return p.orStateless(d)
-}
-
-func (p *Pool) orStateless(d Decision) Decision {
-	if p.svc.stateless {
-		d.Why = Stateless
-	}
+	d.Hostname, _ = p.Hostname(p.client(req, &IA{}), "", now)
 	return d
 }
 
-// begin is the answer to an association before anything is found for it.
-func (p *Pool) begin(ia *IA) IAReply {
+// unavailable is the answer to an association without an address.
+func unavailable(ia *IA) IAReply {
 	r := IAReply{Code: ia.Code, ID: ia.ID, Status: status(NoAddrsAvail)}
 	if ia.Code == optIAPD {
 		r.Status = status(NoPrefixAvail)
@@ -140,143 +234,117 @@ func (p *Pool) begin(ia *IA) IAReply {
 	return r
 }
 
-// lack says why there is no address for a client, if there is none.
-func (p *Pool) lack(req *Request, now time.Time) Reason {
-	c := p.client(req, &IA{})
-	switch {
-	case !p.may(c, now):
-		return Greedy
-	case !slices.ContainsFunc(c.on, func(s *subnet) bool { return len(s.spans) > 0 }):
-		return NoRanges
-	}
-	return Exhausted
-}
-
-// give finds an address for an association, enters it in its answer, and
-// promises it.
-func (p *Pool) give(r *IAReply, ia *IA, c *client, now time.Time) netip.Addr {
+// give enters an address for an association in its answer, and offers it.
+func (p *Pool) give(r *IAReply, wanted []netip.Addr, c *pool.Client, now time.Time) {
 	if p.svc.stateless {
-		return netip.Addr{}
+		return
 	}
-	a := p.choose(c, ia.Addrs(), now)
-	if a.IsValid() {
-		p.enter(r, a, c, now)
+	if a := p.Choose(c, wanted, now); a.IsValid() {
+		p.offer(r, a, c, now)
 	}
-	return a
 }
 
-func (p *Pool) enter(r *IAReply, a netip.Addr, c *client, now time.Time) {
-	r.Status, r.Address, r.Seconds = nil, a, p.svc.subnet(a).seconds()
-	p.promise(c, a, now)
+func (p *Pool) offer(r *IAReply, a netip.Addr, c *pool.Client, now time.Time) {
+	r.Status, r.Address, r.Seconds = nil, a, p.svc.Subnet(a).Seconds(0)
+	p.Offer(c, a, now)
 }
 
-// decide finds what an association gets in a REPLY.
-type decide func(r *IAReply, ia *IA, c *client, now time.Time)
+// setProbe has an address probed that may be in use.
+func (p *Pool) setProbe(d *Decision, a netip.Addr, c *pool.Client) {
+	if !d.Probe.IsValid() && p.NeedsProbe(a, c) {
+		d.Probe = a
+	}
+}
 
-// assign answers a message that asks for addresses, and binds what it gives.
-func (p *Pool) assign(req *Request, find decide, now time.Time) Decision {
+// assign answers a message that requests or extends addresses, and binds them.
+func (p *Pool) assign(req *Request, now time.Time) Decision {
 	d := Decision{Reply: REPLY, Why: Nothing}
+	var clients []*pool.Client
+	var bindings []pool.Binding
+	why := pool.Renewed
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		r, c := p.begin(ia), p.client(req, ia)
-		offered := p.offered(c)
+		r, c := unavailable(ia), p.client(req, ia)
+		offered := p.OfferTo(c.Key)
 		if ia.Code == optIANA {
-			d.Why = p.lack(req, now)
-			find(&r, ia, c, now)
+			d.Why = p.ExhaustedReason(c, now)
+			switch {
+			case req.Type == RENEW || req.Type == REBIND:
+				p.extend(&r, ia, c, now)
+			case req.Type == REQUEST && !onLink(c, ia.Addrs()): // RFC 8415 §18.3.2
+				r.Status = status(NotOnLink)
+			default:
+				p.give(&r, ia.Addrs(), c, now)
+			}
 		}
-		had, live := p.leases.ByClient(c.Client)
-		live = live && had.Live(now)
-		if live && r.Address.IsValid() && r.Address != had.Address && p.leaves(&had, req, c) == notHolder {
-			p.recall(p.offers.byClient[c.Client])
-			r = p.begin(ia)
+		had, active := p.Leases.ByClient(c.Key)
+		active = active && had.Live(now)
+		if active && r.Address.IsValid() && r.Address != had.Address && p.MayLeave(c, &had) == pool.NotHolder {
+			p.Withdraw(p.OfferTo(c.Key), now)
+			r = unavailable(ia)
 		}
-		if c.inUse.IsValid() {
-			d.InUse = c.inUse
+		if c.InUse.IsValid() {
+			d.InUse = c.InUse
 		}
-		if r.Address.IsValid() {
-			p.check(&d, r.Address, c)
-			d.Bind = append(d.Bind, p.bind(req, &r, c, now))
-			d.TakesUp = d.TakesUp || offered == r.Address
-		} else if r.Status != nil && *r.Status == NotOnLink {
+		switch {
+		case r.Address.IsValid():
+			p.setProbe(&d, r.Address, c)
+			b := p.Bind(c, r.Address, r.Seconds, nil, now)
+			if !b.Renewed {
+				why = pool.Bound
+			}
+			d.Bind, bindings, clients = append(d.Bind, b.Lease), append(bindings, b), append(clients, c)
+			d.Accepts = d.Accepts || offered != nil && offered.Addr == r.Address
+		case r.Status != nil && *r.Status == NotOnLink:
 			d.Why = OffLink
-		} else if r.Status != nil && *r.Status == NoBinding {
-			d.Why = NotHolder
-			if res := p.svc.byAddr[had.Address]; live && res != nil && !res.isFor(c) && p.proof(req, c, had.Address) == holds {
-				// The holder is told now, and the client that it is reserved for may have it.
+		case r.Status != nil && *r.Status == NoBinding:
+			d.Why = pool.NotLeased
+			if res := p.svc.ReservationOf(had.Address); active && res != nil && !res.IsFor(c) && p.Proof(c, had.Address) == pool.IsHolder {
+				// The holder learns of it by this answer, and the client that it is reserved for may have it.
 				d.End, d.EndKind = append(d.End, had), lease.Released
 			}
 		}
 		d.IAs = append(d.IAs, r)
 	}
-	for i := range d.Bind {
-		if !d.Check.IsValid() { // else it is answered anew
-			p.recall(p.offers.byAddr[d.Bind[i].Address]) // no promise any more, but a lease
+	if !d.Probe.IsValid() { // else the message is answered again
+		for i := range bindings {
+			p.Commit(clients[i], &bindings[i], now)
 		}
 	}
 	if len(d.Bind) > 0 {
-		d.Why, d.Hostname = p.kind(d.Bind, now), d.Bind[0].Hostname
+		d.Why, d.Hostname = why, d.Bind[0].Hostname
 		if d.Hostname == "" {
-			d.Refused = v4.Hostname(req.Hostname)
+			d.Refused = pool.Hostname(req.Hostname)
 		}
 	}
-	return p.orStateless(d)
+	return d
 }
 
-// offered returns what was promised to a client; the zero Addr if nothing was.
-func (p *Pool) offered(c *client) netip.Addr {
-	if o := p.offers.byClient[c.Client]; o != nil {
-		return o.addr
-	}
-	return netip.Addr{}
-}
-
-// kind says whether leases are all extensions of what the clients have.
-func (p *Pool) kind(leases []lease.Lease, now time.Time) Reason {
-	for i := range leases {
-		had, ok := p.leases.ByClient(leases[i].Client())
-		if !ok || had.Address != leases[i].Address || !had.Live(now) {
-			return Bound
+// extend is for a RENEW and a REBIND, RFC 8415 §18.3.4 and §18.3.5. Addresses that the
+// client may not have any more get lifetimes of zero.
+//
+// Deviation: a REBIND of an unknown address is answered as a RENEW is. This is
+// the link's only server, and the client then restarts at once.
+//
+// Deviation: an address that is unknown, but free, is bound: lost leases are restored by
+// their clients, as in IPv4.
+func (p *Pool) extend(r *IAReply, ia *IA, c *pool.Client, now time.Time) {
+	var a netip.Addr
+	if !p.svc.stateless {
+		a = p.extendable(ia, c, now)
+		if !a.IsValid() && (ia.n == 0 || !onLink(c, ia.Addrs())) {
+			a = p.Choose(c, nil, now)
 		}
-	}
-	return Renewed
-}
-
-// requestedAnywhere is for a SOLICIT: its wishes are only wishes.
-func (p *Pool) requestedAnywhere(r *IAReply, ia *IA, c *client, now time.Time) {
-	p.give(r, ia, c, now)
-}
-
-// requested is for a REQUEST, RFC 8415 §18.3.2.
-func (p *Pool) requested(r *IAReply, ia *IA, c *client, now time.Time) {
-	if !c.onLink(ia.Addrs()) {
-		r.Status = status(NotOnLink)
-		return
-	}
-	p.give(r, ia, c, now)
-}
-
-// extended is for a RENEW and a REBIND, RFC 8415 §18.3.4 and §18.3.5. What the
-// client may not have any more gets lifetimes of zero.
-//
-// Deviation: a REBIND of what we do not know is answered as a RENEW is. This is
-// the link's only server, and a client that is told asks anew at once.
-//
-// Deviation: an address that we do not know, but that is free, is bound: leases
-// that were lost come back by themselves, as in IPv4.
-func (p *Pool) extended(r *IAReply, ia *IA, c *client, now time.Time) {
-	a := p.extendable(ia, c, now)
-	if !a.IsValid() && (ia.n == 0 || !c.onLink(ia.Addrs())) && !p.svc.stateless {
-		a = p.choose(c, nil, now)
 	}
 	for _, old := range ia.Addrs() {
-		if old != a && (a.IsValid() || c.subnet(old) == nil) {
-			r.Gone = append(r.Gone, old)
+		if old != a && (a.IsValid() || c.Subnet(old) == nil) {
+			r.Invalid = append(r.Invalid, old)
 		}
 	}
 	switch {
 	case a.IsValid():
-		p.enter(r, a, c, now)
-	case len(r.Gone) > 0:
+		p.offer(r, a, c, now)
+	case len(r.Invalid) > 0:
 		r.Status = nil
 	default:
 		r.Status = status(NoBinding)
@@ -284,125 +352,44 @@ func (p *Pool) extended(r *IAReply, ia *IA, c *client, now time.Time) {
 }
 
 // extendable returns the address that a client keeps: the reserved one, the one
-// that it has, or one of those that it says it has.
-func (p *Pool) extendable(ia *IA, c *client, now time.Time) netip.Addr {
-	if p.svc.stateless {
-		return netip.Addr{}
+// that it has, which may be outside of the ranges by now, or one of those that it names.
+func (p *Pool) extendable(ia *IA, c *pool.Client, now time.Time) netip.Addr {
+	if r := p.Reserved(c, netip.Addr{}, now); r != nil {
+		return r.Address
 	}
-	if a, ok := p.reserved(c, now); ok {
-		return a
-	}
-	if l, ok := p.leases.ByClient(c.Client); ok && l.Live(now) {
-		if p.keeps(l.Address, c) {
-			return l.Address
+	if l, ok := p.Leases.ByClient(c.Key); ok && l.Live(now) {
+		a := l.Address
+		sub, r := c.Subnet(a), p.svc.ReservationOf(a)
+		if sub != nil && sub.Usable(a) && (r == nil || r.IsFor(c)) && !p.Quarantined(a) {
+			return a
 		}
 	}
 	for _, a := range ia.Addrs() {
-		if p.available(a, c, now) && p.may(c, now) {
+		if p.Available(a, c, now) && !p.OverQuota(a, c, now) {
 			return a
 		}
 	}
 	return netip.Addr{}
 }
 
-// keeps says whether a client may keep its address, which may be outside of
-// the ranges by now: guests do not notice an edit.
-func (p *Pool) keeps(a netip.Addr, c *client) bool {
-	sub, r := c.subnet(a), p.svc.byAddr[a]
-	return sub != nil && sub.usable(a) && (r == nil || r.isFor(c)) && !p.declined.has(a)
-}
-
-// check has an address looked for that may be in use.
-func (p *Pool) check(d *Decision, a netip.Addr, c *client) {
-	if !d.Check.IsValid() && p.doubtful(a, c) {
-		d.Check = a
-	}
-}
-
-// leaves judges a message by which a client gives up its lease for another address.
-// One that comes from another link cannot be compared with where the lease was bound,
-// unless it is a relay's word against a guest's of our own link.
-func (p *Pool) leaves(had *lease.Lease, req *Request, c *client) proof {
-	if c.subnet(had.Address) == nil && !req.Relayed() {
-		return plausible
-	}
-	return p.proof(req, c, had.Address)
-}
-
-// bind is what is to be stored for an association, and notes where it is bound.
-func (p *Pool) bind(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
-	l := p.lease(req, r, c, now)
-	had, ok := p.leases.ByClient(c.Client)
-	renews := ok && had.Address == l.Address && had.Live(now)
-	h, known := p.holder(l.Address)
-	moves := !known || h != c.at || !renews
-	if renews && (moves || l.Hostname != had.Hostname) {
-		// Extended for any sender; changed for the holder only.
-		if by := p.proof(req, c, l.Address); by < plausible {
-			l.Hostname, l.Wanted, moves = had.Hostname, had.Wanted, false
+// onLink reports whether addresses are all in subnets of the client.
+func onLink(c *pool.Client, addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if c.Subnet(a) == nil {
+			return false
 		}
 	}
-	if l.Port, l.Relay = had.Port, had.Relay; moves {
-		where(&l, c.at)
-		p.hold(l.Address, c.at)
-	}
-	if ok && had.Address != l.Address {
-		delete(p.beside, had.Address)
-	}
-	return l
+	return true
 }
 
-// lease is what is to be stored for an association.
-func (p *Pool) lease(req *Request, r *IAReply, c *client, now time.Time) lease.Lease {
-	had, ok := p.leases.ByClient(c.Client)
-	l := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: r.Address, Start: now}
-	l.Hostname, l.Wanted = p.hostname(req, c, had.Wanted, now)
-	if ok && had.Address == l.Address && had.Live(now) {
-		l.Start = had.Start
-	}
-	if r.Seconds != infiniteSeconds {
-		l.Expires = now.Add(time.Duration(r.Seconds) * time.Second)
-	}
-	return l
-}
-
-// hostname decides what the client is called: as its reservation says, as it
-// calls itself, as before, or as in IPv4; and what it would be called if no other
-// had that name. The first holder of a name keeps it while its link is there; a
-// reservation's name is for its client only.
-func (p *Pool) hostname(req *Request, c *client, wanted string, now time.Time) (has, wants string) {
-	if name := p.reservedName(c, now); name != "" {
-		return name, name
-	}
-	if req.Hostname != nil {
-		wanted = v4.Hostname(req.Hostname)
-	} else if l, ok := p.leases.ByMAC(c.MAC); ok && wanted == "" && l.Live(now) && c.sure {
-		wanted = l.Wanted
-	}
-	if r := p.svc.byName[wanted]; r != nil && !r.isFor(c) {
-		return "", ""
-	}
-	// A MAC that a relay claims on our own link shares no name with the guest that has it.
-	if holder, held := p.leases.Holder(wanted, now); held && (holder != c.MAC || !c.sure && !p.called(c, wanted, now)) {
-		return "", wanted
-	}
-	return wanted, wanted
-}
-
-// called reports whether a client's lease has a name.
-func (p *Pool) called(c *client, name string, now time.Time) bool {
-	l, ok := p.leases.ByClient(c.Client)
-	return ok && l.Hostname == name && l.Live(now)
-}
-
-// confirm answers a CONFIRM, RFC 8415 §18.3.3: is the client still on this
-// link?
+// confirm answers a CONFIRM, RFC 8415 §18.3.3: whether the client is still on this
+// link.
 func (p *Pool) confirm(req *Request) Decision {
 	asked := false
 	for i := range req.IAs() {
 		ia := &req.ias[i]
 		asked = asked || ia.n > 0
-		if !p.client(req, ia).onLink(ia.Addrs()) {
+		if !onLink(p.client(req, ia), ia.Addrs()) {
 			return Decision{Reply: REPLY, Why: OffLink, Status: status(NotOnLink)}
 		}
 	}
@@ -412,50 +399,45 @@ func (p *Pool) confirm(req *Request) Decision {
 	return Decision{Reply: REPLY, Why: Confirmed, Status: status(Success)}
 }
 
-// disown answers a RELEASE and a DECLINE, RFC 8415 §18.3.7 and §18.3.8: success,
-// and a word on each association that the client does not have.
-func (p *Pool) disown(req *Request, kind lease.Kind, now time.Time) Decision {
-	d := Decision{Reply: REPLY, Why: Released, Status: status(Success), EndKind: kind}
+// end answers a RELEASE and a DECLINE, RFC 8415 §18.3.7 and §18.3.8: success,
+// and a status for each association that the client does not have. An address that was
+// only offered can be declined, and is no binding to release.
+func (p *Pool) end(req *Request, kind lease.Kind, now time.Time) Decision {
+	d := Decision{Reply: REPLY, Why: pool.Released, Status: status(Success), EndKind: kind}
 	if kind == lease.Declined {
-		d.Why = Declined
+		d.Why = pool.Declined
 	}
 	for i := range req.IAs() {
 		ia := &req.ias[i]
-		before := len(d.End) + len(d.EndUnused)
-		p.disownIA(&d, req, ia, p.client(req, ia), now)
-		if len(d.End)+len(d.EndUnused) > before {
-			continue
+		c := p.client(req, ia)
+		ended := false
+		for _, a := range ia.Addrs() {
+			o := p.OfferTo(c.Key)
+			l, ok := p.Leases.ByClient(c.Key)
+			if (!ok || l.Address != a || !l.Live(now)) && (kind != lease.Declined || o == nil || o.Addr != a) {
+				continue
+			}
+			was := lease.Lease{MAC: c.Key.MAC, DUID: c.Key.DUID, IAID: c.Key.IAID, Address: a, Start: now}
+			switch p.Proof(c, a) {
+			case pool.NotHolder:
+				continue
+			case pool.IsHolder:
+				p.Withdraw(o, now)
+				if kind == lease.Declined {
+					p.Quarantine(a, now)
+				}
+				d.End = append(d.End, was)
+			default:
+				d.EndUnused = append(d.EndUnused, was)
+			}
+			ended = true
 		}
-		d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(NoBinding)})
+		if !ended {
+			d.IAs = append(d.IAs, IAReply{Code: ia.Code, ID: ia.ID, Status: status(NoBinding)})
+		}
 	}
 	if len(d.End)+len(d.EndUnused) == 0 {
-		d.Why = NotHolder
+		d.Why = pool.NotLeased
 	}
 	return d
-}
-
-// disownIA enters the leases of one association that end. What was only offered can be
-// declined, and is no binding to release.
-func (p *Pool) disownIA(d *Decision, req *Request, ia *IA, c *client, now time.Time) {
-	for _, a := range ia.Addrs() {
-		o := p.offers.byClient[c.Client]
-		promised := d.EndKind == lease.Declined && o != nil && o.addr == a
-		l, ok := p.leases.ByClient(c.Client)
-		if held := ok && l.Address == a && l.Live(now); !held && !promised {
-			continue
-		}
-		ended := lease.Lease{MAC: c.MAC, DUID: c.DUID, IAID: c.IAID, Address: a, Start: now}
-		switch p.proof(req, c, a) {
-		case notHolder: // sent by another in the client's name
-			continue
-		case holds:
-			p.recall(o)
-			if d.EndKind == lease.Declined {
-				p.rest(a, now)
-			}
-			d.End = append(d.End, ended)
-		default:
-			d.EndUnused = append(d.EndUnused, ended)
-		}
-	}
 }

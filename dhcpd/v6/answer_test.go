@@ -10,6 +10,8 @@ import (
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/option"
+
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 const (
@@ -36,7 +38,7 @@ func config() Config {
 		DUID: us,
 		Subnets: []Subnet{{
 			Server: prefix("fd00:10::1/64"),
-			Ranges: []Range{{ip("fd00:10::100"), ip("fd00:10::109")}},
+			Ranges: []Range{{Start: ip("fd00:10::100"), End: ip("fd00:10::109")}},
 			Reservations: []Reservation{
 				{MAC: mac(50), Address: ip("fd00:10::50"), Hostname: "mail"},
 				{DUID: duid(51), Address: ip("fd00:10::103"), Hostname: "db"},
@@ -61,7 +63,7 @@ func newWorld(t *testing.T, cfg Config) *world {
 		t.Fatal(err)
 	}
 	table := lease.Memory(slog.New(slog.DiscardHandler))
-	return &world{t, NewPool(svc, table.Network("lab")), table, time.Now()}
+	return &world{t, NewPool(svc, table.Network("lab"), time.Now()), table, time.Now()}
 }
 
 // ia is an association with addresses.
@@ -77,7 +79,7 @@ func ia(id uint32, addrs ...string) IA {
 // req is guest n's message, that follows the rules.
 func req(typ MessageType, n int, ias ...IA) *Request {
 	r := &Request{Type: typ, FrameMAC: mac(n), From: ip("fe80::99"), ClientID: []byte(duid(n))}
-	if rules[typ]&wantsServer != 0 {
+	if rules[typ]&needsServer != 0 {
 		r.ServerID = []byte(us)
 	}
 	r.n = copy(r.ias[:], ias)
@@ -128,7 +130,7 @@ func (r *IAReply) text() string {
 	if r.Status != nil {
 		s += r.Status.String()
 	}
-	for _, g := range r.Gone {
+	for _, g := range r.Invalid {
 		s += "-" + g.String()
 	}
 	return s
@@ -163,7 +165,7 @@ func TestAnswers(t *testing.T) {
 		{"REQUEST of the same twice", req(request, 3, ia(1, "fd00:10::107"), ia(2, "fd00:10::107")), "REPLY 1=fd00:10::107 2=fd00:10::10"},
 		{"REQUEST off the link", req(request, 3, ia(1, "2001:db8::5"), ia(2, "fd00:10::107")), "REPLY 1=NotOnLink 2=fd00:10::107"},
 		{"REQUEST of two by a reserved guest", req(request, 50, ia(1), ia(2)), "REPLY 1=fd00:10::50 2=fd00:10::10"},
-		{"REQUEST to another", without(req(request, 3, ia(1)), func(r *Request) { r.ServerID = []byte("abc") }), "silence: " + string(OtherServer)},
+		{"REQUEST to another", without(req(request, 3, ia(1)), func(r *Request) { r.ServerID = []byte("abc") }), "silence: " + string(pool.OtherServer)},
 		{"REQUEST to nobody", without(req(request, 3, ia(1)), func(r *Request) { r.ServerID = nil }), "silence: " + string(Invalid)},
 		{"REQUEST by unicast", without(req(request, 1, ia(1)), func(r *Request) { r.Unicast = true }), "REPLY 1=fd00:10::105"},
 
@@ -193,7 +195,7 @@ func TestAnswers(t *testing.T) {
 		{"INFORMATION-REQUEST", req(inform, 1), "REPLY"},
 		{"INFORMATION-REQUEST without a name", without(req(inform, 1), func(r *Request) { r.ClientID = nil }), "REPLY"},
 		{"INFORMATION-REQUEST for addresses", req(inform, 1, ia(1)), "silence: " + string(Invalid)},
-		{"INFORMATION-REQUEST to another", without(req(inform, 1), func(r *Request) { r.ServerID = []byte("abc") }), "silence: " + string(OtherServer)},
+		{"INFORMATION-REQUEST to another", without(req(inform, 1), func(r *Request) { r.ServerID = []byte("abc") }), "silence: " + string(pool.OtherServer)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,13 +227,13 @@ func TestLifeOfALease(t *testing.T) {
 	r.Type, r.ServerID = request, []byte(us)
 	d, _ = w.ask(r)
 	l := d.Bind[0]
-	if d.Why != Bound || l.Address != offered || l.Hostname != "web" || l.DUID != duid(1) || l.IAID != 1 ||
+	if d.Why != pool.Bound || l.Address != offered || l.Hostname != "web" || l.DUID != duid(1) || l.IAID != 1 ||
 		l.MAC != mac(1) || !l.Expires.Equal(w.now.Add(time.Hour)) {
 		t.Errorf("%+v", d)
 	}
 	w.now = w.now.Add(time.Minute)
 	d, _ = w.ask(req(renew, 1, ia(1, offered.String())))
-	if d.Why != Renewed || d.Bind[0].Start.Equal(w.now) || !d.Bind[0].Expires.Equal(w.now.Add(time.Hour)) || d.Bind[0].Hostname != "web" {
+	if d.Why != pool.Renewed || d.Bind[0].Start.Equal(w.now) || !d.Bind[0].Expires.Equal(w.now.Add(time.Hour)) || d.Bind[0].Hostname != "web" {
 		t.Errorf("%+v", d)
 	}
 	// After its end the client gets the same again, although others came.
@@ -252,7 +254,7 @@ func TestDeclinedAddressRests(t *testing.T) {
 			t.Fatal("a declined address is offered")
 		}
 	}
-	w.now = w.now.Add(declineTime)
+	w.now = w.now.Add(pool.QuarantineTime)
 	if d, _ = w.ask(req(solicit, 7, ia(1, bad.String()))); d.IAs[0].Address != bad {
 		t.Errorf("got %s after the rest of %s", d.IAs[0].Address, bad)
 	}
@@ -272,7 +274,7 @@ func TestSmallRangeIsUsedUp(t *testing.T) {
 	if _, text := w.ask(req(request, 20, ia(1))); len(got) != 9 || text != "REPLY 1=NoAddrsAvail" {
 		t.Errorf("%d addresses, then %s", len(got), text)
 	}
-	if d, text := w.ask(req(solicit, 20, ia(1))); d.Why != Exhausted || text != "ADVERTISE 1=NoAddrsAvail" {
+	if d, text := w.ask(req(solicit, 20, ia(1))); d.Why != pool.Exhausted || text != "ADVERTISE 1=NoAddrsAvail" {
 		t.Errorf("%s", text)
 	}
 	w.now = w.now.Add(2 * time.Hour)
@@ -297,13 +299,13 @@ func TestFloodOfSolicits(t *testing.T) {
 // What is remembered is bounded, however large the range.
 func TestLeasesAreBounded(t *testing.T) {
 	cfg := config()
-	cfg.Subnets[0].Ranges = []Range{{ip("fd00:10::"), ip("fd00:10::ffff:ffff:ffff:ffff")}}
+	cfg.Subnets[0].Ranges = []Range{{Start: ip("fd00:10::"), End: ip("fd00:10::ffff:ffff:ffff:ffff")}}
 	w := newWorld(t, cfg)
-	for n := range maxLeases + 100 {
+	for n := range pool.MaxLeases6 + 100 {
 		r := req(request, n&0xffff, ia(uint32(n)))
 		w.ask(r)
 	}
-	if n := w.leases.Network("lab").Count6(); n > maxLeases {
+	if n := w.leases.Network("lab").Count6(); n > pool.MaxLeases6 {
 		t.Errorf("%d leases", n)
 	}
 	if _, text := w.ask(req(request, 1, ia(99999999))); text != "REPLY 99999999=NoAddrsAvail" {
@@ -319,7 +321,7 @@ func TestLeasesAreBounded(t *testing.T) {
 // IAID do not share an address.
 func TestChoiceIsStable(t *testing.T) {
 	cfg := config()
-	cfg.Subnets[0].Ranges = []Range{{ip("fd00:10::"), ip("fd00:10::ffff:ffff:ffff:ffff")}}
+	cfg.Subnets[0].Ranges = []Range{{Start: ip("fd00:10::"), End: ip("fd00:10::ffff:ffff:ffff:ffff")}}
 	seen := map[netip.Addr]bool{}
 	for n := range 2000 {
 		var got [2]netip.Addr
@@ -401,14 +403,14 @@ func TestChangeOfTheConfiguration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.pool.SetService(svc)
+		w.pool.SetService(svc, w.now)
 	}
-	set(func(c *Config) { c.Subnets[0].Ranges = []Range{{ip("fd00:10::200"), ip("fd00:10::2ff")}} })
+	set(func(c *Config) { c.Subnets[0].Ranges = []Range{{Start: ip("fd00:10::200"), End: ip("fd00:10::2ff")}} })
 	if _, text := w.ask(req(renew, 1, ia(1, had.String()))); text != "REPLY 1="+had.String() {
 		t.Errorf("out of the range since: %s", text)
 	}
 	set(func(c *Config) {
-		c.Subnets[0] = Subnet{Server: prefix("fd00:11::1/64"), Ranges: []Range{{ip("fd00:11::100"), ip("fd00:11::100")}}}
+		c.Subnets[0] = Subnet{Server: prefix("fd00:11::1/64"), Ranges: []Range{{Start: ip("fd00:11::100"), End: ip("fd00:11::100")}}}
 	})
 	if _, text := w.ask(req(renew, 1, ia(1, had.String()))); text != "REPLY 1=fd00:11::100-"+had.String() {
 		t.Errorf("another subnet since: %s", text)
@@ -426,7 +428,7 @@ func TestSecondSubnetWhenTheFirstIsFull(t *testing.T) {
 	cfg := config()
 	cfg.Subnets[0].Ranges[0].End = cfg.Subnets[0].Ranges[0].Start
 	cfg.Subnets = append(cfg.Subnets, Subnet{
-		Server: prefix("fd00:20::1/64"), Ranges: []Range{{ip("fd00:20::100"), ip("fd00:20::1ff")}}, LeaseTime: time.Minute,
+		Server: prefix("fd00:20::1/64"), Ranges: []Range{{Start: ip("fd00:20::100"), End: ip("fd00:20::1ff")}}, LeaseTime: time.Minute,
 	})
 	w := newWorld(t, cfg)
 	for n, want := range []uint32{3600, 60} {
@@ -443,7 +445,7 @@ func TestCompileRefuses(t *testing.T) {
 		"subnets[0].ranges[0]: fd00:1": func(c *Config) { c.Subnets[0].Ranges[0].Start = ip("fd00:1::1") },
 		"comes after":                  func(c *Config) { c.Subnets[0].Ranges[0].Start = ip("fd00:10::fff") },
 		"more than 2^64": func(c *Config) {
-			c.Subnets[0] = Subnet{Server: prefix("fd00:10::1/48"), Ranges: []Range{{ip("fd00:10::"), ip("fd00:10:0:1::")}}}
+			c.Subnets[0] = Subnet{Server: prefix("fd00:10::1/48"), Ranges: []Range{{Start: ip("fd00:10::"), End: ip("fd00:10:0:1::")}}}
 		},
 		"reservations[0]: fd00:10::1 is":            func(c *Config) { c.Subnets[0].Reservations[0].Address = ip("fd00:10::1") },
 		"neither a MAC, nor a DUID, nor a hostname": func(c *Config) { c.Subnets[0].Reservations[0] = Reservation{Address: ip("fd00:10::50")} },
@@ -461,17 +463,6 @@ func TestCompileRefuses(t *testing.T) {
 		if _, err := Compile(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-	}
-}
-
-func TestSpans(t *testing.T) {
-	whole, err := newSpan(Range{ip("fd00::"), ip("fd00::ffff:ffff:ffff:ffff")}, prefix("fd00::/64"))
-	if err != nil || whole.at(^uint64(0)) != ip("fd00::ffff:ffff:ffff:ffff") || !whole.contains(ip("fd00::1")) || whole.contains(ip("fd00:0:0:1::")) {
-		t.Errorf("%v, %v", whole, err)
-	}
-	across, err := newSpan(Range{ip("fd00::ffff:ffff:ffff:fff0"), ip("fd00:0:0:1::f")}, prefix("fd00::/48"))
-	if err != nil || across.at(16) != ip("fd00:0:0:1::") || across.at(32) != across.first || across.contains(ip("fd00:0:0:1::10")) {
-		t.Errorf("%v, %v", across, err)
 	}
 }
 
@@ -497,8 +488,8 @@ func TestTakesUp(t *testing.T) {
 		for _, r := range tt.said {
 			last, _ = w.ask(r)
 		}
-		if last.TakesUp != tt.want {
-			t.Errorf("%s: %v, want %v", name, last.TakesUp, tt.want)
+		if last.Accepts != tt.want {
+			t.Errorf("%s: %v, want %v", name, last.Accepts, tt.want)
 		}
 	}
 }

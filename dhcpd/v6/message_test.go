@@ -13,6 +13,8 @@ import (
 	"github.com/insomniacslk/dhcp/rfc1035label"
 
 	"github.com/vnetd/vnetd/dhcpd/lease"
+
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 // built is a message made by the library.
@@ -43,7 +45,7 @@ func TestParse(t *testing.T) {
 	}
 	if r.Type != solicit || r.XID != [3]byte{1, 2, 3} || string(r.ClientID) != DUIDLL(mac(1)) || r.ServerID != nil || !r.Rapid ||
 		string(r.Hostname) != "web" || !r.FQDN || r.FQDNFlags != 1 ||
-		!slices.Contains(slices.Collect(r.asked()), optDNS) || slices.Contains(slices.Collect(r.asked()), optRefresh) {
+		!slices.Contains(slices.Collect(r.requested()), optDNS) || slices.Contains(slices.Collect(r.requested()), optRefresh) {
 		t.Errorf("%+v", r)
 	}
 	if ias := r.IAs(); len(ias) != 1 || ias[0].ID != 7 || len(ias[0].Addrs()) != 1 || ias[0].Addrs()[0] != ip("fd00:10::105") {
@@ -76,7 +78,7 @@ func TestMACOfAClient(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	good := built(t, solicit, clientMods()...)
-	long := bytes.Repeat([]byte{7}, maxDUID+1)
+	long := bytes.Repeat([]byte{7}, 130+1)
 	for name, b := range map[string][]byte{
 		"nothing":             nil,
 		"a torn header":       good[:3],
@@ -174,7 +176,7 @@ func TestAdvertiseEndsTheSearch(t *testing.T) {
 
 func TestInfiniteLease(t *testing.T) {
 	cfg := config()
-	cfg.Subnets[0].LeaseTime = Infinite
+	cfg.Subnets[0].LeaseTime = pool.Infinite
 	w := newWorld(t, cfg)
 	r := req(request, 1, ia(1))
 	d, _ := w.ask(r)
@@ -182,7 +184,7 @@ func TestInfiniteLease(t *testing.T) {
 	if err != nil || !d.Bind[0].Expires.IsZero() {
 		t.Fatalf("%v, %v", err, d)
 	}
-	if na := m.Options.OneIANA(); na.T1 != infiniteSeconds*time.Second || na.Options.OneAddress().ValidLifetime != infiniteSeconds*time.Second {
+	if na := m.Options.OneIANA(); na.T1 != pool.InfiniteSeconds*time.Second || na.Options.OneAddress().ValidLifetime != pool.InfiniteSeconds*time.Second {
 		t.Errorf("%v", na)
 	}
 }
@@ -190,7 +192,7 @@ func TestInfiniteLease(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	for _, typ := range []MessageType{solicit, request, confirm, renew, rebind, release, decline, inform} {
 		mods := clientMods()
-		if rules[typ]&wantsServer != 0 {
+		if rules[typ]&needsServer != 0 {
 			id, _ := dhcpv6.DUIDFromBytes([]byte(us))
 			mods = append(mods, dhcpv6.WithServerID(id))
 		}
@@ -217,7 +219,7 @@ func FuzzAnswer(f *testing.F) {
 			r.FrameMAC, r.From = mac(1), netip.IPv6LinkLocalAllNodes()
 		}
 		table := lease.Memory(nil)
-		w := &world{t: t, pool: NewPool(svc, table.Network("lab")), leases: table, now: time.Unix(1, 0)}
+		w := &world{t: t, pool: NewPool(svc, table.Network("lab"), time.Now()), leases: table, now: time.Unix(1, 0)}
 		for range 2 {
 			d, _ := w.ask(&r)
 			if d.Reply == 0 {
@@ -234,7 +236,7 @@ func FuzzAnswer(f *testing.F) {
 				}
 			}
 			for _, l := range d.Bind {
-				if sub := svc.subnet(l.Address); sub == nil || !sub.usable(l.Address) {
+				if sub := svc.Subnet(l.Address); sub == nil || !sub.Usable(l.Address) {
 					t.Errorf("bound %s", l.Address)
 				}
 			}
@@ -244,10 +246,10 @@ func FuzzAnswer(f *testing.F) {
 
 func BenchmarkSolicitAndRequest(b *testing.B) {
 	cfg := config()
-	cfg.Subnets[0].Ranges = []Range{{ip("fd00:10::"), ip("fd00:10::ffff:ffff:ffff:ffff")}}
+	cfg.Subnets[0].Ranges = []Range{{Start: ip("fd00:10::"), End: ip("fd00:10::ffff:ffff:ffff:ffff")}}
 	svc, _ := Compile(cfg)
 	table := lease.Memory(nil)
-	p := NewPool(svc, table.Network("lab"))
+	p := NewPool(svc, table.Network("lab"), time.Now())
 	msg := built(b, solicit, clientMods()...)
 	out := make([]byte, 0, 1024)
 	now := time.Now()

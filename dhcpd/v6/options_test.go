@@ -12,6 +12,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"github.com/vnetd/vnetd/dhcpd/option"
+
+	"github.com/vnetd/vnetd/dhcpd/pool"
 )
 
 // rich has options on the link, in two subnets, in tags and in a reservation.
@@ -146,7 +148,7 @@ func TestTimes6(t *testing.T) {
 		{time.Hour, 10 * time.Minute, 0, "10m0s 48m0s"},
 		{time.Hour, 10 * time.Minute, 20 * time.Minute, "10m0s 20m0s"},
 		{time.Hour, 0, 20 * time.Minute, "20m0s 20m0s"},
-		{Infinite, 10 * time.Minute, 0, "10m0s " + (infiniteSeconds * time.Second).String()},
+		{pool.Infinite, 10 * time.Minute, 0, "10m0s " + (pool.InfiniteSeconds * time.Second).String()},
 	} {
 		cfg := config()
 		s := &cfg.Subnets[0]

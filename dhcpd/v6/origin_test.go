@@ -2,20 +2,21 @@ package v6
 
 import (
 	"testing"
+	"time"
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
 )
 
-// bridge is a fair.Witness.
+// bridge is a fair.FDB.
 type bridge struct {
 	at      fair.Port // of who sends
 	roaming bool
 	gone    bool // the victim's port
 }
 
-func (b *bridge) Where([6]byte) (fair.Port, bool) { return b.at, !b.roaming }
-func (b *bridge) Up(fair.Port) bool               { return !b.gone }
+func (b *bridge) Lookup([6]byte) (fair.Port, bool) { return b.at, !b.roaming }
+func (b *bridge) Up(fair.Port) bool                { return !b.gone }
 
 const (
 	victimPort   fair.Port = 3
@@ -29,7 +30,7 @@ func TestOnlyTheHolder(t *testing.T) {
 	direct := func(*Request) {}
 	relayed := func(link string) func(*Request) {
 		return func(r *Request) {
-			r.Relays, r.Guest.Circuit = []Relay{{link: ip(link), peer: ip("fe80::99")}}, 77
+			r.Relays, r.Origin.Circuit = []Relay{{link: ip(link), peer: ip("fe80::99")}}, 77
 		}
 	}
 	for _, tt := range []struct {
@@ -60,7 +61,7 @@ func TestOnlyTheHolder(t *testing.T) {
 				cfg.Subnets = append(cfg.Subnets, farSubnet())
 				w := newWorld(t, cfg)
 				r := req(request, n, ia(1, addr))
-				r.Guest.Port, r.Sender = victimPort, mac(n)
+				r.Origin.Port, r.Sender = victimPort, mac(n)
 				if _, got := w.ask(r); got != "REPLY 1="+addr {
 					t.Fatal(got)
 				}
@@ -70,11 +71,11 @@ func TestOnlyTheHolder(t *testing.T) {
 					w.leases.Bind(l, nil)
 				}
 				if tt.forgotten {
-					w.pool = NewPool(w.pool.Service(), w.leases.Network("lab"))
+					w.pool = NewPool(w.pool.Service(), w.leases.Network("lab"), time.Now())
 				}
 				r = req(kind, n, ia(1, addr))
 				b := tt.b
-				r.Guest.Port, r.Sender, r.Witness, b.at = tt.port, mac(n), &b, tt.port
+				r.Origin.Port, r.Sender, r.FDB, b.at = tt.port, mac(n), &b, tt.port
 				tt.how(r)
 				d := w.pool.Answer(r, w.now)
 				got := no
@@ -95,17 +96,17 @@ func TestOnlyTheHolder(t *testing.T) {
 // name; and it changes nothing of what the guest has.
 func TestForgedMAC(t *testing.T) {
 	w := newWorld(t, config())
-	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(1), Address: ip("192.168.10.5"), Hostname: "web", Start: w.now, Expires: w.now.Add(defaultLeaseTime)}, nil)
+	w.leases.Bind(lease.Lease{Network: "lab", MAC: mac(1), Address: ip("192.168.10.5"), Hostname: "web", Start: w.now, Expires: w.now.Add(time.Hour)}, nil)
 	r := req(request, 1, ia(1))
-	r.Guest.Port, r.Sender, r.Witness = victimPort, mac(1), &bridge{at: victimPort}
+	r.Origin.Port, r.Sender, r.FDB = victimPort, mac(1), &bridge{at: victimPort}
 	if d, _ := w.ask(r); len(d.Bind) != 1 || d.Bind[0].Hostname != "web" || d.Bind[0].Port != int32(victimPort) {
 		t.Fatalf("the guest's own: %+v", d.Bind)
 	}
 	forged := func(duid string, name string) *Request {
 		r := req(request, 1, ia(1))
 		r.ClientID, r.Hostname = []byte(duid), []byte(name)
-		r.Relays, r.Sender, r.Guest = []Relay{{link: ip("::"), peer: ip("fe80::99")}}, mac(66), fair.Guest{Port: attackerPort, Circuit: 77}
-		r.Witness = &bridge{at: attackerPort}
+		r.Relays, r.Sender, r.Origin = []Relay{{link: ip("::"), peer: ip("fe80::99")}}, mac(66), fair.Origin{Port: attackerPort, Circuit: 77}
+		r.FDB = &bridge{at: attackerPort}
 		return r
 	}
 	for _, name := range []string{"web", ""} {
@@ -118,7 +119,7 @@ func TestForgedMAC(t *testing.T) {
 		}
 	}
 	r = req(request, 50, ia(1)) // it has a reservation
-	r.Guest.Port, r.Sender, r.Witness = victimPort, mac(50), &bridge{at: victimPort}
+	r.Origin.Port, r.Sender, r.FDB = victimPort, mac(50), &bridge{at: victimPort}
 	if d, _ := w.ask(r); len(d.Bind) != 1 || d.Bind[0].Address != ip("fd00:10::50") {
 		t.Fatalf("the guest's own: %+v", d.Bind)
 	}
@@ -129,7 +130,7 @@ func TestForgedMAC(t *testing.T) {
 	}
 	r = req(request, 50, ia(1))
 	r.ClientID = []byte("installed anew")
-	r.Guest.Port, r.Sender, r.Witness = victimPort, mac(50), &bridge{at: victimPort}
+	r.Origin.Port, r.Sender, r.FDB = victimPort, mac(50), &bridge{at: victimPort}
 	if d, _ := w.ask(r); len(d.Bind) != 1 || d.Bind[0].Address != ip("fd00:10::50") {
 		t.Errorf("installed anew: %+v", d.Bind)
 	}

@@ -12,7 +12,7 @@ import (
 
 func farSubnet() Subnet {
 	return Subnet{
-		Server: prefix("fd00:10::1/64"), Relayed: prefix("fd00:30::/64"), Ranges: []Range{{ip("fd00:30::100"), ip("fd00:30::109")}},
+		Server: prefix("fd00:10::1/64"), Relayed: prefix("fd00:30::/64"), Ranges: []Range{{Start: ip("fd00:30::100"), End: ip("fd00:30::109")}},
 		Reservations: []Reservation{{Hostname: "named", Address: ip("fd00:30::7")}},
 	}
 }
