@@ -141,15 +141,15 @@ func addressSets(g guarded) []Set {
 		for _, a := range p.Renews {
 			renews4.add(name(p.Link), address(a))
 		}
-		for _, prefix := range behind(g.network(p), p) {
-			if prefix.Addr().Is4() {
-				behind4.add(Value{Prefix: prefix}, name(p.Link))
+		for _, b := range behind(g.network(p), p) {
+			if b.Addr().Is4() {
+				behind4.add(prefix(b), name(p.Link))
 			} else {
-				behind6.add(Value{Prefix: prefix}, name(p.Link))
+				behind6.add(prefix(b), name(p.Link))
 			}
 		}
-		for _, prefix := range autonomous(g.network(p)) {
-			behind6.add(Value{Prefix: prefix}, name(p.Link))
+		for _, a := range autonomous(g.network(p)) {
+			behind6.add(prefix(a), name(p.Link))
 		}
 	}
 	for _, p := range g.outside {
@@ -183,8 +183,6 @@ func addressSets(g guarded) []Set {
 }
 
 func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }
-
-func ether(m netdrv.MAC) Value { return Value{MAC: m} }
 
 func kinds(set string, types []uint16) Set {
 	s := Set{Name: set, Key: []Type{ICMPv6Type}}

@@ -62,7 +62,10 @@ func classify(networks []netdrv.Network) classified {
 			c.all = append(c.all, n)
 		}
 	}
-	slices.SortFunc(c.all, func(a, b *netdrv.Network) int { return compareNames(a.Bridge.Name, b.Bridge.Name) })
+	slices.SortFunc(c.all, func(a, b *netdrv.Network) int {
+		x, y := name(a.Bridge.Name), name(b.Bridge.Name)
+		return compareBackwards(&x, &y)
+	})
 	for _, n := range c.all {
 		if n.Mode != netdrv.Open {
 			c.guarded = append(c.guarded, n)
@@ -80,8 +83,6 @@ func classify(networks []netdrv.Network) classified {
 	return c
 }
 
-func name(s string) Value { return Value{Name: s} }
-
 // goTo and jump are elements' and rules' way to another chain.
 func goTo(chain string) Verdict { return Verdict{Kind: Goto, Chain: chain} }
 func jump(chain string) Verdict { return Verdict{Kind: Jump, Chain: chain} }
@@ -96,12 +97,6 @@ func rule(comment string, exprs ...Expr) Rule { return Rule{Exprs: exprs, Commen
 
 // room is for an element per network.
 func room(networks []*netdrv.Network) []Element { return make([]Element, 0, len(networks)) }
-
-// key makes the key of an element.
-func key(values ...Value) (k [maxFields]Value) {
-	copy(k[:], values)
-	return k
-}
 
 // inUse returns t with those chains that a packet can come to, and those sets
 // that they ask. A base chain whose only question is answered by no element is

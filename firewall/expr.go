@@ -336,7 +336,7 @@ func (e SNAT) String() string {
 	return s
 }
 
-func portsText(p netdrv.PortRange) string { return Value{Numbers: p}.text(InetService) }
+func portsText(p netdrv.PortRange) string { return numbers(p).text(InetService) }
 
 func (e Reject) String() string {
 	if e.TCPReset {

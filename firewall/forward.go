@@ -66,7 +66,7 @@ func prefixes(set string, t Type, networks []*netdrv.Network) Set {
 	s := Set{Name: set, Key: []Type{t, IfName}, Interval: true, Elements: room(networks)}
 	for _, n := range networks {
 		for _, p := range ownPrefixes(n, t == IPv4Addr) {
-			s.Elements = append(s.Elements, Element{Key: key(Value{Prefix: p}, name(n.Bridge.Name))})
+			s.Elements = append(s.Elements, Element{Key: key(prefix(p), name(n.Bridge.Name))})
 		}
 	}
 	return s

@@ -54,7 +54,7 @@ func hostSets(ns classified) []Set {
 		gateways4.Elements = append(gateways4.Elements, gateways(n, true)...)
 		gateways6.Elements = append(gateways6.Elements, gateways(n, false)...)
 		for _, e := range serviceElements(n) {
-			if ports := e.Key[2].Numbers; ports.Start == ports.End {
+			if ports := e.Key[2].Numbers(); ports.Start == ports.End {
 				services.Elements = append(services.Elements, e)
 			} else {
 				ranges.Elements = append(ranges.Elements, e)
@@ -93,7 +93,7 @@ func serviceElements(n *netdrv.Network) []Element {
 	services := slices.Concat(servedByUs(n), hairpinServices(n), n.HostAccess.Services)
 	var out []Element
 	for _, s := range joined(services) {
-		out = append(out, Element{Key: key(name(n.Bridge.Name), number(uint16(s.Protocol)), Value{Numbers: s.Ports})})
+		out = append(out, Element{Key: key(name(n.Bridge.Name), number(uint16(s.Protocol)), numbers(s.Ports))})
 	}
 	return out
 }

@@ -33,7 +33,7 @@ func translate(set string, t Type, networks []*netdrv.Network) Set {
 			continue
 		}
 		for _, p := range ownPrefixes(n, ipv4) {
-			k := key(Value{Prefix: p}, name(n.Bridge.Name))
+			k := key(prefix(p), name(n.Bridge.Name))
 			s.Elements = append(s.Elements, Element{Key: k, Verdict: goTo(sourceOf(n, ipv4).chain()), Comment: n.Name})
 		}
 	}

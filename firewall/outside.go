@@ -47,7 +47,7 @@ func outsideSets(ports []Port) []Set {
 		}
 	}
 	return append(out, pinned4, pinned6,
-		numbers("dhcp_servers", InetService, dhcpPort, dhcpv6Port), numbers("dhcp_clients", InetService, dhcpClientPort, dhcpv6ClientPort))
+		numberSet("dhcp_servers", InetService, dhcpPort, dhcpv6Port), numberSet("dhcp_clients", InetService, dhcpClientPort, dhcpv6ClientPort))
 }
 
 // outsideChains are about ports in mode bridge. A guest there is a host of the LAN that is

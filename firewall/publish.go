@@ -65,8 +65,8 @@ func (p publisher) network(n *netdrv.Network) {
 		return
 	}
 	for _, ipv4 := range []bool{true, false} {
-		for _, prefix := range ownPrefixes(n, ipv4) {
-			k := key(Value{Prefix: prefix}, name(n.Bridge.Name))
+		for _, own := range ownPrefixes(n, ipv4) {
+			k := key(prefix(own), name(n.Bridge.Name))
 			p.add("hairpin", ipv4, Element{Key: k, Verdict: goTo("hairpin_redirected"), Comment: n.Name})
 		}
 	}
@@ -92,7 +92,7 @@ func (p publisher) forward(n *netdrv.Network, f *netdrv.Forward) {
 		}
 		p.add(door, guest.Is4(), Element{Key: key(from...), To: to, Comment: n.Name})
 		for _, c := range f.Callers(guest.Is4()) {
-			p.add(callers, guest.Is4(), Element{Key: key(append([]Value{{Prefix: c}}, from...)...), Comment: n.Name})
+			p.add(callers, guest.Is4(), Element{Key: key(append([]Value{prefix(c)}, from...)...), Comment: n.Name})
 		}
 		if proxied && f.Admits(guest) {
 			from = append([]Value{address(guest)}, from...)

@@ -134,7 +134,7 @@ func flowSets() []Set {
 		}
 		out = append(out, Set{Name: "new_" + w.name, Key: []Type{IfName}, Dynamic: Dynamic{maxPorts, portTimeout}})
 	}
-	return append(out, numbers("with_ports", InetProto, 6, 17, 132), numbers("errors4", ICMPType, 3, 11, 12))
+	return append(out, numberSet("with_ports", InetProto, 6, 17, 132), numberSet("errors4", ICMPType, 3, 11, 12))
 }
 
 // hostsOf are the addresses at which clients find DHCP servers whom they know, and the
@@ -157,7 +157,7 @@ func hostsOf(networks []*netdrv.Network) []Set {
 	}
 }
 
-func numbers(set string, t Type, list ...uint16) Set {
+func numberSet(set string, t Type, list ...uint16) Set {
 	s := Set{Name: set, Key: []Type{t}}
 	for _, n := range list {
 		s.add(number(n))
@@ -455,7 +455,7 @@ func (r *ruling) protocol(c *Clause, began, w *way) []Expr {
 	}
 	s := Set{Key: []Type{InetService}, Interval: true}
 	for _, p := range mergePorts(c.Ports) {
-		s.add(Value{Numbers: p})
+		s.add(numbers(p))
 	}
 	return []Expr{InSet{Fields: []Field{field}, Set: r.content("ports", s)}}
 }
@@ -479,7 +479,7 @@ func (r *ruling) among(f Field, t Type, prefixes []netip.Prefix) []Expr {
 	}
 	s := Set{Key: []Type{t}, Interval: true}
 	for _, p := range prefixes {
-		s.add(Value{Prefix: p})
+		s.add(prefix(p))
 	}
 	return []Expr{InSet{Fields: []Field{f}, Set: r.content("remotes", s)}}
 }

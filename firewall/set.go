@@ -1,17 +1,10 @@
 package firewall
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/hex"
 	"fmt"
-	"math/bits"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/vnetd/vnetd/netdrv"
 )
 
 // Type is the type of one field of a set's key.
@@ -69,112 +62,20 @@ type Dynamic struct {
 	Timeout time.Duration
 }
 
-// maxFields bounds a key, so that an Element is comparable and small.
-const maxFields = 4
-
-// Element is one entry of a set. Two elements that print alike are equal.
-type Element struct {
-	Key     [maxFields]Value
-	Verdict Verdict        // of maps only
-	To      netip.AddrPort // of maps to such only
-	Comment string         // for people; at most 127 bytes
-}
-
-// Value is one field of a key: a link's name, a prefix, a MAC, or a range of numbers. A
-// single address is a prefix of full length, a single number a range of one.
-type Value struct {
-	Name    string
-	Prefix  netip.Prefix
-	Numbers netdrv.PortRange
-	MAC     netdrv.MAC
-}
-
-func address(a netip.Addr) Value { return Value{Prefix: netip.PrefixFrom(a, a.BitLen())} }
-
-func number(n uint16) Value { return Value{Numbers: netdrv.PortRange{Start: n, End: n}} }
-
-// text returns the value as nft writes one of the type.
-func (v Value) text(t Type) string {
-	switch t {
-	case IfName:
-		return `"` + v.Name + `"`
-	case IPv4Addr, IPv6Addr:
-		return prefixText(v.Prefix)
-	case EtherAddr:
-		return v.MAC.String()
-	case NDTargetAddr:
-		return "0x" + strings.TrimLeft(hex.EncodeToString(v.Prefix.Addr().AsSlice()), "0")
-	}
-	if v.Numbers.Start == v.Numbers.End {
-		return numberText(t, v.Numbers.Start)
-	}
-	return numberText(t, v.Numbers.Start) + "-" + numberText(t, v.Numbers.End)
-}
-
-func prefixText(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
-}
-
 // Compare orders elements by key as nft lists them. Intervals it lists as they
 // were made: here the first field counts most. Else it sorts: of several fields the
 // last one counts most, and they are numbers in the byte order of the host, which
 // here is taken to be little-endian.
 func (s *Set) Compare(a, b *Element) int {
-	for i := range s.Key {
+	for i, t := range s.Key {
+		c := 0
 		if s.Interval || len(s.Key) == 1 {
-			if c := compareValues(a.Key[i], b.Key[i]); c != 0 {
-				return c
-			}
-			continue
+			c = compareForwards(t, &a.Key[i], &b.Key[i])
+		} else {
+			last := len(s.Key) - 1 - i
+			c = compareBackwards(&a.Key[last], &b.Key[last])
 		}
-		last := len(s.Key) - 1 - i
-		if c := compareLittleEndian(a.Key[last], b.Key[last]); c != 0 {
-			return c
-		}
-	}
-	return 0
-}
-
-func compareValues(a, b Value) int {
-	return cmp.Or(compareNames(a.Name, b.Name),
-		a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
-		cmp.Compare(a.Numbers.Start, b.Numbers.Start), cmp.Compare(a.Numbers.End, b.Numbers.End),
-		bytes.Compare(a.MAC[:], b.MAC[:]))
-}
-
-func compareLittleEndian(a, b Value) int {
-	if c := compareNames(a.Name, b.Name); c != 0 || a.Prefix == b.Prefix && a.MAC == b.MAC {
-		return cmp.Or(c, cmp.Compare(bits.ReverseBytes16(a.Numbers.Start), bits.ReverseBytes16(b.Numbers.Start)))
-	}
-	if a.MAC != b.MAC {
-		return compareBackwards(a.MAC[:], b.MAC[:])
-	}
-	x, y := a.Prefix.Addr().As16(), b.Prefix.Addr().As16()
-	return compareBackwards(x[:], y[:])
-}
-
-// compareBackwards compares numbers of one length whose last byte counts most.
-func compareBackwards(x, y []byte) int {
-	for i := len(x) - 1; i >= 0; i-- {
-		if c := cmp.Compare(x[i], y[i]); c != 0 {
-			return c
-		}
-	}
-	return 0
-}
-
-// compareNames orders the names of links as nft does on a little-endian host,
-// where they are numbers of 16 bytes: the shorter name first, then the one with
-// the lesser last byte.
-func compareNames(a, b string) int {
-	if c := cmp.Compare(len(a), len(b)); c != 0 {
-		return c
-	}
-	for i := len(a) - 1; i >= 0; i-- {
-		if c := cmp.Compare(a[i], b[i]); c != 0 {
+		if c != 0 {
 			return c
 		}
 	}
@@ -183,20 +84,25 @@ func compareNames(a, b string) int {
 
 // sorted returns s with its elements in order and no key twice.
 func (s Set) sorted() Set {
+	inOrder := true
+	for i := 1; i < len(s.Elements); i++ {
+		inOrder = inOrder && s.Compare(&s.Elements[i-1], &s.Elements[i]) < 0
+	}
+	if inOrder {
+		return s
+	}
 	// Elements are large, and are moved once only.
 	order := make([]*Element, len(s.Elements))
 	for i := range order {
 		order[i] = &s.Elements[i]
 	}
-	if !slices.IsSortedFunc(order, s.Compare) {
-		slices.SortFunc(order, s.Compare)
-		elements := make([]Element, len(order))
-		for i, e := range order {
-			elements[i] = *e
+	slices.SortFunc(order, s.Compare)
+	s.Elements = make([]Element, 0, len(order))
+	for _, e := range order {
+		if n := len(s.Elements); n == 0 || s.Elements[n-1].Key != e.Key {
+			s.Elements = append(s.Elements, *e)
 		}
-		s.Elements = elements
 	}
-	s.Elements = slices.CompactFunc(s.Elements, func(a, b Element) bool { return a.Key == b.Key })
 	return s
 }
 

@@ -121,7 +121,11 @@ func (s *simulator) matches(e Expr, p packet) bool {
 		_, ok := s.element(e.Set, e.Fields, p)
 		return ok != e.Not && p.has(e.Fields)
 	case InPrefix:
-		return p.has([]Field{e.Field}) && e.Prefix.Contains(p.field(e.Field).Prefix.Addr())
+		t := IPv6Addr
+		if e.Prefix.Addr().Is4() {
+			t = IPv4Addr
+		}
+		return p.has([]Field{e.Field}) && e.Prefix.Contains(p.field(e.Field).Prefix(t).Addr())
 	case Is:
 		return p.has([]Field{e.Field}) && p.field(e.Field) == number(e.Number)
 	case IPv4:
@@ -216,7 +220,7 @@ func (s *simulator) element(set string, fs []Field, p packet) (Element, bool) {
 next:
 	for _, e := range t.Elements {
 		for i, f := range fs {
-			if !holds(e.Key[i], p.field(f)) {
+			if !holds(t.Key[i], e.Key[i], p.field(f)) {
 				continue next
 			}
 		}
@@ -225,12 +229,12 @@ next:
 	return Element{}, false
 }
 
-func holds(key, v Value) bool {
-	switch {
-	case v.Prefix.IsValid():
-		return key.Prefix.Contains(v.Prefix.Addr())
-	case v.Numbers != netdrv.PortRange{}:
-		return key.Numbers.Start <= v.Numbers.Start && v.Numbers.End <= key.Numbers.End
+func holds(t Type, key, v Value) bool {
+	switch t {
+	case IPv4Addr, IPv6Addr:
+		return key.Prefix(t).Contains(v.Prefix(t).Addr())
+	case InetProto, InetService, ICMPType, ICMPv6Type:
+		return key.Numbers().Start <= v.Numbers().Start && v.Numbers().End <= key.Numbers().End
 	}
 	return key == v
 }

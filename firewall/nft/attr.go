@@ -118,10 +118,19 @@ func appendAttr(b []byte, typ uint16, data []byte) []byte {
 	return append(b, make([]byte, align(len(data))-len(data))...)
 }
 
+// appendFilled adds an attribute with what fill adds.
+func appendFilled(b []byte, typ uint16, fill func(b []byte) []byte) []byte {
+	at := len(b)
+	b = fill(appendAttr(b, typ, nil))
+	n := len(b) - at
+	binary.NativeEndian.PutUint16(b[at:], uint16(n))
+	return append(b, make([]byte, align(n)-n)...)
+}
+
 func appendText(b []byte, typ uint16, s string) []byte {
-	return appendAttr(b, typ, append([]byte(s), 0))
+	return appendFilled(b, typ, func(b []byte) []byte { return append(append(b, s...), 0) })
 }
 
 func appendNumber(b []byte, typ uint16, n uint32) []byte {
-	return appendAttr(b, typ, binary.BigEndian.AppendUint32(nil, n))
+	return appendFilled(b, typ, func(b []byte) []byte { return binary.BigEndian.AppendUint32(b, n) })
 }

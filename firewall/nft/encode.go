@@ -1,11 +1,10 @@
 package nft
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net/netip"
+	"math"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -16,11 +15,6 @@ import (
 
 	"github.com/vnetd/vnetd/firewall"
 )
-
-// chunk is how many elements go into one message. Their attribute has a length
-// of 16 bits, and google/nftables v0.3.0 loses silently what exceeds it; the
-// largest element that the kernel takes, with comment, is about 250 bytes.
-const chunk = 250
 
 // nftType returns the type of a message to nf_tables.
 func nftType(msg int) uint16 { return uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | msg) }
@@ -110,11 +104,11 @@ func encodeEdit(edit firewall.Edit) ([]message, error) {
 	for _, c := range edit.AddChains {
 		e.addRules(c)
 	}
-	for _, s := range edit.DelElements {
-		e.elements(s, e.conn.SetDeleteElements)
+	for i := range edit.DelElements {
+		e.elements(&edit.DelElements[i], unix.NFT_MSG_DELSETELEM)
 	}
-	for _, s := range edit.AddElements {
-		e.elements(s, e.conn.SetAddElements)
+	for i := range edit.AddElements {
+		e.elements(&edit.AddElements[i], unix.NFT_MSG_NEWSETELEM)
 	}
 	for _, c := range edit.DelChains {
 		e.conn.FlushChain(&nftables.Chain{Table: e.table, Name: c.Name})
@@ -238,93 +232,127 @@ func typeof(s firewall.Set) []byte {
 	return userdata.Append(number(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order), userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key)
 }
 
-func (e *encoder) elements(s firewall.Set, do func(*nftables.Set, []nftables.SetElement) error) {
-	set, elements := e.set(s), encodeElements(s)
-	for len(elements) > 0 {
-		n := min(chunk, len(elements))
-		e.keep(do(set, elements[:n]))
-		elements = elements[n:]
+// elements writes messages about a set's elements, each at most as long as its
+// attributes can be.
+func (e *encoder) elements(s *firewall.Set, typ int) {
+	e.flush()
+	for left := s.Elements; len(left) > 0; {
+		b := append(make([]byte, 0, min(128*(1+len(left)), math.MaxUint16)), e.header()...)
+		b = appendText(b, unix.NFTA_SET_ELEM_LIST_TABLE, e.table.Name)
+		b = appendText(b, unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+		b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(b []byte) []byte {
+			for len(left) > 0 && len(b) < math.MaxUint16-maxElement {
+				b, left = appendElement(b, s, &left[0]), left[1:]
+			}
+			return b
+		})
+		flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_CREATE)
+		e.out = append(e.out, message{typ: nftType(typ), flags: flags, data: b})
 	}
 }
 
-func encodeElements(s firewall.Set) []nftables.SetElement {
-	out := make([]nftables.SetElement, 0, len(s.Elements))
-	for _, el := range s.Elements {
-		first, last := keyBounds(s, el)
-		ne := nftables.SetElement{Key: first, Comment: el.Comment}
+// maxElement exceeds what appendElement appends: keys of at most 64 octets, the name of a
+// chain and a comment of at most 255.
+const maxElement = 1024
+
+// appendElement adds an element, and the one that ends its interval if that is a message's
+// element of its own: in sets with one field, at the first value that is outside, if there
+// is one.
+func appendElement(b []byte, s *firewall.Set, el *firewall.Element) []byte {
+	value := func(b []byte, typ uint16, v []byte) []byte {
+		return appendFilled(b, unix.NLA_F_NESTED|typ, func(b []byte) []byte { return appendAttr(b, unix.NFTA_DATA_VALUE, v) })
+	}
+	first, last, n := keyBounds(s, el)
+	b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, func(b []byte) []byte {
+		b = value(b, unix.NFTA_SET_ELEM_KEY, first[:n])
+		if s.Interval && len(s.Key) > 1 {
+			b = value(b, attrElemKeyEnd, last[:n])
+		}
 		if s.Verdicts {
-			ne.VerdictData = verdict(el.Verdict)
+			b = appendVerdict(b, el.Verdict)
 		}
 		if s.To != 0 {
-			ne.Val = padded(binary.BigEndian.AppendUint16(el.To.Addr().AsSlice(), el.To.Port()))
+			b = value(b, unix.NFTA_SET_ELEM_DATA, padded(binary.BigEndian.AppendUint16(el.To.Addr().AsSlice(), el.To.Port())))
 		}
-		if s.Interval && len(s.Key) > 1 {
-			ne.KeyEnd = last
+		if el.Comment != "" {
+			b = appendComment(b, unix.NFTA_SET_ELEM_USERDATA, el.Comment)
 		}
-		out = append(out, ne)
-		if s.Interval && len(s.Key) == 1 {
-			// A single field's interval has an element of its own for its end,
-			// the first value that is outside, and none if there is no such.
-			if next, ok := successor(last); ok {
-				out = append(out, nftables.SetElement{Key: next, IntervalEnd: true})
+		return b
+	})
+	if s.Interval && len(s.Key) == 1 && increment(last[:n]) {
+		b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, func(b []byte) []byte {
+			b = appendNumber(b, unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+			return value(b, unix.NFTA_SET_ELEM_KEY, last[:n])
+		})
+	}
+	return b
+}
+
+func appendVerdict(b []byte, v firewall.Verdict) []byte {
+	return appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_DATA, func(b []byte) []byte {
+		return appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_DATA_VERDICT, func(b []byte) []byte {
+			b = appendNumber(b, unix.NFTA_VERDICT_CODE, uint32(verdict(v).Kind))
+			if v.Chain != "" {
+				b = appendText(b, unix.NFTA_VERDICT_CHAIN, v.Chain)
 			}
-		}
-	}
-	return out
+			return b
+		})
+	})
 }
 
-// successor adds one to a big-endian number, which must not be the last.
-func successor(b []byte) (next []byte, ok bool) {
-	next = bytes.Clone(b)
-	for i := len(next) - 1; i >= 0; i-- {
-		if next[i]++; next[i] != 0 {
-			return next, true
+// increment adds one to a big-endian number and reports whether there is room for it.
+func increment(b []byte) bool {
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] != 0 {
+			return true
 		}
 	}
-	return nil, false
+	return false
 }
 
-// keyBounds returns the first and last key that an element stands for. In a key of
-// several fields, each begins at a multiple of four bytes.
-func keyBounds(s firewall.Set, e firewall.Element) (first, last []byte) {
+// keyBounds returns the first and last key that an element stands for, and their length.
+// In a key of several fields, each begins at a multiple of four bytes.
+func keyBounds(s *firewall.Set, e *firewall.Element) (first, last [64]byte, n int) {
 	for i, t := range s.Key {
-		f, l := bounds(t, e.Key[i])
-		if len(s.Key) > 1 {
-			f, l = padded(f), padded(l)
+		f, l, size := bounds(t, e.Key[i])
+		copy(first[n:], f[:size])
+		copy(last[n:], l[:size])
+		if n += size; len(s.Key) > 1 {
+			n = align(n)
 		}
-		first, last = append(first, f...), append(last, l...)
 	}
-	return first, last
+	return first, last, n
 }
 
 func padded(b []byte) []byte { return append(b, make([]byte, align(len(b))-len(b))...) }
 
-func bounds(t firewall.Type, v firewall.Value) (first, last []byte) {
+// bounds returns the first and the last value that v stands for, and their length.
+func bounds(t firewall.Type, v firewall.Value) (first, last [16]byte, size int) {
+	first, last = v.Octets(), v.Octets()
 	switch t {
 	case firewall.IfName:
-		b := make([]byte, unix.IFNAMSIZ)
-		copy(b, v.Name)
-		return b, b
-	case firewall.IPv4Addr, firewall.IPv6Addr, firewall.NDTargetAddr:
-		return prefixBounds(v.Prefix)
+		return first, last, unix.IFNAMSIZ
 	case firewall.EtherAddr:
-		return v.MAC[:], v.MAC[:]
+		return first, last, 6
 	case firewall.MarkValue:
-		b := binary.NativeEndian.AppendUint32(nil, uint32(v.Numbers.Start))
-		return b, b
+		binary.NativeEndian.PutUint32(first[:], uint32(v.Numbers().Start))
+		return first, first, 4
 	case firewall.InetService:
-		return binary.BigEndian.AppendUint16(nil, v.Numbers.Start), binary.BigEndian.AppendUint16(nil, v.Numbers.End)
+		copy(last[:], last[2:4])
+		return first, last, 2
+	case firewall.IPv4Addr, firewall.IPv6Addr, firewall.NDTargetAddr:
+		size = len(first)
+		if t == firewall.IPv4Addr {
+			size = 4
+		}
+		for bit := v.Bits(); bit < size*8; bit++ {
+			first[bit/8] &^= 0x80 >> (bit % 8)
+			last[bit/8] |= 0x80 >> (bit % 8)
+		}
+		return first, last, size
 	}
-	return []byte{byte(v.Numbers.Start)}, []byte{byte(v.Numbers.End)}
-}
-
-func prefixBounds(p netip.Prefix) (first, last []byte) {
-	first = p.Masked().Addr().AsSlice()
-	last = bytes.Clone(first)
-	for bit := p.Bits(); bit < len(last)*8; bit++ {
-		last[bit/8] |= 0x80 >> (bit % 8)
-	}
-	return first, last
+	first[0], last[0] = first[1], last[3]
+	return first, last, 1
 }
 
 // hook is where in the kernel a base chain sits.

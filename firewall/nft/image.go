@@ -95,7 +95,8 @@ const (
 // addElements takes care to allocate little: a look reads thousands.
 func (im image) addElements(m message, as []attr) {
 	set := tableOf(m, text(as, unix.NFTA_SET_ELEM_LIST_TABLE)) + " " + text(as, unix.NFTA_SET_ELEM_LIST_SET)
-	path := []byte("element " + set + "\x00")
+	path := "element " + set + "\x00"
+	var name, is []byte
 	for e := range each(get(as, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 		kind, last := byte(oneKey), seek(e.data, attrElemKeyEnd, unix.NFTA_DATA_VALUE)
 		if last != nil {
@@ -104,10 +105,11 @@ func (im image) addElements(m message, as []attr) {
 			binary.BigEndian.Uint32(flags)&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
 			kind = endKey
 		}
-		name := append(append(path, kind), seek(e.data, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE)...)
-		is := appendData(nil, seek(e.data, unix.NFTA_SET_ELEM_DATA))
+		name = append(append(name[:0], path...), kind)
+		name = append(append(name, seek(e.data, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE)...), last...)
+		is = appendData(is[:0], seek(e.data, unix.NFTA_SET_ELEM_DATA))
 		is = append(is, seek(e.data, unix.NFTA_SET_ELEM_USERDATA)...)
-		im.objects[string(append(name, last...))] = string(is)
+		im.objects[string(name)] = string(is)
 	}
 }
 

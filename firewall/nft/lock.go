@@ -45,7 +45,7 @@ func (l *NamespaceLock) Unlock() { _ = l.sock.close() }
 
 func lock(s *socket, holder string) error {
 	m := newTable(lockTable, tableFlagOwner)
-	m.data = appendComment(m.data, holder)
+	m.data = appendComment(m.data, attrTableUserdata, holder)
 	err := s.commit([]message{m}, 0)
 	switch {
 	case errors.Is(err, unix.EPERM):
@@ -64,10 +64,13 @@ func lock(s *socket, holder string) error {
 	return nil
 }
 
-// appendComment appends the user data that nft prints as a table's comment.
-func appendComment(b []byte, comment string) []byte {
-	comment = comment[:min(len(comment), 127)] + "\x00" // nft's own limit is 128
-	return appendAttr(b, attrTableUserdata, append([]byte{udataComment, byte(len(comment))}, comment...))
+// appendComment appends the user data that nft prints as the comment of a table or an
+// element.
+func appendComment(b []byte, typ uint16, comment string) []byte {
+	comment = comment[:min(len(comment), 127)] // nft's own limit is 128 with the NUL
+	return appendFilled(b, typ, func(b []byte) []byte {
+		return append(append(append(b, udataComment, byte(len(comment)+1)), comment...), 0)
+	})
 }
 
 // tableState returns what the kernel says about a table as a whole.
