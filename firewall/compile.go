@@ -184,8 +184,10 @@ func (u use) expr(e Expr) {
 	case ByMap:
 		u.sets[e.Map] = true
 		s, _ := find(u.table.Sets, e.Map, setName)
-		for _, el := range s.Elements {
-			u.expr(el.Verdict)
+		for i := range s.Elements {
+			if chain := s.Elements[i].Verdict.Chain; chain != "" {
+				u.chain(chain)
+			}
 		}
 	case DNAT:
 		u.sets[e.Map] = true

@@ -83,7 +83,11 @@ func ownPrefixes(n *netdrv.Network, ipv4 bool) []netip.Prefix {
 	for _, r := range n.Routes {
 		all = append(all, r.Destination.Masked())
 	}
-	return netdrv.Merge(slices.DeleteFunc(all, func(p netip.Prefix) bool { return p.Addr().Is4() != ipv4 }))
+	all = slices.DeleteFunc(all, func(p netip.Prefix) bool { return p.Addr().Is4() != ipv4 })
+	if len(all) > 1 {
+		all = netdrv.Merge(all)
+	}
+	return all
 }
 
 // forwardChains ask the two questions. No rule of theirs is about one network.

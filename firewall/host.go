@@ -50,52 +50,28 @@ func hostSets(ns classified) []Set {
 		}
 	}
 	for _, n := range ns.limited {
-		host.Elements = append(host.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: goTo("limited"), Comment: n.Name})
-		gateways4.Elements = append(gateways4.Elements, gateways(n, true)...)
-		gateways6.Elements = append(gateways6.Elements, gateways(n, false)...)
-		for _, e := range serviceElements(n) {
-			if ports := e.Key[2].Numbers(); ports.Start == ports.End {
-				services.Elements = append(services.Elements, e)
+		bridge := name(n.Bridge.Name)
+		host.Elements = append(host.Elements, Element{Key: key(bridge), Verdict: goTo("limited"), Comment: n.Name})
+		gateways := n.Gateways()
+		if n.HasIPv6() && !n.Bridge.MAC.IsZero() {
+			gateways = append(gateways, n.Bridge.MAC.LinkLocal().Addr())
+		}
+		for _, a := range gateways {
+			if a.Is4() {
+				gateways4.add(bridge, address(a))
 			} else {
-				ranges.Elements = append(ranges.Elements, e)
+				gateways6.add(bridge, address(a))
 			}
 		}
-	}
-	return []Set{host, gateways4, gateways6, services, ranges, neighbours()}
-}
-
-func neighbours() Set {
-	s := Set{Name: "neighbours", Key: []Type{ICMPv6Type}}
-	for _, t := range neighbourly {
-		s.Elements = append(s.Elements, Element{Key: key(number(t))})
-	}
-	return s
-}
-
-// gateways returns the host's addresses of one family on the network, the
-// link-local one with them.
-func gateways(n *netdrv.Network, ipv4 bool) []Element {
-	addrs := n.Gateways()
-	if n.HasIPv6() && !n.Bridge.MAC.IsZero() {
-		addrs = append(addrs, n.Bridge.MAC.LinkLocal().Addr())
-	}
-	var out []Element
-	for _, a := range addrs {
-		if a.Is4() == ipv4 {
-			out = append(out, Element{Key: key(name(n.Bridge.Name), address(a))})
+		for _, s := range joined(slices.Concat(servedByUs(n), hairpinServices(n), n.HostAccess.Services)) {
+			set := &services
+			if s.Ports.Start != s.Ports.End {
+				set = &ranges
+			}
+			set.add(bridge, number(uint16(s.Protocol)), numbers(s.Ports))
 		}
 	}
-	return out
-}
-
-// serviceElements are the ports that guests of a network may talk to.
-func serviceElements(n *netdrv.Network) []Element {
-	services := slices.Concat(servedByUs(n), hairpinServices(n), n.HostAccess.Services)
-	var out []Element
-	for _, s := range joined(services) {
-		out = append(out, Element{Key: key(name(n.Bridge.Name), number(uint16(s.Protocol)), numbers(s.Ports))})
-	}
-	return out
+	return []Set{host, gateways4, gateways6, services, ranges, kinds("neighbours", neighbourly)}
 }
 
 // servedByUs are DNS, DHCP as it comes to a server that a client knows, and boot

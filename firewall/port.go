@@ -61,7 +61,7 @@ func guard(networks []*netdrv.Network, ports []Port) guarded {
 		asks[p.Network] = asks[p.Network] || p.Preset.Clean() || p.Isolated || p.Rules != nil
 	}
 	for _, n := range networks {
-		if asks[n.Name] = asks[n.Name] || n.Filter.Isolated; asks[n.Name] {
+		if asks[n.Name] || n.Filter.Isolated {
 			g.networks, g.byName[n.Name] = append(g.networks, n), n
 		}
 	}
