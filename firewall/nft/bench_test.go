@@ -81,6 +81,16 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
+// BenchmarkImage500 encodes the rules of 500 networks, to send or to compare them.
+func BenchmarkImage500(b *testing.B) {
+	d, r := new(Driver), firewall.Compile(example.Many(500))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _, err := d.encode(r)
+		must(b, err)
+	}
+}
+
 // BenchmarkPacket is the whole way of one datagram of an established connection
 // from a guest through the host to the outside, with n networks beside its own,
 // or with no rules at all.

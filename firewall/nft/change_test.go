@@ -101,7 +101,7 @@ func TestMessagesAreWhatNftWouldSend(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ours, err := imageOf(firewall.Compile(networks))
+			_, ours, err := new(Driver).encode(firewall.Compile(networks))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -132,12 +132,12 @@ func (d *Driver) Verify(ctx context.Context) (drift string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("verify firewall: %w", err)
 	}
-	drift, err = d.compareLocked(h, d.last)
+	_, last, err := d.encode(d.last)
 	if err != nil {
 		return "", fmt.Errorf("verify firewall: %w", err)
 	}
 	d.gen = 0
-	if drift == "" {
+	if drift = d.compareLocked(h, last); drift == "" {
 		d.gen = h.gen
 	}
 	return drift, nil
@@ -185,8 +185,10 @@ type plan struct {
 	gen      uint32
 	messages []message
 	what     string
-	// whole: tables are made anew, so a look afterwards is worth its cost.
+	// whole: tables are made anew, so a look afterwards is worth its cost. If image is
+	// not the zero value, it is what that look has to find.
 	whole bool
+	image image
 	// mends is the drift from the last ruleset that made a look necessary.
 	mends string
 }
@@ -210,24 +212,34 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 	}
 	var mends string
 	if d.applied {
-		if mends, err = d.compareLocked(h, d.last); err != nil {
+		_, last, err := d.encode(d.last)
+		if err != nil {
 			return plan{}, err
 		}
-		if mends == "" {
+		if mends = d.compareLocked(h, last); mends == "" {
 			return d.editLocked(h.gen, want)
 		}
 	}
-	drift, err := d.compareLocked(h, want)
+	ms, im, err := d.encode(want)
 	if err != nil {
 		return plan{}, err
 	}
+	drift := d.compareLocked(h, im)
 	if drift == "" {
 		return d.adopt(h, want), nil
 	}
 	d.log.Debug("firewall replaces its tables", "because", drift)
-	p, err := d.replace(h, want)
-	p.mends = mends
-	return p, err
+	p := plan{gen: h.gen, whole: true, image: im, mends: mends, what: firewall.Diff(firewall.Ruleset{}, want).String()}
+	if len(want.Tables) == 0 {
+		p.what = "delete our tables"
+	}
+	for _, t := range ours {
+		if _, ok := h.tables[t.ID()]; ok {
+			p.messages = append(p.messages, delTable(t))
+		}
+	}
+	p.messages = append(p.messages, ms...)
+	return p, nil
 }
 
 // heldLocked reports a table that another socket owns.
@@ -241,38 +253,39 @@ func (d *Driver) heldLocked(h holding) error {
 	return nil
 }
 
-// compareLocked says how the kernel differs from r. A table that should have an
-// owner and cannot get one counts as different.
-func (d *Driver) compareLocked(h holding, r firewall.Ruleset) (drift string, err error) {
-	want, err := imageOf(r)
-	if err != nil {
-		return "", err
-	}
+// compareLocked says how the kernel differs from what was encoded. A table that should
+// have an owner and cannot get one counts as different.
+func (d *Driver) compareLocked(h holding, want image) (drift string) {
 	if drift := want.drift(h.image); drift != "" {
-		return drift, nil
+		return drift
 	}
 	for id, t := range h.tables {
 		if t.flags&tableFlagPersist != d.flags&tableFlagPersist {
-			return "table " + id + " has other flags", nil
+			return "table " + id + " has other flags"
 		}
 	}
-	return "", nil
+	return ""
 }
 
-// imageOf encodes r, and makes sure that the encoder lost nothing.
-func imageOf(r firewall.Ruleset) (image, error) {
-	im := newImage()
+// encode returns the messages that make the tables of r where there are none, and
+// what the kernel holds then.
+func (d *Driver) encode(r firewall.Ruleset) (ms []message, im image, err error) {
+	elements := 0
 	for _, t := range r.Tables {
-		im.add(newTable(t, 0))
-		ms, err := encodeTable(t)
+		table, err := encodeTable(t)
 		if err != nil {
-			return im, err
+			return nil, im, err
 		}
-		for _, m := range ms {
-			im.add(m)
+		ms = append(append(ms, newTable(t, d.flags)), table...)
+		for i := range t.Sets {
+			elements += len(t.Sets[i].Elements)
 		}
 	}
-	return im, nil
+	im = newImage(elements)
+	for _, m := range ms {
+		im.add(m)
+	}
+	return ms, im, nil
 }
 
 // editLocked changes what differs between the last ruleset and want.
@@ -288,9 +301,11 @@ func (d *Driver) editLocked(gen uint32, want firewall.Ruleset) (plan, error) {
 				p.messages = append(p.messages, delTable(t))
 			}
 		}
-		if err := p.make(t, d.flags); err != nil {
+		ms, err := encodeTable(t)
+		if err != nil {
 			return p, err
 		}
+		p.messages = append(append(p.messages, newTable(t, d.flags)), ms...)
 	}
 	for _, e := range change.Edits {
 		ms, err := encodeEdit(e)
@@ -300,32 +315,6 @@ func (d *Driver) editLocked(gen uint32, want firewall.Ruleset) (plan, error) {
 		p.messages = append(p.messages, ms...)
 	}
 	return p, nil
-}
-
-// replace makes every table anew, in place of whatever is there.
-func (d *Driver) replace(h holding, want firewall.Ruleset) (plan, error) {
-	p := plan{gen: h.gen, whole: true}
-	for _, t := range ours {
-		if _, ok := h.tables[t.ID()]; ok {
-			p.messages = append(p.messages, delTable(t))
-		}
-	}
-	for _, t := range want.Tables {
-		if err := p.make(t, d.flags); err != nil {
-			return p, err
-		}
-	}
-	p.what = firewall.Diff(firewall.Ruleset{}, want).String()
-	if len(want.Tables) == 0 {
-		p.what = "delete our tables"
-	}
-	return p, nil
-}
-
-func (p *plan) make(t firewall.Table, flags uint32) error {
-	ms, err := encodeTable(t)
-	p.messages = append(append(p.messages, newTable(t, flags)), ms...)
-	return err
 }
 
 // adopt takes tables over that hold what is wanted already.
@@ -357,14 +346,19 @@ func (d *Driver) commitLocked(ctx context.Context, p plan, want firewall.Ruleset
 	if !p.whole {
 		return nil
 	}
+	if p.image.objects == nil {
+		var err error
+		if _, p.image, err = d.encode(want); err != nil {
+			return err
+		}
+	}
 	h, err := d.sock.look(ctx)
 	if err != nil {
 		return err
 	}
-	drift, err := d.compareLocked(h, want)
-	if err == nil && drift != "" {
-		err = fmt.Errorf("read back: %s", drift)
-	}
 	d.gen = h.gen
-	return err
+	if drift := d.compareLocked(h, p.image); drift != "" {
+		return fmt.Errorf("read back: %s", drift)
+	}
+	return nil
 }

@@ -291,7 +291,7 @@ func appendElement(b []byte, s *firewall.Set, el *firewall.Element) []byte {
 func appendVerdict(b []byte, v firewall.Verdict) []byte {
 	return appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_DATA, func(b []byte) []byte {
 		return appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_DATA_VERDICT, func(b []byte) []byte {
-			b = appendNumber(b, unix.NFTA_VERDICT_CODE, uint32(verdict(v).Kind))
+			b = appendNumber(b, unix.NFTA_VERDICT_CODE, uint32(verdicts[v.Kind]))
 			if v.Chain != "" {
 				b = appendText(b, unix.NFTA_VERDICT_CHAIN, v.Chain)
 			}

@@ -112,7 +112,7 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 	case firewall.Reject:
 		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
-		return []expr.Any{verdict(x)}, nil
+		return []expr.Any{&expr.Verdict{Kind: verdicts[x.Kind], Chain: x.Chain}}, nil
 	}
 	return nil, fmt.Errorf("%T is unknown", x)
 }
@@ -406,18 +406,11 @@ func reject(x firewall.Reject) *expr.Reject {
 	return &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}
 }
 
+// verdicts has expr.VerdictDrop, which is 0, for what is not in it.
 var verdicts = map[firewall.VerdictKind]expr.VerdictKind{
 	firewall.Accept: expr.VerdictAccept,
 	firewall.Drop:   expr.VerdictDrop,
 	firewall.Jump:   expr.VerdictJump,
 	firewall.Goto:   expr.VerdictGoto,
 	firewall.Return: expr.VerdictReturn,
-}
-
-func verdict(v firewall.Verdict) *expr.Verdict {
-	kind, ok := verdicts[v.Kind]
-	if !ok {
-		kind = expr.VerdictDrop
-	}
-	return &expr.Verdict{Kind: kind, Chain: v.Chain}
 }

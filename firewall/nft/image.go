@@ -19,7 +19,10 @@ type image struct {
 	rules   map[string]int // how many there are, by chain
 }
 
-func newImage() image { return image{objects: map[string]string{}, rules: map[string]int{}} }
+// newImage returns an empty image with room for that many elements.
+func newImage(elements int) image {
+	return image{objects: make(map[string]string, elements), rules: map[string]int{}}
+}
 
 // add takes in one message about a new object, sent or received. Rules of a
 // chain must come in their order.

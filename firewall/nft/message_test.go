@@ -119,7 +119,7 @@ func FuzzMessages(f *testing.F) {
 		if err != nil {
 			return
 		}
-		im := newImage()
+		im := newImage(0)
 		for _, m := range parsed {
 			im.add(m)
 			_ = describe(m)
@@ -129,6 +129,6 @@ func FuzzMessages(f *testing.F) {
 		if drift := im.drift(im); drift != "" {
 			t.Errorf("an image differs from itself: %s", drift)
 		}
-		_ = im.drift(newImage())
+		_ = im.drift(newImage(0))
 	})
 }

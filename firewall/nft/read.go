@@ -54,7 +54,7 @@ func (s *socket) lookOnce(ctx context.Context) (holding, error) {
 	if err != nil {
 		return holding{}, err
 	}
-	h := holding{gen: gen, image: newImage(), tables: map[string]tableState{}}
+	h := holding{gen: gen, image: newImage(0), tables: map[string]tableState{}}
 	for _, t := range ours {
 		if err := s.lookAt(ctx, t, &h); err != nil {
 			return holding{}, err
