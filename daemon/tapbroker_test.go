@@ -133,6 +133,53 @@ func TestTamperedPort(t *testing.T) {
 	})
 }
 
+// A user who changes the MAC of a declared port's tap again and again is suspended: the link
+// leaves its bridge, and what it changes then disturbs no other guest.
+func TestTamperedAgainAndAgain(t *testing.T) {
+	nettest.Need(t, "udhcpc")
+	w, d := doorWorld(t)
+	victim, _ := guest(t, w, "victim", "lab0")
+	mac := strings.TrimSpace(victim.Run(t, "cat /sys/class/net/eth0/address"))
+	events := w.Host.Start(t, d.Program("vnetctl"), "--socket", d.ReadOnlySocket(), "event", "watch")
+	if err := events.WaitFor(t.Context(), "synced"); err != nil {
+		t.Fatal(err)
+	}
+	p := createPort(t, d, "lab", "--owner", "4242")
+	_, own, _ := strings.Cut(onTap(t, w.Host, p.Link), "link/ether ")
+	own, _, _ = strings.Cut(own, " ")
+	_, files := taken(t, d, 4242, 4242, tapbroker.Request{Port: p.Link})
+	const repairs = 2
+	for i := range repairs + 1 {
+		setMAC(t, files[0], p.Link, mac)
+		nettest.Eventually(t, "the change is answered", func() error {
+			is := onTap(t, w.Host, p.Link)
+			repaired := strings.Contains(is, "link/ether "+own) && strings.Contains(is, "master lab0")
+			suspended := !strings.Contains(is, "master lab0") && strings.Contains(is, "state DOWN")
+			if i < repairs && !repaired || i == repairs && !suspended {
+				return fmt.Errorf("after %d changes it is %s", i+1, is)
+			}
+			return nil
+		})
+	}
+	if err := events.WaitFor(t.Context(), "port "+p.Link+" was changed through its descriptor 3 times"); err != nil {
+		t.Errorf("%v; got\n%s", err, events.Output())
+	}
+	if got := d.Ctl(t, "status"); !strings.Contains(got, "suspended: port "+p.Link) {
+		t.Errorf("status says %s", got)
+	}
+	for range 3 {
+		setMAC(t, files[0], p.Link, own)
+		setMAC(t, files[0], p.Link, mac)
+		d.Ctl(t, "network", "start", "lab")
+		if is := onTap(t, w.Host, p.Link); strings.Contains(is, "master lab0") {
+			t.Errorf("it is back: %s", is)
+		}
+	}
+	if out := victim.Run(t, "ping -c3 -i0.2 -W2 192.168.10.1"); !strings.Contains(out, "3 received") {
+		t.Errorf("the victim: %s", out)
+	}
+}
+
 // A user that the access list does not name any more loses the ports, by user and by
 // group, and gets nowhere with what is still open; others keep theirs.
 func TestLostAccess(t *testing.T) {

@@ -58,12 +58,11 @@ func learned(t *testing.T, w *nettest.World, link string) {
 }
 
 // hostPicture is what ip(8) says of the host's links, addresses and routes,
-// without what time changes, and without nodad: it is left on an address that a kill made
-// the daemon put back before the router was heard, and means nothing once it is there.
+// without what time changes.
 func hostPicture(t *testing.T, w *nettest.World) string {
 	t.Helper()
 	return w.Host.Run(t, `{ ip -j addr; ip -j route show table all; ip -j -6 route show table all; ip -j rule; } |
-		sed -E 's/"(valid_life_time|preferred_life_time|expires)":[0-9]+/"\1":0/g; s/"nodad":true,//' | tr '{' '\n' | sed 's/,*$//'`)
+		sed -E 's/"(valid_life_time|preferred_life_time|expires)":[0-9]+/"\1":0/g' | tr '{' '\n' | sed 's/,*$//'`)
 }
 
 // chat is a TCP connection from outside to the host that speaks all the time,

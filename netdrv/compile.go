@@ -18,6 +18,8 @@ type Intent struct {
 	Members []Member
 	// Ports are to have links, whether their network is live or not.
 	Ports []Port
+	// Suspended are the links of ports that are kept down and out of their bridges.
+	Suspended map[string]bool
 }
 
 // Compile returns what the kernel should hold. It cannot fail: whatever may be
@@ -58,7 +60,14 @@ func (s *State) ports(in Intent, host Host) {
 	add := func(networks []Network, live bool) {
 		for i := range networks {
 			for _, p := range byNetwork[networks[i].Name] {
-				s.Links = append(s.Links, LinkOf(p, &networks[i], live, host))
+				l := LinkOf(p, &networks[i], live, host)
+				if in.Suspended[p.Link] {
+					l.Up, l.Master = false, ""
+					if l.Kind == KindTap {
+						l.MAC = MAC{} // what its user makes of it reaches no bridge
+					}
+				}
+				s.Links = append(s.Links, l)
 			}
 		}
 	}

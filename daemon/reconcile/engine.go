@@ -186,29 +186,30 @@ type Engine struct {
 	tracks   atomic.Bool       // connections of one of them are attributed to it
 	pressure firewall.Pressure // what is asked of new connections
 
-	mu       sync.Mutex
-	unmet    atomic.Bool // a guest of the tap broker has not said its MAC
-	pending  work
-	look     *time.Timer // the full look that a notification asked for
-	pace     pace
-	status   map[string]Status
-	bridges  map[string]string      // link of each network as of the last round
-	members  []netdrv.Member        // guests' links as of the last round
-	links    map[string]netdrv.Link // of ports, as of the last look
-	host     netdrv.Host            // as of the last full look
-	uplinks  map[string]bool        // links that have had a default route since the start
-	seen     uint64                 // the kernel's HostChanges before that look
-	retries  map[string]*retry
-	held     map[string]held // by network, as of the last look; for rounds only
-	dhcp     map[string]given[dhcpd.Config]
-	dns      map[string]given[dnsd.Config]
-	forwards map[string][]netdrv.Forward    // in force, by network, names resolved
-	doors    map[netdrv.Door]netip.AddrPort // in force; for rounds only
-	problems map[string]error               // what is wrong with no network in particular
-	orphans  []netdrv.Orphan                // as of the last full look, and so are unread:
-	unread   []netdrv.Orphan                // links of networks with a definition that cannot be read
-	treated  map[string]netdrv.Treatment    // by the rules that were in force at the start
-	tally    Tally
+	mu         sync.Mutex
+	unmet      atomic.Bool // a guest of the tap broker has not said its MAC
+	pending    work
+	look       *time.Timer // the full look that a notification asked for
+	pace       pace
+	status     map[string]Status
+	bridges    map[string]string      // link of each network as of the last round
+	members    []netdrv.Member        // guests' links as of the last round
+	links      map[string]netdrv.Link // of ports, as of the last look
+	host       netdrv.Host            // as of the last full look
+	uplinks    map[string]bool        // links that have had a default route since the start
+	seen       uint64                 // the kernel's HostChanges before that look
+	retries    map[string]*retry
+	tamperings map[string]*tampering // by link of a declared port; for rounds only
+	held       map[string]held       // by network, as of the last look; for rounds only
+	dhcp       map[string]given[dhcpd.Config]
+	dns        map[string]given[dnsd.Config]
+	forwards   map[string][]netdrv.Forward    // in force, by network, names resolved
+	doors      map[netdrv.Door]netip.AddrPort // in force; for rounds only
+	problems   map[string]error               // what is wrong with no network in particular
+	orphans    []netdrv.Orphan                // as of the last full look, and so are unread:
+	unread     []netdrv.Orphan                // links of networks with a definition that cannot be read
+	treated    map[string]netdrv.Treatment    // by the rules that were in force at the start
+	tally      Tally
 }
 
 // work is what the next round is about.
@@ -222,7 +223,7 @@ type work struct {
 func New(parts Parts, log *slog.Logger) *Engine {
 	return &Engine{
 		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1),
-		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{},
+		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{}, tamperings: map[string]*tampering{},
 		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
 		links: map[string]netdrv.Link{}, derived: map[string]*derived{}, uplinks: map[string]bool{},
 		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},

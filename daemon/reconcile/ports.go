@@ -235,14 +235,15 @@ func (e *Engine) detach(ctx context.Context, m netdrv.Member) error {
 }
 
 // ports are those of the round's networks that are to have links. A transient one
-// whose link is gone is gone itself.
-func (r *round) ports(have netdrv.State) []netdrv.Port {
+// whose link is gone is gone itself. Suspended ones are declared, and stay down.
+func (r *round) ports(have netdrv.State) (out []netdrv.Port, suspended map[string]bool) {
 	there := map[string]netdrv.Link{}
 	for _, l := range have.Links {
 		there[l.Name] = l
 	}
-	var out []netdrv.Port
-	for _, p := range r.Store.Ports() {
+	suspended = map[string]bool{}
+	all := r.Store.Ports()
+	for _, p := range all {
 		link, exists := there[p.Link]
 		switch {
 		case !r.about(p.Network):
@@ -256,9 +257,13 @@ func (r *round) ports(have netdrv.State) []netdrv.Port {
 			r.drop(p, link.Index)
 		default:
 			out = append(out, p)
+			if exists && !p.Transient && r.suspend(&p, link) {
+				suspended[p.Link] = true
+			}
 		}
 	}
-	return out
+	r.reportSuspended(all)
+	return out, suspended
 }
 
 // revoked is why a user loses a transient port that is there, or "". A user who changes a

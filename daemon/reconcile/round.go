@@ -149,10 +149,10 @@ func (r *round) plan(ctx context.Context) ([]netdrv.Plan, error) {
 	for _, l := range have.Links {
 		r.indexes[l.Name] = l.Index
 	}
-	ports := r.ports(have) // which asks for the links of those that are gone
+	ports, suspended := r.ports(have) // which asks for the links of those that are gone
 	members := r.learn(have)
 	r.note(have)
-	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: ports}
+	in := netdrv.Intent{Live: live(r.scope), Stopped: stopped(r.scope), Members: members, Ports: ports, Suspended: suspended}
 	want := netdrv.Compile(in, host)
 	if have, err = r.withSettings(have, want); err != nil {
 		return nil, fmt.Errorf("observe: %w", err)

@@ -24,42 +24,39 @@ type Change struct {
 	was    Entry
 	had    bool
 	broken error
+	file   *pendingFile
+	adopt  bool
 	backup bool // the file as it was is kept, under another name
 	done   chan error
 	failed bool
 }
 
 // Begin changes a network, or creates it, if there is room for its file, which is put
-// on stable storage meanwhile. An error leaves all as it was. A daemon that ends before a
-// new network is stored has marked it as removed, so that no link of it stays.
-func (s *Store) Begin(n netdrv.Network, live bool) (*Change, error) { return s.begin(n, live, true) }
+// on stable storage meanwhile. An error leaves all as it was. If the daemon ends before a
+// new network is stored, its pending file counts as a deletion at the next start, so that
+// no link of it stays.
+func (s *Store) Begin(n netdrv.Network, live bool) (*Change, error) { return s.begin(n, live, false) }
 
 // Adopt is Begin for a network of which the host holds links already: whatever happens,
 // they are not marked as removed.
-func (s *Store) Adopt(n netdrv.Network, live bool) (*Change, error) { return s.begin(n, live, false) }
+func (s *Store) Adopt(n netdrv.Network, live bool) (*Change, error) { return s.begin(n, live, true) }
 
-func (s *Store) begin(n netdrv.Network, live, mark bool) (*Change, error) {
+func (s *Store) begin(n netdrv.Network, live, adopt bool) (*Change, error) {
 	s.mu.Lock()
-	c := &Change{s: s, broken: s.broken[n.Name], done: make(chan error, 1)}
+	c := &Change{s: s, broken: s.broken[n.Name], adopt: adopt, done: make(chan error, 1)}
 	c.was, c.had = s.entries[n.Name]
+	delete(s.interrupted, n.Name) // its pending file is this change's now
 	c.Entry = Entry{Network: n, Revision: s.revision + 1, Live: live}
 	s.mu.Unlock()
-	f, err := c.write()
-	if err != nil {
+	if err := c.write(); err != nil {
 		return c, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revision++
-	if mark && !c.had {
-		if err := s.markRemoved(s.removed.Networks, "networks", n.Name); err != nil {
-			f.drop()
-			return c, errors.Join(err, s.markLive(n.Name, c.had && c.was.Live))
-		}
-	}
 	s.set(n.Name, c.Entry)
 	delete(s.broken, n.Name)
-	go func() { c.done <- f.replace(lasting(!n.Transient)) }()
+	go func() { c.done <- c.file.replace(lasting(!n.Transient)) }()
 	return c, nil
 }
 
@@ -72,7 +69,8 @@ func (c *Change) Stored() error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		c.restore()
-		err = errors.Join(err, c.s.markLive(c.Entry.Network.Name, c.had && c.was.Live))
+		err = errors.Join(err, c.s.markLive(c.Entry.Network.Name, c.had && c.was.Live), c.markRemoved())
+		c.file.drop()
 		c.dropBackup()
 	}
 	return err
@@ -110,7 +108,7 @@ func (c *Change) Undo() error {
 	case c.had:
 		err = errors.Join(err, c.s.write(c.was))
 	default:
-		err = errors.Join(err, removeFile(path, lasting(!c.Entry.Network.Transient)))
+		err = errors.Join(err, c.markRemoved(), removeFile(path, lasting(!c.Entry.Network.Transient)))
 	}
 	if err != nil {
 		err = fmt.Errorf("restore %s: %w", path, err)
@@ -131,19 +129,35 @@ func (c *Change) restore() {
 	}
 }
 
+// markRemoved has the links of a new network that is not to last removed, by this daemon or
+// the next. What was adopted stays.
+func (c *Change) markRemoved() error {
+	if c.had || c.adopt {
+		return nil
+	}
+	return c.s.markRemoved(c.s.removed.Networks, "networks", c.Entry.Network.Name)
+}
+
 // write writes all that takes room, and puts nothing in the place of the file.
-func (c *Change) write() (*pendingFile, error) {
+func (c *Change) write() error {
 	name, path := c.Entry.Network.Name, c.s.path(c.Entry.Network)
 	data, err := marshal(c.Entry)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f, err := newFile(path, data)
+	if c.adopt {
+		c.file, err = newFile(path, data)
+	} else {
+		c.file, err = newFileAt(pendingOf(path), path, data)
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_ = os.Remove(backupOf(path))
 	err = os.Link(path, backupOf(path))
+	if errors.Is(err, fs.ErrExist) {
+		_ = os.Remove(backupOf(path))
+		err = os.Link(path, backupOf(path))
+	}
 	if c.backup = err == nil; errors.Is(err, fs.ErrNotExist) || c.had {
 		err = nil // there is nothing to keep, or it can be written again
 	}
@@ -151,17 +165,22 @@ func (c *Change) write() (*pendingFile, error) {
 		err = c.s.markLive(name, c.Entry.Live)
 	}
 	if err != nil {
-		f.drop()
+		c.file.drop()
 		c.dropBackup()
-		return nil, fmt.Errorf("write network %s: %w", name, err)
+		return fmt.Errorf("write network %s: %w", name, err)
 	}
-	return f, nil
+	return nil
 }
 
 func (c *Change) dropBackup() {
 	if c.backup {
 		_ = os.Remove(backupOf(c.s.path(c.Entry.Network))) // else the next start does
 	}
+}
+
+// pendingOf is where the file of a network is written before it replaces the old one.
+func pendingOf(path string) string {
+	return filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path)+"~")
 }
 
 // backupOf is where the file of a network is kept while it changes.

@@ -18,10 +18,12 @@ type lasting bool
 // there is the old content or the new, whole; on stable storage, if it is to last.
 func writeFile(path string, data []byte, l lasting) error {
 	f, err := newFile(path, data)
-	if err != nil {
-		return err
+	if err == nil {
+		if err = f.replace(l); err != nil {
+			f.drop()
+		}
 	}
-	return f.replace(l)
+	return err
 }
 
 // A pendingFile has what a file is to hold, and room on the disk.
@@ -30,12 +32,22 @@ type pendingFile struct {
 	path string
 }
 
-func newFile(path string, data []byte) (p *pendingFile, err error) {
+func newFile(path string, data []byte) (*pendingFile, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	return begin(f, err, path, data)
+}
+
+// newFileAt is newFile under a name that tells which file it is to replace.
+func newFileAt(name, path string, data []byte) (*pendingFile, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	return begin(f, err, path, data)
+}
+
+func begin(f *os.File, err error, path string, data []byte) (*pendingFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", path, reason(err))
 	}
-	p = &pendingFile{f, path}
+	p := &pendingFile{f, path}
 	if _, err = f.Write(data); err == nil {
 		err = owner.Inherit(f.Name())
 	}
@@ -59,7 +71,7 @@ func (p *pendingFile) drop() {
 	_ = os.Remove(p.Name())
 }
 
-// replace puts the file in the place of the old one.
+// replace puts the file in the place of the old one. After an error it is still there.
 func (p *pendingFile) replace(l lasting) (err error) {
 	if l {
 		err = p.Sync()
@@ -68,7 +80,6 @@ func (p *pendingFile) replace(l lasting) (err error) {
 		err = os.Rename(p.Name(), p.path)
 	}
 	if err != nil {
-		p.drop()
 		return fmt.Errorf("write %s: %w", p.path, reason(err))
 	}
 	return l.syncDir(filepath.Dir(p.path))

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Removed names what this state declared and has deleted, while the host may still
@@ -76,11 +78,18 @@ func (s *Store) unmarkRemoved(names map[string]bool, kind, name string) error {
 		return nil
 	}
 	delete(names, name)
-	return removeFile(s.runtimePath("removed", kind, name), false)
+	err := removeFile(s.runtimePath("removed", kind, name), false)
+	if kind == "networks" && s.interrupted[name] {
+		delete(s.interrupted, name)
+		file := name + ".yaml"
+		err = errors.Join(err, removeFile(pendingOf(s.statePath("networks", file)), false), removeFile(pendingOf(s.runtimePath("networks", file)), false))
+	}
+	return err
 }
 
-// loadRemoved reads the marks. What is declared is not to be removed, whenever its
-// mark was made.
+// loadRemoved reads the marks, and the pending files of networks that were being stored
+// when the last daemon ended: those count as marks. What is declared is not to be
+// removed, whenever its mark was made.
 func (s *Store) loadRemoved() error {
 	s.removed = Removed{Networks: map[string]bool{}, Links: map[string]bool{}}
 	for kind, names := range map[string]map[string]bool{"networks": s.removed.Networks, "links": s.removed.Links} {
@@ -92,7 +101,18 @@ func (s *Store) loadRemoved() error {
 			names[filepath.Base(f.Name())] = true
 		}
 	}
-	for name := range s.entries {
+	for _, dir := range []string{s.statePath("networks"), s.runtimePath("networks")} {
+		pending, err := list(dir, ".yaml~")
+		if err != nil {
+			return err
+		}
+		for _, path := range pending {
+			if name, ok := strings.CutPrefix(strings.TrimSuffix(filepath.Base(path), ".yaml~"), ".new-"); ok {
+				s.removed.Networks[name], s.interrupted[name] = true, true
+			}
+		}
+	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(s.entries)), slices.Collect(maps.Keys(s.broken))) {
 		if err := s.unmarkRemoved(s.removed.Networks, "networks", name); err != nil {
 			return err
 		}

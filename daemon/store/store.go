@@ -10,6 +10,7 @@
 //	STATE/ports/LINK.yaml      a port
 //	RUNTIME/ports/LINK.yaml    a port of the tap broker's; gone with the boot
 //	RUNTIME/members.json       whose guests' links are; gone with the boot
+//	STATE/networks/.new-NAME.yaml~  a definition that is being stored
 //	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
 //
 // Every write is whole, and what is to outlive the boot is on stable storage, before
@@ -68,6 +69,7 @@ type Store struct {
 	portRevision map[string]int64         // by network
 	brokenPorts  map[string]error
 	removed      Removed
+	interrupted  map[string]bool // networks with a pending file that the last daemon left
 
 	brokenTrials map[string]error
 	notes        []string         // what Open set aside, for status
@@ -79,7 +81,7 @@ type Store struct {
 func Open(state, runtime string) (*Store, error) {
 	s := &Store{
 		state: state, runtime: runtime, entries: map[string]Entry{}, broken: map[string]error{},
-		brokenTrials: map[string]error{}, unstored: map[string]error{},
+		brokenTrials: map[string]error{}, unstored: map[string]error{}, interrupted: map[string]bool{},
 		ports: map[string]netdrv.Port{}, brokenPorts: map[string]error{}, portRevision: map[string]int64{},
 	}
 	_, err := os.Stat(s.runtimePath("live"))

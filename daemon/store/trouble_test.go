@@ -280,3 +280,63 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 		}
 	}
 }
+
+// A daemon that ended while it stored a new network has made links of it, perhaps: they
+// count as deleted until the host has none. What was being changed, or adopted, is kept.
+func TestInterruptedCreationCountsAsDeletion(t *testing.T) {
+	d := newDirs(t)
+	s := d.open(t)
+	put(t, s, nat("a"), true)
+	for _, name := range []string{"a", "b", "c", "t"} {
+		n, begin := nat(name), s.Begin
+		switch n.Transient = name == "t"; name {
+		case "c":
+			begin = s.Adopt
+		}
+		c, err := begin(n, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Stored(); err != nil {
+			t.Fatal(err)
+		}
+		if name == "a" {
+			c.Keep()
+			continue
+		}
+		// As it was a moment before.
+		if err := os.Rename(s.path(n), pendingOf(s.path(n))); err != nil {
+			t.Fatal(err)
+		}
+		if name == "c" {
+			os.Rename(pendingOf(s.path(n)), filepath.Join(d.state, "networks", ".new-77"))
+		}
+	}
+	write(t, pendingOf(filepath.Join(d.state, "networks", "a.yaml")), "half")
+	s.Close()
+	for range 2 { // also if the next daemon ends before it has removed the links
+		s = d.open(t)
+		if removed := s.Removed().Networks; len(removed) != 2 || !removed["b"] || !removed["t"] {
+			t.Fatalf("to be removed: %v, want b and t", removed)
+		}
+		s.Close()
+	}
+	s = d.open(t)
+	put(t, s, nat("b"), true)
+	if err := s.ForgetRemoved(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = d.open(t)
+	if removed := s.Removed().Networks; len(removed) > 0 {
+		t.Errorf("still to be removed: %v", removed)
+	}
+	if _, ok := s.Get("b"); !ok {
+		t.Error("b is lost")
+	}
+	for _, dir := range []string{d.state, d.runtime} {
+		if left, _ := filepath.Glob(filepath.Join(dir, "networks", ".*")); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+	}
+}

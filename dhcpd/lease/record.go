@@ -183,6 +183,9 @@ func (d *decoder) binding(six bool) (l Lease) {
 	l.Network = d.string()
 	copy(l.MAC[:], d.take(6))
 	l.Address = d.addr()
+	if l.Address.Is6() != six {
+		d.bad = true
+	}
 	if six {
 		l.DUID, l.IAID = d.string(), d.uint32()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -153,11 +154,10 @@ func addressOnto(h netdrv.Holding, to string, index int) error {
 	}
 	flags := a.flags()
 	a.setFlags(flags | unix.IFA_F_NODAD)
-	if err := ask(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, a.bytes(), unix.EEXIST); err != nil {
-		return err
-	}
+	add := request(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, a.bytes())
 	a.setFlags(flags)
-	return ask(unix.RTM_NEWADDR, netlink.Replace, a.bytes())
+	// In one system call, so that a daemon that is killed leaves no flag behind.
+	return send([]netlink.Message{add, request(unix.RTM_NEWADDR, netlink.Replace, a.bytes())}, unix.EEXIST)
 }
 
 // holdingDel takes something of the host's off its link.
@@ -192,21 +192,32 @@ func (k *Kernel) holdingDel(h netdrv.Holding) error {
 // ask sends one request and wants it acknowledged; some errors are none, for
 // what is asked for is so already.
 func ask(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte, fine ...unix.Errno) error {
+	return send([]netlink.Message{request(kind, flags, body)}, fine...)
+}
+
+func request(kind netlink.HeaderType, flags netlink.HeaderFlags, body []byte) netlink.Message {
+	return netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Acknowledge | flags}, Data: body}
+}
+
+// send is ask for several requests, all of which the kernel carries out whatever happens
+// to this process.
+func send(requests []netlink.Message, fine ...unix.Errno) error {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	defer c.Close()
 	_ = c.SetOption(netlink.ExtendedAcknowledge, true)
-	_, err = c.Execute(netlink.Message{
-		Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Acknowledge | flags}, Data: body,
-	})
-	for _, f := range fine {
-		if errors.Is(err, f) {
-			return nil
+	if _, err := c.SendMessages(requests); err != nil {
+		return err
+	}
+	var failed error
+	for range requests { // each is acknowledged by a datagram
+		if _, err := c.Receive(); !slices.ContainsFunc(fine, func(f unix.Errno) bool { return errors.Is(err, f) }) {
+			failed = errors.Join(failed, err)
 		}
 	}
-	return err
+	return failed
 }
 
 // spent are the routes that stood for learned ones on links of the host, as
