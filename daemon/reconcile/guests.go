@@ -228,7 +228,7 @@ func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, aroun
 		over := f.Over(n.Filter)
 		p.Preset, p.Isolated = over.Preset, over.Isolated
 		if outside {
-			p.Outside, p.Allow, p.Addresses = true, over.Allow, addresses[p.Link]
+			p.Bridged, p.Allow, p.Addresses = true, over.Allow, addresses[p.Link]
 		}
 	}
 	return now
@@ -244,7 +244,7 @@ func pinned(n *netdrv.Network, ports []netdrv.Port) []firewall.Port {
 	var out []firewall.Port
 	for i := range ports {
 		if p := &ports[i]; p.Transient && p.Granted != "" && p.Granted != netdrv.GrantedAdmin {
-			out = append(out, firewall.Port{Link: p.Link, Network: n.Name, MAC: p.MAC, Pinned: true, MACPrefix: string(prefix)})
+			out = append(out, firewall.Port{Link: p.Link, Network: n.Name, MAC: p.MAC, FixedMAC: true, MACPrefix: string(prefix)})
 		}
 	}
 	return out
