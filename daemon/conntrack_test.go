@@ -158,7 +158,7 @@ func shareTrackedConnections(t *testing.T, outside bool) {
 		return nil
 	})
 	established.works("after the flood")
-	if strings.Contains(d.Log(), "found changed by others") {
+	if strings.Contains(d.Log(), "external change repaired") {
 		t.Error("the rules under pressure were taken for a change by others")
 	}
 }

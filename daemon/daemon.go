@@ -254,7 +254,7 @@ func (d *Daemon) serveMetrics(ctx context.Context, at string) {
 		l, err := net.Listen("tcp", at)
 		if err == nil {
 			d.engine.Report("metrics", nil)
-			err = metrics.Serve(ctx, l, d.service, d.engine, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log)
+			err = metrics.Serve(ctx, l, d.service, metrics.Servers{DHCP: d.dhcp, DNS: d.dns, Boot: d.boot}, d.log)
 		}
 		if err == nil {
 			continue // ctx has ended

@@ -328,7 +328,7 @@ func TestForwardsLiveOn(t *testing.T) {
 	d.Ctl(t, "forward", "delete", "shop", "udp/8080")
 	d.Ctl(t, "forward", "add", "shop", "udp/8080", "db:80")
 	answers(udp, "db 203.0.113.1", "led elsewhere")
-	if got := w.Host.Run(t, "nft list map inet vnetd everywhere4"); !strings.Contains(got, "udp . 8080") || strings.Contains(got, "tcp . 8080") {
+	if got := w.Host.Run(t, "nft list map inet vnetd published_any4"); !strings.Contains(got, "udp . 8080") || strings.Contains(got, "tcp . 8080") {
 		t.Errorf("the map is %s", got)
 	}
 	d.Ctl(t, "network", "stop", "shop")
@@ -541,7 +541,7 @@ func TestForwardSCTP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := w.Host.Run(t, "nft list map inet vnetd self4"); strings.Contains(got, "sctp") {
+	if got := w.Host.Run(t, "nft list map inet vnetd proxied_any4"); strings.Contains(got, "sctp") {
 		t.Errorf("nobody is the proxy for %s", got)
 	}
 	// An association ends with its forward: its next packet does not arrive, and the one of

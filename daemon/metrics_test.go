@@ -44,7 +44,7 @@ func TestCounters(t *testing.T) {
 		`vnetd_port_receive_bytes_total{network="lab",port="` + g.Port + `"} 3`, `vnetd_rounds_total{scope="named"}`,
 		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="DISCOVER",reply="OFFER",reason="offered"} 1`,
 		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="REQUEST",reply="ACK",reason="bound"} 1`,
-		`vnetd_dns_queries_total{network="lab",outcome="own"} 2`, `vnetd_dns_queries_total{network="lab",outcome="cached"} 1`,
+		`vnetd_dns_queries_total{network="lab",outcome="local"} 2`, `vnetd_dns_queries_total{network="lab",outcome="cached"} 1`,
 		`vnetd_dns_queries_total{network="lab",outcome="forwarded"} 1`, `vnetd_dns_queries_total{network="lab",outcome="refused"} 1`,
 		`vnetd_dns_queries_total{network="lab",outcome="malformed"} 1`, `vnetd_dns_replies_total{network="lab",code="NXDOMAIN"} 1`,
 		`vnetd_dns_upstream_queries_total{upstream="203.0.113.1:53"} 1`, `vnetd_dns_upstream_replies_total{upstream="203.0.113.1:53"} 1`,

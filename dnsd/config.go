@@ -9,49 +9,49 @@ import (
 	"github.com/vnetd/vnetd/dnsd/zone"
 )
 
-// Config says what one network is served. A Server keeps what it was given:
-// do not change it afterwards.
+// Config is the DNS configuration of one network. A Server keeps it: do not change it
+// afterwards.
 type Config struct {
 	Network    string         // its name: for the log, and for Remove
-	Interface  string         // the bridge: only what arrives there or on lo is answered. "" is everywhere
-	Clients    []netip.Prefix // who may ask by Interface; none is anybody. IPv6 link-local may always
+	Interface  string         // the bridge: only queries that enter there or on lo are answered. "" is any
+	Clients    []netip.Prefix // allowed sources by Interface; none is any. IPv6 link-local is always allowed
 	Listen     []netip.Addr   // the gateway addresses
 	Port       uint16         // 0 is 53
-	Domain     string         // the network's own: answered here, never forwarded. "" is none
-	HostNames  []string       // of the host, with and without Domain; they stand for the Listen addresses
+	Domain     string         // the network's domain: never forwarded. "" is none
+	HostNames  []string       // of the host, with and without Domain; they resolve to the Listen addresses
 	Hosts      []Host         // static names: reservations
-	Records    []Record       // the administrator's own; see zone.Record
-	Reverse    []netip.Prefix // subnets whose reverse names are ours, never forwarded
-	Names      Names          // names that come and go: leases. May be nil
-	Peers      []Config       // whose names and reverse names are answered, too; nothing else of them counts
-	Shared     bool           // what Domain lacks here is forwarded, as any name
+	Records    []Record       // of the administrator; see zone.Record
+	Reverse    []netip.Prefix // subnets with local reverse names, never forwarded
+	Names      Names          // dynamic names: leases. May be nil
+	Peers      []Config       // their names and reverse names are answered, too; the rest of them is ignored
+	Shared     bool           // names that Domain does not have here are forwarded
 	Forward    bool           // false: nothing is sent upstream
-	Forwarders []Forwarder    // who is asked for what; what none covers goes to the host's servers
+	Forwarders []Forwarder    // servers for domains; all else goes to the host's servers
 
-	// RebindProtection refuses what comes from upstream and names private
-	// addresses, unless a forwarder names a domain that the question is in.
+	// RebindProtection refuses replies of upstreams with private
+	// addresses, unless a forwarder has a domain that the question is in.
 	RebindProtection bool
 }
 
 // A Host is a static name; see [zone.Host].
 type Host = zone.Host
 
-// A Record is one of the administrator's own; see [zone.Record].
+// A Record is one of the administrator; see [zone.Record].
 type Record = zone.Record
 
-// Names are the names that come and go; see [zone.Names] for the contract.
+// Names are dynamic names; see [zone.Names].
 type Names = zone.Names
 
 // A Forwarder answers for the names at and below a domain; "" is everything,
-// in place of the host's servers. Several for one domain stand in for each
-// other: the first is asked while it answers.
+// in place of the host's servers. Several for one domain are used in their
+// order: the first is asked while it answers.
 type Forwarder struct {
 	Domain  string
 	Address netip.AddrPort // port 0 is 53, or 853 with TLS
-	TLS     string         // ask over TLS, whoever has a certificate for this name; "" is without
+	TLS     string         // use TLS, with a certificate for this name; "" is without
 }
 
-// validate finds what would not show as a socket's or a zone's error.
+// validate finds errors that opening sockets or zone.New does not.
 func (c *Config) validate() error {
 	var errs []error
 	if len(c.Listen) == 0 {
@@ -87,8 +87,7 @@ func (c *Config) endpoints() []netip.AddrPort {
 	return list
 }
 
-// Zone returns what the network is called and has, as the zone that answers for
-// it is made of.
+// Zone returns the configuration of the network's zone.
 func (c *Config) Zone() zone.Config {
 	z := zone.Config{
 		Domain: c.Domain, HostNames: c.HostNames, HostAddrs: c.Listen, Hosts: c.Hosts, Records: c.Records,
@@ -99,8 +98,6 @@ func (c *Config) Zone() zone.Config {
 	}
 	return z
 }
-
-func (c *Config) zone() (*zone.Zone, error) { return zone.New(c.Zone()) }
 
 func (c *Config) rules() []forward.Rule {
 	rules := make([]forward.Rule, 0, len(c.Forwarders))

@@ -2,27 +2,28 @@ package dnsd
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/forward"
 )
 
-// Ports tells behind which port of a bridge a client is: a UDP socket tells neither
+// Ports looks up the bridge port of a client: a UDP socket exposes neither
 // the port nor the MAC.
 type Ports interface {
-	// Neighbours returns the MACs that the host knows on a link, by address.
+	// Neighbours returns the MACs of a link's neighbours, by address.
 	Neighbours(link int) map[netip.Addr][6]byte
 
-	// Port returns the index of the port that mac is behind, of the bridge with an
-	// index; false if the bridge has not learned it.
+	// Port returns the index of the port behind which a bridge has learned mac; false if
+	// it has not.
 	Port(bridge int, mac [6]byte) (index int, ok bool)
 }
 
 const (
-	portLife       = 10 * time.Second       // of what is known of an address: a guest may move
-	neighboursLife = 250 * time.Millisecond // of the neighbour table, while unknown addresses ask
-	maxPorts       = 4096                   // addresses of a network that are remembered
+	portLife       = 10 * time.Second       // of a cached port: a guest may move
+	neighboursLife = 250 * time.Millisecond // of the cached neighbour table, while unknown addresses send queries
+	maxPorts       = 4096                   // cached ports of a network
 )
 
 // clientPorts maps the addresses of one network to ports. Its cost is bounded whatever
@@ -31,17 +32,17 @@ type clientPorts struct {
 	network string
 
 	mu         sync.Mutex
-	ports      Ports // nil: ports cannot be told apart
+	ports      Ports // nil: ports cannot be looked up
 	bridge     int   // index; 0: there is none
 	own        []netip.Addr
 	known      map[netip.Addr]int
-	since      time.Time // known is as old
+	since      time.Time // the oldest in known
 	neighbours map[netip.Addr][6]byte
 	read       time.Time
 }
 
-// set changes the bridge that clients are looked up on. What was known of another bridge is
-// forgotten.
+// set changes the bridge on which clients are looked up, and drops what was cached of
+// another.
 func (c *clientPorts) set(ports Ports, bridge int, own []netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,13 +60,8 @@ func (c *clientPorts) client(from netip.AddrPort, now time.Time) forward.Client 
 }
 
 func (c *clientPorts) portLocked(addr netip.Addr, now time.Time) int {
-	if c.ports == nil || c.bridge == 0 || addr.IsLoopback() {
+	if c.ports == nil || c.bridge == 0 || addr.IsLoopback() || slices.Contains(c.own, addr) { // the host itself
 		return forward.AnyPort
-	}
-	for _, own := range c.own { // the host itself, by any of its gateway addresses
-		if addr == own {
-			return forward.AnyPort
-		}
 	}
 	if now.Sub(c.since) > portLife || len(c.known) >= maxPorts || c.known == nil {
 		c.known, c.since = map[netip.Addr]int{}, now

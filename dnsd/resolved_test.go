@@ -66,8 +66,8 @@ func TestSplitDNSOfResolvedIsRespected(t *testing.T) {
 			return len(a.lines) == 1 && a.lines[0] == name+". A "+want
 		})
 	}
-	if log.has("changes letters") {
-		t.Error("it does not repeat letters")
+	if log.has("preserve query case") {
+		t.Error("it does not preserve case")
 	}
 }
 

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/vnetd/vnetd/dnsd/cache"
 	"github.com/vnetd/vnetd/dnsd/forward"
+	"github.com/vnetd/vnetd/dnsd/zone"
+	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // ErrClosed is returned by Set after Run has ended.
@@ -31,8 +37,8 @@ type Server struct {
 type state uint8
 
 const (
-	waiting  state = iota // for Run: sockets are open, nobody reads
-	starting              // the same: Run was called, but nobody can be asked yet
+	waiting  state = iota // for Run: sockets are open, not read
+	starting              // the same: Run was called, upstreams are not known yet
 	running
 	closed
 )
@@ -46,19 +52,19 @@ func New(resolvConf string, log *slog.Logger) *Server {
 	}
 }
 
-// OnUpstreams has f called with the host's name servers whenever resolv.conf
-// names others, for the first time soon after Run. Call it before Run.
+// OnUpstreams has f called with the host's name servers whenever those in resolv.conf
+// change, for the first time soon after Run. Call it before Run.
 func (s *Server) OnUpstreams(f func([]netip.AddrPort)) { s.pool.Changed = f }
 
-// SetPorts has capacity divided among ports, which p tells apart. Without it a client
+// SetPorts has capacity shared by ports, which p looks up. Without it a client
 // is an address. Call it before Set.
 func (s *Server) SetPorts(p Ports) { s.ports = p }
 
-// Set begins to serve a network, or changes how it is served. It can be called
-// before Run and while it runs. Sockets whose address stays are kept, also when
+// Set adds a network, or changes it. It can be called
+// before Run and while it runs. Sockets of unchanged addresses are kept, also when
 // the bridge is another one of the same name; no query is lost.
 //
-// An error means that nothing has changed: what was served before still is.
+// After an error nothing has changed.
 func (s *Server) Set(cfg Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,31 +78,36 @@ func (s *Server) Set(cfg Config) error {
 	return nil
 }
 
-func (s *Server) setLocked(cfg Config) error {
+func (s *Server) setLocked(cfg Config) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	svc, err := s.service(&cfg)
+	z, err := zone.New(cfg.Zone())
 	if err != nil {
 		return err
+	}
+	svc := &service{zone: z}
+	if cfg.Forward {
+		if svc.resolver, err = s.pool.Resolver(cfg.rules(), forward.Policy{NoPrivate: cfg.RebindProtection}); err != nil {
+			return err
+		}
 	}
 	n, known := s.networks[cfg.Network]
 	if !known {
 		n = newNetwork(cfg.Network, s.log)
 	}
 	from, err := ingressOf(&cfg)
-	if err != nil {
-		s.release(svc)
-		return err
+	var opened []*listener
+	if err == nil {
+		opened, err = s.openLocked(n, &cfg, from)
 	}
-	opened, err := s.socketsLocked(n, &cfg, from)
 	if err != nil {
 		s.release(svc)
 		return err
 	}
 	n.clients.set(s.ports, int(from.link), cfg.Listen)
 	s.networks[cfg.Network] = n
-	for _, err := range svc.zone.LeftOut() {
+	for _, err := range z.LeftOut() {
 		if text := err.Error(); !n.warned[text] {
 			n.warned[text] = true
 			n.log.Warn("name not served", "err", text)
@@ -104,26 +115,22 @@ func (s *Server) setLocked(cfg Config) error {
 	}
 	svc.counts = n.counts
 	s.release(n.service.Swap(svc))
-	n.take(opened, cfg.endpoints())
+	for _, l := range opened {
+		n.listeners[l.at] = l
+	}
+	for at, l := range n.listeners {
+		if !slices.Contains(cfg.endpoints(), at) {
+			l.close()
+			delete(n.listeners, at)
+		}
+	}
 	if s.state == running {
 		n.start(&s.loops)
 	}
 	if len(opened) > 0 {
-		s.log.Info("names served", "network", cfg.Network, "domain", cfg.Domain, "listen", cfg.endpoints())
+		s.log.Info("DNS started", "network", cfg.Network, "domain", cfg.Domain, "listen", cfg.endpoints())
 	}
 	return nil
-}
-
-func (s *Server) service(cfg *Config) (*service, error) {
-	z, err := cfg.zone()
-	if err != nil {
-		return nil, err
-	}
-	svc := &service{zone: z}
-	if cfg.Forward {
-		svc.resolver, err = s.pool.Resolver(cfg.rules(), forward.Policy{NoPrivate: cfg.RebindProtection})
-	}
-	return svc, err
 }
 
 func (s *Server) release(svc *service) {
@@ -132,9 +139,9 @@ func (s *Server) release(svc *service) {
 	}
 }
 
-// socketsLocked opens what is missing and puts the filter on what is there. If
+// openLocked opens the missing sockets and replaces the filter of the others. If
 // one fails, none stays open.
-func (s *Server) socketsLocked(n *network, cfg *Config, from ingress) (opened []*listener, err error) {
+func (s *Server) openLocked(n *network, cfg *Config, from ingress) (opened []*listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range opened {
@@ -145,13 +152,15 @@ func (s *Server) socketsLocked(n *network, cfg *Config, from ingress) (opened []
 	}()
 	for _, at := range cfg.endpoints() {
 		if l := n.listeners[at]; l != nil {
-			if err := l.take(from); err != nil {
+			if err := l.accept(from); err != nil {
 				return opened, err
 			}
 			continue
 		}
-		if other := s.holderLocked(at); other != "" {
-			return opened, fmt.Errorf("listen on %s: network %s is served there", at, other)
+		for name, other := range s.networks {
+			if other.listeners[at] != nil {
+				return opened, fmt.Errorf("listen on %s: already in use by network %s", at, name)
+			}
 		}
 		l, err := listen(at, from)
 		if err != nil {
@@ -162,26 +171,15 @@ func (s *Server) socketsLocked(n *network, cfg *Config, from ingress) (opened []
 	return opened, nil
 }
 
-func (s *Server) holderLocked(at netip.AddrPort) string {
-	for name, n := range s.networks {
-		if n.listeners[at] != nil {
-			return name
-		}
-	}
-	return ""
-}
-
 func (s *Server) endpointsLocked() []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, n := range s.networks {
-		for at := range n.listeners {
-			list = append(list, at)
-		}
+		list = slices.AppendSeq(list, maps.Keys(n.listeners))
 	}
 	return list
 }
 
-// Remove stops serving a network. One that is not served is no error.
+// Remove stops serving a network, if it is served.
 func (s *Server) Remove(network string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +191,7 @@ func (s *Server) Remove(network string) {
 	s.pool.SetOwn(s.endpointsLocked())
 	n.close()
 	s.release(n.service.Load())
-	s.log.Info("names no longer served", "network", network)
+	s.log.Info("DNS stopped", "network", network)
 }
 
 // Run serves until ctx ends, and returns when all that it started has stopped.
@@ -207,17 +205,17 @@ func (s *Server) Run(ctx context.Context) error {
 	s.state = starting
 	s.mu.Unlock()
 
-	// First of all nothing more is read: what is asked now, the next one answers.
+	// Sockets are closed first: the next daemon answers queries that arrive from here on.
 	defer context.AfterFunc(ctx, s.close)()
-	err := s.pool.Run(ctx, s.resolvConf, s.read)
+	err := s.pool.Run(ctx, s.resolvConf, s.serve)
 	s.close()
 	s.loops.Wait()
 	return err
 }
 
-// read begins to read what clients ask. Not before somebody can be asked for them:
-// what came while the daemon was restarted waits in the sockets.
-func (s *Server) read() {
+// serve starts to answer, when upstreams are known: queries that arrive while the daemon
+// restarts wait in the sockets.
+func (s *Server) serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == closed {
@@ -242,10 +240,76 @@ func (s *Server) close() {
 func (s *Server) Networks() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var names []string
-	for name := range s.networks {
-		names = append(names, name)
+	return slices.Sorted(maps.Keys(s.networks))
+}
+
+// Counts returns the counters of each network.
+func (s *Server) Counts() map[string]Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]Counts{}
+	for name, n := range s.networks {
+		var c Counts
+		for i := range c.Queries {
+			c.Queries[i] = n.counts.queries[i].Load()
+		}
+		for i := range c.Replies {
+			c.Replies[i] = n.counts.replies[i].Load()
+		}
+		out[name] = c
 	}
-	slices.Sort(names)
-	return names
+	return out
+}
+
+// Upstreams returns the counters of upstreams, sorted by address.
+func (s *Server) Upstreams() []forward.Counts { return s.pool.Counts() }
+
+// Cache returns the size of the cache of all networks.
+func (s *Server) Cache() cache.Size { return s.pool.Cache() }
+
+// A network has the sockets of one network, and the current service that answers on them.
+type network struct {
+	log     *slog.Logger
+	service atomic.Pointer[service]
+	conns   limit.Conns
+	counts  *counts
+	clients clientPorts
+	idle    time.Duration // in which a TCP client must send a query
+
+	// Guarded by Server.mu.
+	listeners map[netip.AddrPort]*listener
+	warned    map[string]bool // messages about names that are not served
+}
+
+func newNetwork(name string, log *slog.Logger) *network {
+	return &network{
+		log:       log.With("network", name),
+		conns:     limit.Conns{Max: maxConns, MaxClient: maxClientConns, MinClient: minClientConns},
+		idle:      idleTime,
+		counts:    &counts{},
+		clients:   clientPorts{network: name},
+		listeners: map[netip.AddrPort]*listener{},
+		warned:    map[string]bool{},
+	}
+}
+
+// start starts the goroutines of new listeners, which end when their sockets are closed.
+func (n *network) start(loops *sync.WaitGroup) {
+	for _, l := range n.listeners {
+		if l.started {
+			continue
+		}
+		l.started = true
+		for _, sock := range l.udp.socks {
+			loops.Go(func() { n.serveUDP(l.udp, sock) })
+		}
+		loops.Go(func() { n.serveTCP(l.tcp, loops) })
+	}
+}
+
+func (n *network) close() {
+	for _, l := range n.listeners {
+		l.close()
+	}
+	n.conns.CloseAll()
 }

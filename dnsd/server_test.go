@@ -179,7 +179,7 @@ func TestPortHeldByAnother(t *testing.T) {
 	}
 	twice := lab()
 	twice.Network = "twice"
-	if err := s.Set(twice); err == nil || !strings.Contains(err.Error(), "network lab is served there") {
+	if err := s.Set(twice); err == nil || !strings.Contains(err.Error(), "in use by network lab") {
 		t.Errorf("two networks on one address: %v", err)
 	}
 }
@@ -193,11 +193,11 @@ func TestSecondServerIsRefused(t *testing.T) {
 	if err := s.Set(lab()); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("got %v, want EADDRINUSE", err)
 	}
-	held, err := socket{share: true}.listenUDP(mustAddrPort("192.168.20.1:53"))
+	held, err := openSocket("udp", mustAddrPort("192.168.20.1:53"), ingress{}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer held.Close()
+	defer held.(*net.UDPConn).Close()
 	cfg := lab()
 	cfg.Listen = []netip.Addr{addr("192.168.20.1")}
 	if err := s.Set(cfg); !errors.Is(err, syscall.EADDRINUSE) {

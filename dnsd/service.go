@@ -19,13 +19,12 @@ type service struct {
 	counts   *counts
 }
 
-// packet appends the reply to a packet, and reports instead whether q has to
-// be asked upstream. An unchanged buf is silence. limit is the longest reply,
-// or 0 for what the client takes over UDP.
+// packet appends the reply to a packet, or reports that ask has to be called with q. Without
+// a reply buf is returned unchanged. limit is the longest reply, or 0 for the limit of UDP.
 func (s *service) packet(buf, pkt []byte, q *wire.Query, limit int) (out []byte, ask bool) {
 	outcome := wire.Parse(pkt, q)
-	if outcome == wire.Odd {
-		outcome = straighten(pkt, q)
+	if outcome == wire.Unsupported {
+		outcome = normalize(pkt, q)
 	}
 	if outcome != wire.OK {
 		s.counts.query(Malformed)
@@ -33,9 +32,9 @@ func (s *service) packet(buf, pkt []byte, q *wire.Query, limit int) (out []byte,
 	switch outcome {
 	case wire.Drop:
 		return buf, false
-	case wire.NotQ:
+	case wire.NotQuery:
 		return wire.AppendError(buf, q.ID, q.Flags, wire.NotImplemented), false
-	case wire.Count, wire.Odd:
+	case wire.BadCount, wire.Unsupported:
 		return wire.AppendError(buf, q.ID, q.Flags, wire.FormatError), false
 	}
 	if limit != 0 {
@@ -49,25 +48,25 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 	case q.Version != 0:
 		s.counts.query(Malformed)
 		return s.code(buf, q, wire.BadVersion), false
-	case q.Class != wire.ClassIN || !askable(q.Type):
+	case q.Class != wire.ClassIN || q.Type == 0 || q.Type == wire.TypeOPT || q.Type >= 128 && q.Type <= 254: // meta types, RFC 6895 §3.1; ANY is 255
 		s.counts.query(Refused)
 		return s.code(buf, q, wire.Refused), false
 	}
-	if s.leadsOut(q) != nil {
+	if s.externalCNAME(q) != nil {
 		return buf, true
 	}
 	if out, ok := s.zone.Answer(buf, q); ok {
-		s.counts.query(Own)
+		s.counts.query(Local)
 		return out, false
 	}
 	if s.resolver == nil || !s.resolver.Routed(q.Lower()) && !s.zone.Shares(q.Lower()) {
 		if out, ok := zone.Special(buf, q); ok {
-			s.counts.query(Own)
+			s.counts.query(Local)
 			return out, false
 		}
 	}
 	switch {
-	case s.resolver == nil || q.Flags&wire.FlagRD == 0: // without RD it would be a look into our cache
+	case s.resolver == nil || q.Flags&wire.FlagRD == 0: // without RD it would query our cache
 		s.counts.query(Refused)
 		return s.code(buf, q, wire.Refused), false
 	case q.Type == wire.TypeANY:
@@ -79,18 +78,23 @@ func (s *service) query(buf []byte, q *wire.Query) (out []byte, ask bool) {
 		return buf, true
 	}
 	s.counts.query(Cached)
-	if n, _ := s.leadsIn(q, out[len(buf):]); n > 0 {
-		return buf, true // ask follows it
+	if n, _ := s.localCNAME(q, out[len(buf):]); n > 0 {
+		return buf, true // ask resolves it
 	}
 	return out, false
 }
 
-// ask sends q upstream, and reports whether to wait for reply to be called: with
-// the reply, or with nil when there will be none. If it cannot be asked, ask
-// appends what says so; an unchanged buf is silence.
+// ask sends q upstream, and reports whether reply will be called: with
+// the reply, or with nil when there is none. Otherwise ask
+// appends the reply; without one buf is returned unchanged.
 func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
-	if next := s.leadsOut(q); next != nil {
-		return s.follow(buf, q, func() []byte { return s.own(q) }, next, client, reply)
+	if next := s.externalCNAME(q); next != nil {
+		return s.followCNAME(buf, q, func() []byte {
+			whole := *q
+			whole.Max = wire.MaxMessage
+			local, _ := s.zone.Answer(nil, &whole)
+			return local
+		}, next, client, reply)
 	}
 	q = q.Clone()
 	if msg, ok := s.resolver.Cached(nil, q, time.Now()); ok {
@@ -111,7 +115,7 @@ func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply fu
 		return buf, true
 	case forward.Stopped, forward.Repeated:
 		return buf, false
-	case forward.Nobody:
+	case forward.NoUpstream:
 		s.counts.query(Failed)
 		return s.code(buf, q, wire.ServerFailure), false
 	case forward.Looped:
@@ -123,14 +127,22 @@ func (s *service) ask(buf []byte, q *wire.Query, client forward.Client, reply fu
 	}
 }
 
-// complete appends an upstream's reply to q, or follows an alias in it that leads back to
-// us. Its results are those of ask.
+// complete appends an upstream's reply to q, or resolves an alias in it of a local name. Its
+// results are those of ask.
 func (s *service) complete(buf []byte, q *wire.Query, msg []byte, client forward.Client, reply func([]byte)) (out []byte, wait bool) {
-	n, target := s.leadsIn(q, msg)
+	n, target := s.localCNAME(q, msg)
 	if n == 0 {
 		return append(buf, msg...), false
 	}
-	return s.follow(buf, q, func() []byte { return upTo(msg, n) }, target, client, reply)
+	return s.followCNAME(buf, q, func() []byte { // the first n answers
+		var m dns.Msg
+		if m.Unpack(msg) != nil || len(m.Answer) < n {
+			return nil
+		}
+		m.Answer, m.Ns, m.Compress = m.Answer[:n], nil, true
+		out, _ := m.Pack()
+		return out
+	}, target, client, reply)
 }
 
 // code appends a reply without records.
@@ -143,19 +155,13 @@ func (s *service) code(buf []byte, q *wire.Query, code int) []byte {
 	return r.End()
 }
 
-// askable reports whether a type can be asked for: not 0, not OPT, and not the
-// meta types 128 to 254 (RFC 6895 §3.1), among them zone transfers. ANY can.
-func askable(t uint16) bool {
-	return t != 0 && t != wire.TypeOPT && (t < 128 || t > 254)
-}
-
-// straighten reads with the general codec what wire.Parse finds odd (signed
-// queries, more records, bytes behind the message), writes the question anew,
-// plainly, and reads that. A packet that the codec cannot read stays Odd.
-func straighten(pkt []byte, q *wire.Query) wire.Outcome {
+// normalize parses with the general codec what wire.Parse does not support (signed
+// queries, more records, bytes behind the message), and parses a plain query with the same
+// question. A packet that the codec cannot parse stays Unsupported.
+func normalize(pkt []byte, q *wire.Query) wire.ParseResult {
 	var msg dns.Msg
 	if msg.Unpack(pkt) != nil || len(msg.Question) != 1 || !wellFormed(&msg, pkt) {
-		return wire.Odd
+		return wire.Unsupported
 	}
 	plain := dns.Msg{Question: msg.Question}
 	plain.Id = msg.Id
@@ -167,13 +173,13 @@ func straighten(pkt []byte, q *wire.Query) wire.Outcome {
 	}
 	packed, err := plain.Pack()
 	if err != nil {
-		return wire.Odd
+		return wire.Unsupported
 	}
 	return wire.Parse(packed, q)
 }
 
-// wellFormed reports what the codec lets pass: records that the header promises and
-// that are not there, and OPT records anywhere but once, at the root, in the additional
+// wellFormed checks what the codec does not: the counts in the header, and that there is at
+// most one OPT record, at the root, in the additional
 // section (RFC 6891 §6.1.1, §6.1.2).
 func wellFormed(msg *dns.Msg, pkt []byte) bool {
 	opts := 0

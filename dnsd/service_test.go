@@ -10,6 +10,7 @@ import (
 
 	"github.com/vnetd/vnetd/dnsd/forward"
 	"github.com/vnetd/vnetd/dnsd/wire"
+	"github.com/vnetd/vnetd/dnsd/zone"
 )
 
 // newService answers for lab; the pool behind it does not run, and knows one
@@ -22,7 +23,7 @@ func newService(t testing.TB, change ...func(*Config)) *service {
 	}
 	pool := forward.NewPool(quiet)
 	pool.SetHost([]netip.AddrPort{mustAddrPort("192.0.2.1:53")})
-	z, err := cfg.zone()
+	z, err := zone.New(cfg.Zone())
 	if err != nil {
 		t.Fatal(err)
 	}

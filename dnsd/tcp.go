@@ -16,11 +16,16 @@ import (
 
 const (
 	maxQuery  = 4096             // bytes: longer ones end the connection
-	idleTime  = 10 * time.Second // for a query to arrive whole, however slowly
-	writeTime = 5 * time.Second  // for a reply to be taken
+	idleTime  = 10 * time.Second // for a whole query to arrive, however slowly
+	writeTime = 5 * time.Second  // for a reply
 
 	maxDirect  = 16  // queries of one connection that are read, or have an answer to be written
-	maxPending = 128 // and that wait for others' answers
+	maxPending = 128 // and that wait for upstreams
+
+	// Of one network, see limit.Conns.
+	maxConns       = 256
+	maxClientConns = 32
+	minClientConns = 4
 )
 
 // serveTCP answers until the listener is closed.
@@ -30,12 +35,16 @@ func (n *network) serveTCP(l *net.TCPListener, loops *sync.WaitGroup) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // out of descriptors, or a client that went at once
+		if err != nil { // out of descriptors, or the client has closed it
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		c := newConn(n, sock)
-		if !n.conns.add(c) {
+		client := sock.RemoteAddr().(*net.TCPAddr).AddrPort()
+		c := &conn{
+			n: n, sock: sock, client: netip.AddrPortFrom(client.Addr().Unmap(), client.Port()),
+			direct: make(slots, maxDirect), pending: make(slots, maxPending), replies: make(chan reply, maxDirect+maxPending),
+		}
+		if !n.conns.Add(sock, c.client.Addr()) {
 			_ = sock.Close()
 			continue
 		}
@@ -58,29 +67,19 @@ type conn struct {
 
 type slots chan struct{}
 
-// A reply is a message with its length in front, and what it frees when it is written.
+// A reply is a message with its length in front, and the slots of which it frees one when it
+// is written.
 type reply struct {
 	msg  []byte
 	held slots
 }
 
-func newConn(n *network, sock *net.TCPConn) *conn {
-	var client netip.AddrPort
-	if a, ok := sock.RemoteAddr().(*net.TCPAddr); ok {
-		client = a.AddrPort()
-	}
-	return &conn{
-		n: n, sock: sock, client: netip.AddrPortFrom(client.Addr().Unmap(), client.Port()),
-		direct: make(slots, maxDirect), pending: make(slots, maxPending), replies: make(chan reply, maxDirect+maxPending),
-	}
-}
-
 func (c *conn) serve() {
-	defer c.n.conns.remove(c)
+	defer c.n.conns.Remove(c.sock)
 	var writer sync.WaitGroup
 	writer.Go(c.write)
 	c.read()
-	for range maxDirect { // what is under way is still answered
+	for range maxDirect { // queries that were read are still answered
 		c.direct <- struct{}{}
 	}
 	for range maxPending {
@@ -91,7 +90,7 @@ func (c *conn) serve() {
 	_ = c.sock.Close()
 }
 
-// read takes queries until the client ends, idles or talks nonsense.
+// read reads queries until the client closes the connection, idles or sends a malformed one.
 func (c *conn) read() {
 	var q wire.Query
 	in, r := make([]byte, maxQuery), bufio.NewReader(c.sock)
@@ -105,10 +104,8 @@ func (c *conn) read() {
 	}
 }
 
-var errLength = errors.New("length is no query's")
-
 func (c *conn) message(r *bufio.Reader, in []byte) ([]byte, error) {
-	// One deadline for the whole message: bytes that trickle in do not extend it.
+	// One deadline for the whole message: single bytes do not extend it.
 	if err := c.sock.SetReadDeadline(time.Now().Add(c.n.idle)); err != nil {
 		return nil, err
 	}
@@ -117,7 +114,7 @@ func (c *conn) message(r *bufio.Reader, in []byte) ([]byte, error) {
 	}
 	size := int(binary.BigEndian.Uint16(in))
 	if size < wire.HeaderLen || size > len(in) {
-		return nil, errLength
+		return nil, errors.New("length is no query's")
 	}
 	_, err := io.ReadFull(r, in[:size])
 	return in[:size], err
@@ -129,8 +126,21 @@ func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
 	svc := c.n.service.Load()
 	out, ask := svc.packet(make([]byte, 2, 512), pkt, q, wire.MaxMessage)
 	if ask {
-		var wait bool
-		if out, wait = c.ask(svc, out, q); wait {
+		wait := false
+		c.pending <- struct{}{}
+		defer func() { // also after a panic
+			if !wait {
+				<-c.pending
+			}
+		}()
+		out, wait = svc.ask(out, q, c.n.clients.client(c.client, time.Now()), func(msg []byte) {
+			if msg == nil {
+				<-c.pending
+				return
+			}
+			c.reply(append(make([]byte, 2, 2+len(msg)), msg...), c.pending)
+		})
+		if wait {
 			<-c.direct
 			return true
 		}
@@ -142,34 +152,14 @@ func (c *conn) packet(pkt []byte, q *wire.Query) (ok bool) {
 	return true
 }
 
-// ask is service.ask for a query that holds a slot while it is pending.
-func (c *conn) ask(svc *service, out []byte, q *wire.Query) (_ []byte, wait bool) {
-	c.pending <- struct{}{}
-	defer func() { // also after a panic
-		if !wait {
-			<-c.pending
-		}
-	}()
-	return svc.ask(out, q, c.n.clients.client(c.client, time.Now()), c.later)
-}
-
-// later is reply for the answer to a pending query, without room for its length.
-func (c *conn) later(msg []byte) {
-	if msg == nil {
-		<-c.pending
-		return
-	}
-	c.reply(append(make([]byte, 2, 2+len(msg)), msg...), c.pending)
-}
-
 func (c *conn) reply(msg []byte, held slots) {
 	c.n.counts.reply(msg[2:])
 	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
 	c.replies <- reply{msg, held}
 }
 
-// write sends replies until there are no more. After an error it goes on
-// taking them, so that nobody waits for a slot.
+// write sends replies until there are no more. After an error it still receives them, so
+// that no query waits for a slot.
 func (c *conn) write() {
 	var err error
 	for r := range c.replies {

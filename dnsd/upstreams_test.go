@@ -55,7 +55,7 @@ func TestDeadUpstreamCostsItsTimeOutOnce(t *testing.T) {
 	eventually(t, "the first one is used again when it answers", func() bool {
 		before := len(good.queries())
 		took(t, fmt.Sprint("m", time.Now().UnixNano(), ".example.org."))
-		return log.has("answers again") && len(good.queries()) == before
+		return log.has("marked up") && len(good.queries()) == before
 	})
 }
 
@@ -94,7 +94,7 @@ func TestLettersAreVariedUnlessAServerCannotCope(t *testing.T) {
 	}
 	mu.Lock()
 	if len(names) != 8 {
-		t.Errorf("names in letters %v, want eight different", names)
+		t.Errorf("names in case %v, want eight different", names)
 	}
 	clear(names)
 	mu.Unlock()
@@ -114,11 +114,11 @@ func TestLettersAreVariedUnlessAServerCannotCope(t *testing.T) {
 		want(t, dig(t, "alien", "@192.168.20.1", "a-name-of-many-letters.example.org"), "NOERROR")
 	}
 	if got := lower.queries(); len(got) != 4 || !strings.HasSuffix(got[1], "tcp") || !strings.HasSuffix(got[3], "udp") {
-		t.Errorf("asked %q: want once over TCP, then in small letters over UDP", got)
+		t.Errorf("asked %q: want once over TCP, then in lower case over UDP", got)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if names["a-name-of-many-letters.example.org."] != 2 || !log.has("upstream changes letters") {
+	if names["a-name-of-many-letters.example.org."] != 2 || !log.has("upstream does not preserve query case") {
 		t.Errorf("asked %v", names)
 	}
 }
@@ -160,7 +160,7 @@ func TestGuessedIdsLeadToTCP(t *testing.T) {
 	}()
 	_, log := start(t, resolvConf(t), via(&upstream{addr: "127.0.0.2:5302"}))
 	a := dig(t, "guest", "@192.168.10.1", "www.example.org")
-	if len(a.lines) != 1 || a.lines[0] != "www.example.org. A 192.0.2.1" || !log.has("asked over TCP") {
+	if len(a.lines) != 1 || a.lines[0] != "www.example.org. A 192.0.2.1" || !log.has("switching to TCP") {
 		t.Errorf("got\n%s", a)
 	}
 }

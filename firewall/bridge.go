@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Types of ICMPv6 messages (RFC 4861 section 4, RFC 2710, RFC 3810).
+// Types of ICMPv6 messages (RFC 4861 section 4), and of ICMP.
 const (
+	routerSolicitation     = 133
 	routerAdvertisement    = 134
 	neighbourSolicitation  = 135
 	neighbourAdvertisement = 136
@@ -24,265 +27,226 @@ var (
 	linkLocal    = netip.MustParsePrefix("fe80::/64")
 )
 
-// routers are the types of ICMPv6 that only the host sends, and tentative those
-// that come from nobody's address: duplicate address detection, router
-// solicitations, and reports of who has no address yet.
-var (
-	routers   = []uint16{routerAdvertisement, redirect6}
-	tentative = []uint16{131, 133, neighbourSolicitation, 143}
-	discovery = []uint16{133, routerAdvertisement, neighbourSolicitation, neighbourAdvertisement, redirect6}
+// What limits the IPv6 addresses that a guest configures itself: each is an entry in the
+// host's neighbour table, which all networks share (gc_thresh3, 1024 by default).
+const (
+	autoconfRate    = 1 // a second
+	autoconfBurst   = 32
+	maxAutoconf     = 1 << 16
+	autoconfTimeout = 10 * time.Minute
 )
 
-// bridgeTable is what guests' frames are asked before a bridge does anything with
-// them. It knows ports by name and not bridges: "meta ibrname" is a module of its
-// own that kernels may lack.
+// bridgeTable filters the frames of guests before a bridge forwards them. It knows ports by
+// name and not bridges: "meta ibrname" is a module of its own that kernels may lack.
 func bridgeTable(ns classified, ports []Port) Table {
-	g := guard(ns.all, ports)
-	r := rulings(ports, g.networks)
-	outside := outsideSets(g.outside)
+	networks := filtered(ns.all, ports)
+	r := compileRulebooks(ports, networks)
 	return Table{
 		Family: Bridge, Name: TableName,
-		Sets: slices.Concat(portSets(g), addressSets(g), outside, r.sets),
-		Chains: slices.Concat([]Chain{
-			bridgePrerouting(g), bridgeForward(), bridgeInput(),
-			learning(), firstWords(), claims(), clean(), clean4(), clean6(), cleanARP(), arpProbe(), selfMade6(), aboutNeighbour(), firstFragment(),
-		}, outsideChains(), pins(g), r.chains),
+		Sets:   slices.Concat(portSets(networks, ports), r.sets),
+		Chains: slices.Concat(portChains(ports), bridgedChains(ports), r.chains),
 	}
 }
 
-// portSets say who is there.
-func portSets(g guarded) []Set {
-	ports := Set{Name: "ports", Key: []Type{IfName}, Verdicts: true, Counter: true}
-	members := Set{Name: "members", Key: []Type{IfName}}
-	settled := Set{Name: "settled", Key: []Type{IfName}}
-	unheard := Set{Name: "unheard", Key: []Type{IfName}}
-	macs := Set{Name: "macs", Key: []Type{IfName, EtherAddr}}
-	taken := Set{Name: "taken_macs", Key: []Type{EtherAddr}}
-	bridges := Set{Name: "bridges", Key: []Type{EtherAddr}}
-	pins, own := Set{Name: "pins", Key: []Type{IfName}, Verdicts: true}, map[string]netdrv.MAC{}
-	for _, p := range g.clean {
-		own[p.Link] = p.MAC
-	}
-	for _, p := range g.pinned {
-		pins.Elements = append(pins.Elements, Element{Key: key(name(p.Link)), Verdict: jump(pin(p)), Comment: p.Network})
-		if !p.MAC.IsZero() && own[p.Link] != p.MAC {
-			macs.add(name(p.Link), ether(p.MAC))
+// filtered returns, by name, the networks with a filter of their own or on one of their
+// ports.
+func filtered(networks []*netdrv.Network, ports []Port) map[string]*netdrv.Network {
+	filters, out := map[string]bool{}, map[string]*netdrv.Network{}
+	for i := range ports { // entries for a fixed MAC have none of these
+		if p := &ports[i]; p.Preset.Clean() || p.Isolated || p.Rules != nil {
+			filters[p.Network] = true
 		}
 	}
-	learning := map[string]bool{}
-	for _, p := range g.learning {
-		learning[p.Link] = true
-	}
-	for _, p := range g.members {
-		members.add(name(p.Link))
-		if !learning[p.Link] {
-			settled.add(name(p.Link))
-		}
-	}
-	for _, p := range g.learning {
-		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("learning"), Comment: p.Network})
-		unheard.add(name(p.Link))
-	}
-	for _, p := range g.clean {
-		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo("clean"), Comment: p.Network})
-		macs.add(name(p.Link), ether(p.MAC))
-		taken.add(ether(p.MAC))
-	}
-	for _, p := range g.outside {
-		chain := "outside"
-		switch {
-		case p.Preset.Clean() && p.MAC.IsZero():
-			chain = "outside_learning"
-			unheard.add(name(p.Link))
-		case p.Preset.Clean():
-			chain = "outside_clean"
-			macs.add(name(p.Link), ether(p.MAC))
-			taken.add(ether(p.MAC))
-		}
-		ports.Elements = append(ports.Elements, Element{Key: key(name(p.Link)), Verdict: goTo(chain), Comment: p.Network})
-	}
-	for _, n := range g.networks {
-		taken.add(ether(n.Bridge.MAC))
-		bridges.add(ether(n.Bridge.MAC))
-	}
-	return []Set{
-		pins, ports, members, settled, unheard, macs, taken, bridges,
-		kinds("routers", routers), kinds("tentative", tentative), kinds("discovery", discovery),
-	}
-}
-
-// addressSets say whose addresses are.
-func addressSets(g guarded) []Set {
-	own4 := Set{Name: "addresses4", Key: []Type{IfName, IPv4Addr}}
-	own6 := Set{Name: "addresses6", Key: []Type{IfName, IPv6Addr}}
-	targets := Set{Name: "targets6", Key: []Type{IfName, NDTargetAddr}}
-	taken4, taken6 := Set{Name: "taken4", Key: []Type{IPv4Addr}}, Set{Name: "taken6", Key: []Type{IPv6Addr}}
-	takenTargets := Set{Name: "taken_targets6", Key: []Type{NDTargetAddr}}
-	take := func(a netip.Addr) {
-		if a.Is4() {
-			taken4.add(address(a))
-			return
-		}
-		taken6.add(address(a))
-		takenTargets.add(address(a))
-	}
-	renews4 := Set{Name: "renews4", Key: []Type{IfName, IPv4Addr}}
-	behind4 := Set{Name: "behind4", Key: []Type{IPv4Addr, IfName}, Interval: true}
-	behind6 := Set{Name: "behind6", Key: []Type{IPv6Addr, IfName}, Interval: true}
-	for _, p := range g.clean {
-		for _, a := range g.addresses(p) {
-			if a.Is4() {
-				own4.add(name(p.Link), address(a))
-				continue
-			}
-			own6.add(name(p.Link), address(a))
-			targets.add(name(p.Link), address(a))
-		}
-		for _, a := range p.Renews {
-			renews4.add(name(p.Link), address(a))
-		}
-		for _, b := range behind(g.network(p), p) {
-			if b.Addr().Is4() {
-				behind4.add(prefix(b), name(p.Link))
-			} else {
-				behind6.add(prefix(b), name(p.Link))
-			}
-		}
-		for _, a := range autonomous(g.network(p)) {
-			behind6.add(prefix(a), name(p.Link))
-		}
-	}
-	for _, p := range g.outside {
-		if !p.Preset.Clean() || p.MAC.IsZero() {
-			continue
-		}
-		for _, a := range append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr()) {
-			if a.Is4() {
-				own4.add(name(p.Link), address(a))
-				continue
-			}
-			own6.add(name(p.Link), address(a))
-			targets.add(name(p.Link), address(a))
-		}
-	}
-	for _, p := range g.guests {
-		for _, a := range g.addresses(p) {
-			take(a)
-		}
-	}
-	for _, n := range g.networks {
-		for _, a := range append(n.Gateways(), n.Bridge.MAC.LinkLocal().Addr()) {
-			take(a)
-		}
-	}
-	return []Set{
-		own4, own6, targets, taken4, taken6, takenTargets, renews4, behind4, behind6,
-		{Name: "made6", Key: []Type{IfName, IPv6Addr}, Dynamic: Dynamic{maxMadeAddresses, madeTimeout}},
-		{Name: "new_made6", Key: []Type{IfName}, Dynamic: Dynamic{maxPorts, portTimeout}},
-	}
-}
-
-func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }
-
-func kinds(set string, types []uint16) Set {
-	s := Set{Name: set, Key: []Type{ICMPv6Type}}
-	for _, t := range types {
-		s.add(number(t))
-	}
-	return s
-}
-
-// bridgePrerouting stops what is a lie before the bridge learns from it where
-// somebody's MAC is.
-func bridgePrerouting(g guarded) Chain {
-	c := Chain{Name: "prerouting", Base: BridgePrerouting}
-	if g.pinned != nil {
-		c.Rules = append(c.Rules, rule("", ByMap{Fields: []Field{IIFName}, Map: "pins"}))
-	}
-	c.Rules = append(c.Rules, rule("", ByMap{Fields: []Field{IIFName}, Map: "ports"}))
-	return c
-}
-
-// pins are the chains of ports that may use one MAC, or those of one prefix.
-func pins(g guarded) []Chain {
-	out := []Chain{{Name: "pinned", Rules: []Rule{
-		rule("pinned: not its MAC", InSet{Fields: []Field{IIFName, EtherSAddr}, Set: "macs", Not: true}, Counter{}, drop),
-	}}}
-	for _, p := range g.pinned {
-		if p.MAC.IsZero() && !slices.ContainsFunc(out, func(c Chain) bool { return c.Name == pin(p) }) {
-			out = append(out, Chain{Name: pin(p), Rules: []Rule{
-				rule("pinned: not of the network's MAC prefix", EtherPrefix(p.MACPrefix), Counter{}, drop),
-			}})
+	for _, n := range networks {
+		if filters[n.Name] || n.Filter.Isolated {
+			out[n.Name] = n
 		}
 	}
 	return out
 }
 
-// pin is the chain of a pinned port.
-func pin(p Port) string {
-	if !p.MAC.IsZero() {
-		return "pinned"
+// allowed are the sets of ports that may send a kind of frame.
+var allowed = map[netdrv.FrameKind]string{
+	netdrv.BPDU: "allow_bpdu", netdrv.VLANTag: "allow_vlan", netdrv.RouterAdvertisement: "allow_ra", netdrv.DHCPServer: "allow_dhcp_server",
+}
+
+// emptyPortSets are the sets about ports and the addresses behind them, with the elements
+// that are always the same.
+func emptyPortSets() []Set {
+	link := []Type{IfName}
+	// The groups of bridges and switches: those of IEEE 802.1Q-2018 tables 8-1 and 10-1
+	// (spanning tree, pause, LLDP, 802.1X, registration of VLANs), and the two of Cisco's
+	// protocols (PVST+, VTP, DTP, CDP).
+	control := Set{Name: "control", Key: []Type{EtherAddr}}
+	control.add(ether(netdrv.MAC{0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc}))
+	control.add(ether(netdrv.MAC{0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd}))
+	for i := range byte(16) {
+		control.add(ether(netdrv.MAC{0x01, 0x80, 0xc2, 0, 0, i}))
+		control.add(ether(netdrv.MAC{0x01, 0x80, 0xc2, 0, 0, 0x20 + i}))
 	}
-	return fmt.Sprintf("pinned_%x", p.MACPrefix)
+	return []Set{
+		{Name: "fixed_macs", Key: link, Verdicts: true},
+		{Name: "ports", Key: link, Verdicts: true, Counter: true},
+		{Name: "members", Key: link},
+		{Name: "identified", Key: link},
+		{Name: "without_mac", Key: link},
+		{Name: "macs", Key: []Type{IfName, EtherAddr}},
+		{Name: "taken_macs", Key: []Type{EtherAddr}},
+		{Name: "bridges", Key: []Type{EtherAddr}},
+		numberSet("routers", ICMPv6Type, routerAdvertisement, redirect6),
+		// From the unspecified address: duplicate address detection, router solicitations,
+		// and reports of multicast listeners without an address.
+		numberSet("tentative", ICMPv6Type, 131, routerSolicitation, neighbourSolicitation, 143),
+		numberSet("discovery", ICMPv6Type, routerSolicitation, routerAdvertisement, neighbourSolicitation, neighbourAdvertisement, redirect6),
+		{Name: "addresses4", Key: []Type{IfName, IPv4Addr}},
+		{Name: "addresses6", Key: []Type{IfName, IPv6Addr}},
+		{Name: "targets6", Key: []Type{IfName, NDTargetAddr}},
+		{Name: "taken4", Key: []Type{IPv4Addr}},
+		{Name: "taken6", Key: []Type{IPv6Addr}},
+		{Name: "taken_targets6", Key: []Type{NDTargetAddr}},
+		{Name: "renews4", Key: []Type{IfName, IPv4Addr}},
+		{Name: "routed4", Key: []Type{IPv4Addr, IfName}, Interval: true},
+		{Name: "routed6", Key: []Type{IPv6Addr, IfName}, Interval: true},
+		{Name: "autoconf6", Key: []Type{IfName, IPv6Addr}, Dynamic: Dynamic{maxAutoconf, autoconfTimeout}},
+		{Name: "new_autoconf6", Key: link, Dynamic: Dynamic{maxPorts, portTimeout}},
+		control,
+		{Name: "allow_bpdu", Key: link},
+		{Name: "allow_vlan", Key: link},
+		{Name: "allow_ra", Key: link},
+		{Name: "allow_dhcp_server", Key: link},
+		{Name: "declared4", Key: link},
+		{Name: "declared6", Key: link},
+		numberSet("dhcp_servers", InetService, dhcpPort, dhcpv6Port), numberSet("dhcp_clients", InetService, dhcpClientPort, dhcpv6ClientPort),
+	}
 }
 
-// stranger drops what comes by a link that is not known yet.
-func stranger(match InSet) Rule {
-	unknown := InSet{Fields: []Field{IIFName}, Set: "members", Not: true}
-	return rule("clean: by a link that is not known yet", match, unknown, Counter{}, drop)
+// portSets fills the sets. Ports of networks without a filter are in none of them, unless they
+// are bridged or have a fixed MAC.
+func portSets(networks map[string]*netdrv.Network, ports []Port) []Set {
+	sets := emptyPortSets()
+	s := make(map[string]*Set, len(sets))
+	for i := range sets {
+		s[sets[i].Name] = &sets[i]
+	}
+	own := func(link Value, addresses []netip.Addr) {
+		for _, a := range addresses {
+			if a.Is4() {
+				s["addresses4"].add(link, address(a))
+				continue
+			}
+			s["addresses6"].add(link, address(a))
+			s["targets6"].add(link, address(a))
+		}
+	}
+	take := func(addresses []netip.Addr) {
+		for _, a := range addresses {
+			if a.Is4() {
+				s["taken4"].add(address(a))
+				continue
+			}
+			s["taken6"].add(address(a))
+			s["taken_targets6"].add(address(a))
+		}
+	}
+	for i := range ports {
+		p := &ports[i]
+		n, link, mac, known := networks[p.Network], name(p.Link), ether(p.MAC), !p.MAC.IsZero()
+		chain := ""
+		switch {
+		case p.FixedMAC:
+			s["fixed_macs"].addVerdict(jump(p.fixedMACChain()), p.Network, link)
+			if known {
+				s["macs"].add(link, mac)
+			}
+			continue
+		case p.Bridged:
+			chain = "bridged"
+			for _, k := range p.Allow {
+				s[allowed[k]].add(link)
+			}
+			for _, a := range p.Addresses {
+				s[map[bool]string{true: "declared4", false: "declared6"}[a.Is4()]].add(link)
+			}
+			if p.Preset.Clean() && known {
+				own(link, append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr()))
+			}
+		case n == nil:
+			continue
+		default:
+			take(p.hostAddresses(n))
+			if p.Link == "" {
+				continue
+			}
+			s["members"].add(link)
+			if known || !p.Preset.Clean() {
+				s["identified"].add(link)
+			}
+			if !p.Preset.Clean() || !known {
+				break
+			}
+			own(link, p.hostAddresses(n))
+			for _, a := range p.Renews {
+				s["renews4"].add(link, address(a))
+			}
+			routed := autonomous(n)
+			for _, r := range n.Routes {
+				if slices.Contains(p.Addresses, r.Via) {
+					routed = append(routed, r.Destination.Masked())
+				}
+			}
+			for _, r := range routed {
+				s[map[bool]string{true: "routed4", false: "routed6"}[r.Addr().Is4()]].add(prefix(r), link)
+			}
+		}
+		switch {
+		case p.Preset.Clean() && known:
+			chain = strings.TrimPrefix(chain+"_clean", "_")
+			s["macs"].add(link, mac)
+			s["taken_macs"].add(mac)
+		case p.Preset.Clean():
+			chain = strings.TrimPrefix(chain+"_learning", "_")
+			s["without_mac"].add(link)
+		}
+		if chain != "" {
+			s["ports"].addVerdict(goTo(chain), p.Network, link)
+		}
+	}
+	for _, n := range networks {
+		s["taken_macs"].add(ether(n.Bridge.MAC))
+		s["bridges"].add(ether(n.Bridge.MAC))
+		take(append(n.Gateways(), n.Bridge.MAC.LinkLocal().Addr()))
+	}
+	return sets
 }
 
-func unheard() Rule {
-	return rule("", InSet{Fields: []Field{IIFName}, Set: "unheard"}, goTo("first_words"))
+// hostAddresses are those that a guest may use as a host: its own, and those that every
+// host makes of its MAC (RFC 4862 section 5.3, RFC 4291 appendix A).
+func (p *Port) hostAddresses(n *netdrv.Network) []netip.Addr {
+	if p.MAC.IsZero() {
+		return p.Addresses
+	}
+	out := append(slices.Clone(p.Addresses), p.MAC.LinkLocal().Addr())
+	for _, prefix := range autonomous(n) {
+		out = append(out, p.MAC.In(prefix))
+	}
+	return out
 }
 
-func bridgeForward() Chain {
-	return Chain{Name: "forward", Base: BridgeForward, Rules: []Rule{
-		stranger(InSet{Fields: []Field{OIFName}, Set: "members"}),
-		rule("", InSet{Fields: []Field{IIFName}, Set: "members"}, InSet{Fields: []Field{OIFName}, Set: "settled", Not: true}, jump("claims")),
-		unheard(),
-	}}
+// autonomous are the prefixes of which guests make addresses themselves.
+func autonomous(n *netdrv.Network) []netip.Prefix {
+	var out []netip.Prefix
+	for i := range n.Subnets {
+		if s := &n.Subnets[i]; s.Autonomous() && n.RA.Enabled != netdrv.No {
+			out = append(out, s.Address.Masked())
+		}
+	}
+	return out
 }
 
-func bridgeInput() Chain {
-	return Chain{Name: "input", Base: BridgeInput, Rules: []Rule{
-		stranger(InSet{Fields: []Field{EtherDAddr}, Set: "bridges"}), unheard(),
-	}}
+// fixedMACChain names the chain that limits the source MACs of a port.
+func (p *Port) fixedMACChain() string {
+	if !p.MAC.IsZero() {
+		return "fixed_mac"
+	}
+	return fmt.Sprintf("fixed_mac_%x", p.MACPrefix)
 }
-
-// learning lets the bridge learn who is behind a port, which is where we learn it
-// from. What a guest says until then goes nowhere but for its first words.
-func learning() Chain {
-	return Chain{Name: "learning", Rules: []Rule{
-		rule("clean: somebody else's MAC", InSet{Fields: []Field{EtherSAddr}, Set: "taken_macs"}, Counter{}, drop),
-	}}
-}
-
-// claims drops what a guest says about addresses to a link behind which no guest is
-// known yet: which addresses are that guest's is not known either, and one claim would
-// end its duplicate address detection.
-func claims() Chain {
-	return Chain{Name: "claims", Rules: []Rule{
-		rule("clean: claims an address before a guest that is not known yet", nobody6(),
-			Is{Field: ICMPv6Kind, Number: neighbourSolicitation}, Counter{}, drop),
-		rule("clean: claims an address before a guest that is not known yet",
-			Is{Field: ICMPv6Kind, Number: neighbourAdvertisement}, Counter{}, drop),
-	}}
-}
-
-func firstWords() Chain {
-	return Chain{Name: "first_words", Rules: []Rule{
-		discover(),
-		detection(),
-		rule("clean: duplicate address detection", nobody6(), InSet{Fields: []Field{ICMPv6Kind}, Set: "tentative"}, Counter{}, accept),
-		rule("clean: not heard yet", Counter{}, drop),
-	}}
-}
-
-// discover is a DHCP client that has no address (RFC 2131 section 4.1).
-func discover() Rule {
-	return rule("clean: DHCP", InPrefix{Field: IPSAddr, Prefix: unspecified4}, InPrefix{Field: IPDAddr, Prefix: broadcast},
-		Is{Field: UDPDPort, Number: dhcpPort}, Counter{}, accept)
-}
-
-func nobody6() Expr { return InPrefix{Field: IP6SAddr, Prefix: unspecified6} }

@@ -2,20 +2,18 @@ package firewall
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// Chain is a list of rules. A base chain hangs on a hook of the kernel and
-// accepts what its rules leave undecided; the others are reached by jump and
-// goto.
+// Chain is a list of rules. A base chain is attached to a hook of the kernel and
+// accepts what its rules do not decide; the others are reached by jump and goto.
 type Chain struct {
 	Name  string
 	Base  Base // NotBase for chains that are jumped to
 	Rules []Rule
 }
 
-// Base is the place in the kernel where a base chain sits.
+// Base is the hook of a base chain.
 type Base uint8
 
 const (
@@ -25,68 +23,67 @@ const (
 	ForwardFilter
 	// InputFilter sees packets to the host itself, at the priority of filters.
 	InputFilter
-	// PostroutingNAT sees the first packet of a connection as it goes out, at
-	// the priority of source NAT.
+	// PostroutingNAT sees the first packet of a connection before it leaves, at the
+	// priority of source NAT.
 	PostroutingNAT
-	// PreroutingNAT sees the first packet of a connection as it comes in, at the
-	// priority of destination NAT, and OutputNAT what the host itself sends.
+	// PreroutingNAT sees the first packet of a connection that comes in, at the priority
+	// of destination NAT, and OutputNAT that of a connection of the host's own.
 	PreroutingNAT
 	OutputNAT
 	// HairpinNAT is before PostroutingNAT.
 	HairpinNAT
-	// PreroutingFilter sees packets as they come in, once their connection is looked up
-	// and before their destination is translated.
+	// PreroutingFilter sees packets after the lookup of their connection and before the
+	// translation of their destination.
 	PreroutingFilter
-	// BridgePrerouting sees frames as they come in by a port of a bridge, before the
-	// bridge learns anything from them. This and what follows are for bridge tables.
+	// BridgePrerouting sees frames before the bridge learns their source. This and the
+	// following are for bridge tables.
 	BridgePrerouting
-	// BridgeForward sees frames that go from port to port, once for each port that
-	// they go to.
+	// BridgeForward sees frames that are forwarded, once for each outgoing port.
 	BridgeForward
 	// BridgeInput sees frames from a port to the host.
 	BridgeInput
 	// BridgeRules is after BridgePrerouting.
 	BridgeRules
-	// BridgePostrouting sees frames as they go out by a port, from other ports and from
-	// the host alike.
+	// BridgePostrouting sees frames that leave by a port, forwarded or from the host.
 	BridgePostrouting
 )
 
-// String returns the line that nft lists for the base, or "".
-func (b Base) String() string {
-	switch b {
-	case ForwardFilter:
-		return "type filter hook forward priority filter; policy accept;"
-	case InputFilter:
-		return "type filter hook input priority filter; policy accept;"
-	case PostroutingNAT:
-		return "type nat hook postrouting priority srcnat; policy accept;"
-	case PreroutingNAT:
-		return "type nat hook prerouting priority dstnat; policy accept;"
-	case OutputNAT:
-		return "type nat hook output priority -100; policy accept;"
-	case HairpinNAT:
-		return "type nat hook postrouting priority srcnat - 1; policy accept;"
-	case PreroutingFilter:
-		return "type filter hook prerouting priority mangle; policy accept;"
-	case BridgePrerouting:
-		return "type filter hook prerouting priority filter; policy accept;"
-	case BridgeRules:
-		return "type filter hook prerouting priority filter + 1; policy accept;"
-	case BridgePostrouting:
-		return "type filter hook postrouting priority filter; policy accept;"
-	case BridgeForward:
-		return "type filter hook forward priority filter; policy accept;"
-	case BridgeInput:
-		return "type filter hook input priority filter; policy accept;"
-	}
-	return ""
+// Hook is where in the kernel a base chain is attached.
+type Hook struct {
+	Type     string // filter or nat
+	Hook     string
+	Priority int32
+	name     string // of the priority, as nft lists it
+}
+
+// Hook returns the hook of a base chain; ok is false for NotBase.
+func (b Base) Hook() (h Hook, ok bool) {
+	h, ok = hooks[b]
+	return h, ok
+}
+
+// NF_BR_PRI_FILTER_BRIDGED is what nft calls "filter" in bridge tables.
+const bridgeFilter = -200
+
+var hooks = map[Base]Hook{
+	ForwardFilter:     {"filter", "forward", 0, "filter"},
+	InputFilter:       {"filter", "input", 0, "filter"},
+	PostroutingNAT:    {"nat", "postrouting", 100, "srcnat"},
+	PreroutingNAT:     {"nat", "prerouting", -100, "dstnat"},
+	OutputNAT:         {"nat", "output", -100, "-100"},
+	HairpinNAT:        {"nat", "postrouting", 99, "srcnat - 1"},
+	PreroutingFilter:  {"filter", "prerouting", -150, "mangle"},
+	BridgePrerouting:  {"filter", "prerouting", bridgeFilter, "filter"},
+	BridgeRules:       {"filter", "prerouting", bridgeFilter + 1, "filter + 1"},
+	BridgePostrouting: {"filter", "postrouting", bridgeFilter, "filter"},
+	BridgeForward:     {"filter", "forward", bridgeFilter, "filter"},
+	BridgeInput:       {"filter", "input", bridgeFilter, "filter"},
 }
 
 // Rule is a list of expressions, evaluated until one does not match.
 type Rule struct {
 	Exprs []Expr
-	// Comment says for whom the rule is; at most 127 bytes.
+	// Comment names what the rule is for; at most 127 bytes.
 	Comment string
 }
 
@@ -102,16 +99,10 @@ func (r Rule) String() string {
 	return strings.Join(words, " ")
 }
 
-// equal compares by text, which holds everything that a chain is.
-func (c Chain) equal(o Chain) bool {
-	return c.Name == o.Name && c.Base == o.Base &&
-		slices.EqualFunc(c.Rules, o.Rules, func(a, b Rule) bool { return a.String() == b.String() })
-}
-
 func (c Chain) write(b *strings.Builder) {
 	fmt.Fprintf(b, "\tchain %s {\n", c.Name)
-	if c.Base != NotBase {
-		fmt.Fprintf(b, "\t\t%s\n", c.Base)
+	if h, ok := c.Base.Hook(); ok {
+		fmt.Fprintf(b, "\t\ttype %s hook %s priority %s; policy accept;\n", h.Type, h.Hook, h.name)
 	}
 	for _, r := range c.Rules {
 		fmt.Fprintf(b, "\t\t%s\n", r)

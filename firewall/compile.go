@@ -6,13 +6,13 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Compile returns the ruleset of the networks that are up. They must be complete
-// and valid, and no two may share a bridge; their order does not matter. Without
-// a network that needs rules there is no table: the presence of a single ct
-// expression makes the kernel track every connection of the host.
+// Compile returns the ruleset of the networks that are up. They must be complete and valid,
+// and no two may share a bridge; their order does not matter. Without a network that needs
+// rules there is no table: a single ct expression makes the kernel track every connection of
+// the host.
 //
-// The ports are those of guests on the networks' bridges. What is asked of them is
-// in a table of its own, which is there if a network asks anything.
+// The ports are those of guests on the networks' bridges. Their rules are in a table of
+// their own, which exists if a network has a filter.
 func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
 	inet := Table{
@@ -23,9 +23,9 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))
 }
 
-// WithPorts returns r, which Compile made of the same networks, with other ports.
-// Those must reject something if the others did. It costs what there is of ports, and
-// nothing for networks that ask nothing of theirs.
+// WithPorts returns r, which Compile made of the same networks, with other ports. These must
+// reject something if the others did. Its cost follows the number of ports, and networks
+// without a filter cost nothing.
 func (r Ruleset) WithPorts(networks []netdrv.Network, ports ...Port) Ruleset {
 	var out Ruleset
 	for _, t := range r.Tables {
@@ -36,7 +36,7 @@ func (r Ruleset) WithPorts(networks []netdrv.Network, ports ...Port) Ruleset {
 	return out.with(bridgeTable(classify(networks), ports))
 }
 
-// with adds a table if a packet can come to it.
+// with adds a table if a packet can reach it.
 func (r Ruleset) with(t Table) Ruleset {
 	if t = t.inUse(); len(t.Chains) > 0 {
 		r.Tables = append(r.Tables, t)
@@ -44,17 +44,17 @@ func (r Ruleset) with(t Table) Ruleset {
 	return r
 }
 
-// classified holds the networks by what the rules ask of them.
+// classified holds the networks by the rules that they need.
 type classified struct {
-	all     []*netdrv.Network // with a bridge that is ours
+	all     []*netdrv.Network // with a bridge of vnetd's
 	guarded []*netdrv.Network // all but open ones
 	routed  []*netdrv.Network // nat and route: packets pass, if the addresses are right
 	nat     []*netdrv.Network
-	limited []*netdrv.Network // the host keeps them at a distance
+	limited []*netdrv.Network // with limited access to the host
 }
 
-// classify sorts, so that most sets are in order as they are made. In modes bridge
-// and direct the host is no router, and there is nothing to rule.
+// classify sorts, so that most sets are in order as they are made. In modes bridge and
+// direct the host is no router, and there are no rules for the network.
 func classify(networks []netdrv.Network) classified {
 	var c classified
 	for i := range networks {
@@ -83,29 +83,13 @@ func classify(networks []netdrv.Network) classified {
 	return c
 }
 
-// goTo and jump are elements' and rules' way to another chain.
-func goTo(chain string) Verdict { return Verdict{Kind: Goto, Chain: chain} }
-func jump(chain string) Verdict { return Verdict{Kind: Jump, Chain: chain} }
-
-var (
-	accept = Verdict{Kind: Accept}
-	drop   = Verdict{Kind: Drop}
-	back   = Verdict{Kind: Return}
-)
-
-func rule(comment string, exprs ...Expr) Rule { return Rule{Exprs: exprs, Comment: comment} }
-
-// room is for an element per network.
-func room(networks []*netdrv.Network) []Element { return make([]Element, 0, len(networks)) }
-
-// inUse returns t with those chains that a packet can come to, and those sets
-// that they ask. A base chain whose only question is answered by no element is
-// none, so that a hook costs nothing where it decides nothing.
+// inUse returns t with the chains that a packet can reach, and the sets that they use. A
+// base chain without effect is left out, so that its hook costs nothing.
 func (t Table) inUse() Table {
 	u := use{table: t, chains: map[string]bool{}, sets: map[string]bool{}}
 	for _, c := range t.Chains {
-		if c.Base != NotBase && u.decides(c) {
-			u.chain(c.Name)
+		if c.Base != NotBase && u.effective(c) {
+			u.chain(c)
 		}
 	}
 	t.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c Chain) bool { return !u.chains[c.Name] })
@@ -116,84 +100,76 @@ func (t Table) inUse() Table {
 	return t
 }
 
-// use notes what packets come to.
+// use collects the chains and sets that packets reach.
 type use struct {
 	table        Table
 	chains, sets map[string]bool
 }
 
-// decides reports whether a rule of the chain can: a rule that asks something, and
-// finds it.
-func (u use) decides(c Chain) bool { return slices.ContainsFunc(c.Rules, u.matters) }
-
-// matters reports whether all sets and maps that a rule asks have elements, and
-// there is one, or a chain that it leads to decides.
-func (u use) matters(r Rule) bool {
-	matters := false
-	for _, e := range r.Exprs {
-		if set := asked(e); set != "" {
-			s, _ := find(u.table.Sets, set, setName)
-			if len(s.Elements) == 0 {
+// effective reports whether some rule of the chain can match: all sets that it looks up have
+// elements, and there is one, or a chain to which it leads is effective.
+func (u use) effective(c Chain) bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool {
+		effective := false
+		for _, e := range r.Exprs {
+			set := setOf(e)
+			if in, ok := e.(InSet); ok && in.Not {
+				set = ""
+			}
+			if s, ok := find(u.table.Sets, set, setName); ok && len(s.Elements) > 0 {
+				effective = true
+			} else if set != "" {
 				return false
 			}
-			matters = true
+			if v, ok := e.(Verdict); ok {
+				to, _ := find(u.table.Chains, v.Chain, chainName)
+				effective = effective || u.effective(to)
+			}
 		}
-		if v, ok := e.(Verdict); ok {
-			c, _ := find(u.table.Chains, v.Chain, chainName)
-			matters = matters || u.decides(c)
-		}
-	}
-	return matters
+		return effective
+	})
 }
 
-// asked is the set or map in which an expression has to find something; "" for
-// others.
-func asked(e Expr) string {
+// setOf returns the set or map that an expression looks up; "" for others.
+func setOf(e Expr) string {
 	switch e := e.(type) {
 	case ByMap:
 		return e.Map
 	case DNAT:
 		return e.Map
 	case InSet:
-		if !e.Not {
-			return e.Set
-		}
+		return e.Set
 	}
 	return ""
 }
 
-func (u use) chain(name string) {
-	if u.chains[name] {
+// chain adds a chain and those to which it leads.
+func (u use) chain(c Chain) {
+	if u.chains[c.Name] {
 		return
 	}
-	u.chains[name] = true
-	c, _ := find(u.table.Chains, name, chainName)
-	for _, r := range c.Rules {
-		for _, e := range r.Exprs {
-			u.expr(e)
+	u.chains[c.Name] = true
+	follow := func(v Verdict) {
+		if to, ok := find(u.table.Chains, v.Chain, chainName); ok {
+			u.chain(to)
 		}
 	}
-}
-
-func (u use) expr(e Expr) {
-	switch e := e.(type) {
-	case InSet:
-		u.sets[e.Set] = true
-	case AddTo:
-		u.sets[e.Set] = true
-	case ByMap:
-		u.sets[e.Map] = true
-		s, _ := find(u.table.Sets, e.Map, setName)
-		for i := range s.Elements {
-			if chain := s.Elements[i].Verdict.Chain; chain != "" {
-				u.chain(chain)
+	for _, r := range c.Rules {
+		for _, e := range r.Exprs {
+			u.sets[setOf(e)] = true
+			switch e := e.(type) {
+			case AddTo:
+				u.sets[e.Set] = true
+			case Verdict:
+				follow(e)
+			case ByMap:
+				s, _ := find(u.table.Sets, e.Map, setName)
+				for i := range s.Elements {
+					if v := s.Elements[i].Verdict; v.Chain != "" && !u.chains[v.Chain] {
+						follow(v)
+					}
+				}
 			}
-		}
-	case DNAT:
-		u.sets[e.Map] = true
-	case Verdict:
-		if e.Chain != "" {
-			u.chain(e.Chain)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -49,7 +50,7 @@ func Diff(old, new Ruleset) Change {
 		switch {
 		case !ok:
 			c.Replace = append(c.Replace, t)
-		case !e.isEmpty():
+		case len(e.AddSets)+len(e.AddChains)+len(e.DelElements)+len(e.AddElements)+len(e.DelChains)+len(e.DelSets) > 0:
 			c.Edits = append(c.Edits, e)
 		}
 	}
@@ -68,48 +69,43 @@ func find[T any](list []T, id string, idOf func(T) string) (T, bool) {
 	return list[i], true
 }
 
-func editTable(old, new Table) (Edit, bool) {
-	e := Edit{Table: Table{Family: new.Family, Name: new.Name}}
-	return e, e.chains(old.Chains, new.Chains) && e.sets(old.Sets, new.Sets)
-}
-
-func (e *Edit) chains(old, new []Chain) (ok bool) {
-	for _, c := range old {
-		if _, ok := find(new, c.Name, chainName); !ok {
+// editTable returns the edit from old to new; ok is false if there is none, and the
+// table has to be replaced.
+func editTable(old, new Table) (e Edit, ok bool) {
+	e.Table = Table{Family: new.Family, Name: new.Name}
+	for _, c := range old.Chains {
+		if _, ok := find(new.Chains, c.Name, chainName); !ok {
 			e.DelChains = append(e.DelChains, c)
 		}
 	}
-	for _, c := range new {
-		was, ok := find(old, c.Name, chainName)
+	for _, c := range new.Chains {
+		was, ok := find(old.Chains, c.Name, chainName)
 		if !ok {
 			e.AddChains = append(e.AddChains, c)
-		} else if !was.equal(c) {
-			return false
+			continue
+		}
+		// By text, which has everything of a rule.
+		same := slices.EqualFunc(was.Rules, c.Rules, func(a, b Rule) bool { return a.String() == b.String() })
+		if !same || was.Base != c.Base {
+			return e, false
 		}
 	}
-	return true
-}
-
-func (e *Edit) sets(old, new []Set) (ok bool) {
-	for _, s := range old {
-		if _, ok := find(new, s.Name, setName); !ok {
+	for _, s := range old.Sets {
+		if _, ok := find(new.Sets, s.Name, setName); !ok {
 			e.elements(s, s.Elements, nil)
 			e.DelSets = append(e.DelSets, s.with(nil))
 		}
 	}
-	for _, s := range new {
-		was, ok := find(old, s.Name, setName)
+	for _, s := range new.Sets {
+		was, ok := find(old.Sets, s.Name, setName)
 		if !ok {
 			e.AddSets = append(e.AddSets, s.with(nil))
-			e.elements(s, nil, s.Elements)
-			continue
-		}
-		if !was.sameDefinition(s) {
-			return false
+		} else if !reflect.DeepEqual(was.with(nil), s.with(nil)) {
+			return e, false
 		}
 		e.elements(s, was.Elements, s.Elements)
 	}
-	return true
+	return e, true
 }
 
 func (s Set) with(elements []Element) Set {
@@ -155,16 +151,6 @@ func (e *Edit) elements(s Set, old, new []Element) {
 	if len(add) > 0 {
 		e.AddElements = append(e.AddElements, s.with(add))
 	}
-}
-
-func (e Edit) isEmpty() bool {
-	return len(e.AddSets) == 0 && len(e.AddChains) == 0 && len(e.DelElements) == 0 &&
-		len(e.AddElements) == 0 && len(e.DelChains) == 0 && len(e.DelSets) == 0
-}
-
-// IsEmpty reports whether there is nothing to change.
-func (c Change) IsEmpty() bool {
-	return len(c.Delete) == 0 && len(c.Replace) == 0 && len(c.Edits) == 0
 }
 
 // String says in a line what changes, for logs.

@@ -95,8 +95,8 @@ func TestDiff(t *testing.T) {
 		if got := Diff(Compile(c.old), Compile(c.new)).String(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
-		if got := Diff(Compile(c.old), Compile(c.new)).IsEmpty(); got != (c.want == "") {
-			t.Errorf("%s: IsEmpty is %t", c.name, got)
+		if got := Diff(Compile(c.old), Compile(c.new)).String() == ""; got != (c.want == "") {
+			t.Errorf("%s: is empty is %t", c.name, got)
 		}
 	}
 }

@@ -113,6 +113,44 @@ func prefixText(p netip.Prefix) string {
 	return p.String()
 }
 
+// room returns a list with room for an element for each network.
+func room(networks []*netdrv.Network) []Element { return make([]Element, 0, len(networks)) }
+
+// add adds an element with that key.
+func (s *Set) add(values ...Value) { s.Elements = append(s.Elements, Element{Key: key(values...)}) }
+
+// addVerdict adds an element of a map to verdicts.
+func (s *Set) addVerdict(v Verdict, comment string, values ...Value) {
+	s.Elements = append(s.Elements, Element{Key: key(values...), Verdict: v, Comment: comment})
+}
+
+// numberSet returns a set of numbers.
+func numberSet(set string, t Type, list ...uint16) Set {
+	s := Set{Name: set, Key: []Type{t}}
+	for _, n := range list {
+		s.add(number(n))
+	}
+	return s
+}
+
+var (
+	accept = Verdict{Kind: Accept}
+	drop   = Verdict{Kind: Drop}
+	back   = Verdict{Kind: Return}
+)
+
+func goTo(chain string) Verdict { return Verdict{Kind: Goto, Chain: chain} }
+func jump(chain string) Verdict { return Verdict{Kind: Jump, Chain: chain} }
+
+func in(set string, fields ...Field) InSet    { return InSet{Fields: fields, Set: set} }
+func notIn(set string, fields ...Field) InSet { return InSet{Fields: fields, Set: set, Not: true} }
+
+func lookup(verdicts string, fields ...Field) ByMap { return ByMap{Fields: fields, Map: verdicts} }
+
+func rule(comment string, exprs ...Expr) Rule { return Rule{Exprs: exprs, Comment: comment} }
+
+func chain(name string, rules ...Rule) Chain { return Chain{Name: name, Rules: rules} }
+
 // key makes the key of an element.
 func key(values ...Value) (k [maxFields]Value) {
 	copy(k[:], values)
@@ -128,8 +166,8 @@ func compareForwards(t Type, a, b *Value) int {
 	return cmp.Or(bytes.Compare(a.octets[:], b.octets[:]), cmp.Compare(a.bits, b.bits))
 }
 
-// compareBackwards orders values as numbers whose last octet counts most. Of two links'
-// names, the shorter is the lesser.
+// compareBackwards orders values as little-endian numbers. Of two links' names, the shorter
+// is the lesser.
 func compareBackwards(a, b *Value) int {
 	return cmp.Or(
 		cmp.Compare(binary.LittleEndian.Uint64(a.octets[8:]), binary.LittleEndian.Uint64(b.octets[8:])),

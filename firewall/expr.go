@@ -9,12 +9,9 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Expr is one step of a rule: a match, a statement or a verdict. String is what
-// nft lists; the set of types is closed, and firewall/nft knows them all.
-type Expr interface {
-	fmt.Stringer
-	expr()
-}
+// Expr is one part of a rule: a match, a statement or a verdict. String returns what
+// nft lists. firewall/nft encodes the types of this file and no others.
+type Expr = fmt.Stringer
 
 // Field is something of a packet that can be looked up in a set.
 type Field uint8
@@ -35,16 +32,16 @@ const (
 	UDPSPort                    // the source port, of UDP
 	EtherSAddr                  // the Ethernet source; this and what follows in bridge tables only
 	EtherDAddr                  // the Ethernet destination
-	ARPSHA                      // who an ARP message says that it is from: the hardware address (RFC 826)
-	ARPSPA                      // and the protocol address
-	NDTarget                    // the target of a neighbour advertisement or solicitation (RFC 4861 sections 4.3, 4.4); of such only
+	ARPSHA                      // the sender's hardware address in ARP (RFC 826)
+	ARPSPA                      // the sender's protocol address in ARP
+	NDTarget                    // the target of a neighbour advertisement or solicitation (RFC 4861 sections 4.3, 4.4); of no other message
 	SPort                       // the source port, of whatever protocol
 	TCPSPort                    // the source port, of TCP
 	TCPDPort                    // the destination port, of TCP
 	SCTPSPort                   // the source port, of SCTP
 	SCTPDPort                   // the destination port, of SCTP
-	Mark                        // what another rule has put on the packet
-	ARPTPA                      // the protocol address that an ARP message asks about
+	Mark                        // the mark that another rule has set
+	ARPTPA                      // the target protocol address in ARP
 )
 
 // String returns nft's words for the field.
@@ -74,8 +71,8 @@ type (
 		Set    string
 		Not    bool
 	}
-	// ByMap takes the verdict that the map has for the fields, and goes on with
-	// the next rule if there is none.
+	// ByMap applies the verdict that the map has for the fields; without one, the next
+	// rule is evaluated.
 	ByMap struct {
 		Fields []Field
 		Map    string
@@ -90,73 +87,42 @@ type (
 		Field  Field
 		Number uint16
 	}
-	// IPv4 matches IPv4 packets.
-	IPv4 struct{}
-	// EtherType matches what a frame carries; in bridge tables only.
-	EtherType uint16
 	// EtherPrefix matches frames from a MAC that does not begin with these octets; in bridge
 	// tables only.
 	EtherPrefix string
 	// L4Proto matches the protocol above IP.
 	L4Proto uint8
-	// TCPSyn matches the first packet of a TCP connection.
-	TCPSyn struct{}
-	// TCPHandshake matches the first packet of a TCP connection and its answer,
-	// which are those that have the option of the segment's size.
-	TCPHandshake struct{}
-	// ClampMSS lowers the greatest size of a TCP segment to what fits the path of
-	// the packet, there and back, and never raises it.
-	ClampMSS struct{}
 	// CTState matches if the packet's connection is in one of the states.
 	CTState uint8
-	// Counter counts the packets that came this far.
-	Counter struct{}
-	// Masquerade gives the packet's connection the source address of the link
-	// that it leaves by, and a source port in Ports if that is not zero.
-	Masquerade struct{ Ports netdrv.PortRange }
-	// SNAT gives the packet's connection a source address of the range, the same
-	// for one guest always (RFC 4787 REQ-2), and a source port in Ports if that is
-	// not zero.
+	// SNAT translates the source of the packet's connection to an address of the range,
+	// always the same for one guest (RFC 4787 REQ-2), or without one to the address of
+	// the outgoing link (masquerading), and to a port of Ports if that is not zero.
 	SNAT struct {
 		Addresses netdrv.Range
 		Ports     netdrv.PortRange
 	}
-	// DNAT gives the packet's connection the destination that the map has for the
-	// fields, and goes on with the next rule if there is none.
+	// DNAT translates the connection's destination to what the map has for the fields;
+	// without that, the next rule is evaluated.
 	DNAT struct {
 		Fields []Field
 		Map    string
 		IPv6   bool
 	}
-	// ToHost matches packets to an address of the host's.
-	ToHost struct{}
-	// Redirected matches packets of connections whose destination was translated.
-	Redirected struct{}
-	// Reject refuses with an answer: a TCP reset, or ICMP's "administratively
-	// prohibited".
-	Reject struct{ TCPReset bool }
-	// AddTo adds the fields to a dynamic set, for Timeout or the set's own, or begins
-	// that anew. Where there is no room it does not match. With Over, it adds a meter,
-	// and matches what is above that.
+	// AddTo adds the fields to a dynamic set, or restarts the timeout of the element:
+	// Timeout or the set's own. It does not match if the set is full. With Over it adds a
+	// meter, and matches packets above that rate.
 	AddTo struct {
 		Set     string
 		Fields  []Field
 		Timeout time.Duration
 		Over    Rate
 	}
-	// Rate matches that many packets a second, and Burst more at first.
+	// Rate matches that many packets a second, after a first burst.
 	Rate struct{ PerSecond, Burst uint32 }
-	// Log notes the packet in the kernel's log, behind these words.
+	// Log writes the packet to the kernel's log, with this prefix.
 	Log string
-	// SetMark puts a mark on the packet, for rules that come later.
+	// SetMark sets the packet's mark, for rules that come later.
 	SetMark uint32
-	// Fragment matches what is one, but for the first, which alone has ports.
-	Fragment struct{ IPv6 bool }
-	// FirstFragment matches the first fragment of an IPv6 packet, or the only one.
-	FirstFragment struct{}
-	// UpperHeader matches if the first four octets behind all IPv6 extension headers are
-	// in the packet.
-	UpperHeader struct{}
 	// Verdict ends the rule.
 	Verdict struct {
 		Kind  VerdictKind
@@ -171,21 +137,45 @@ const (
 	UDP  L4Proto = 17
 )
 
-// What frames carry.
-const (
-	EtherIPv4 EtherType = 0x0800
-	EtherARP  EtherType = 0x0806
-	EtherIPv6 EtherType = 0x86dd
-)
+// Simple is an expression without operands, as nft writes it.
+type Simple string
 
-// Tagged matches a frame with an outermost tag of that type; in bridge tables only.
-type Tagged uint16
-
-// The types of tags (IEEE 802.1Q-2018 table 9-1).
+// The simple expressions. Those that match Ethernet types and tags are for bridge tables.
 const (
-	Tag8021Q  Tagged = 0x8100
-	Tag8021AD Tagged = 0x88a8
-	TagQinQ   Tagged = 0x9100 // of switches from before 802.1ad
+	Counter Simple = "counter" // counts the packets that came this far
+	IPv4    Simple = "meta nfproto ipv4"
+
+	// TCPSyn matches the first packet of a TCP connection, TCPHandshake that and its
+	// answer, which are those with the option of the maximum segment size.
+	TCPSyn       Simple = "tcp flags syn / fin,syn,rst,ack"
+	TCPHandshake Simple = "tcp flags syn / syn,rst"
+	// ClampMSS lowers the maximum segment size to what fits the path of the packet, there
+	// and back, and never raises it.
+	ClampMSS Simple = "tcp option maxseg size set rt mtu"
+
+	ToLocal Simple = "fib daddr type local" // the destination is an address of the host
+	DNATed  Simple = "ct status dnat"       // the connection's destination was translated
+
+	RejectTCPReset   Simple = "reject with tcp reset"
+	RejectProhibited Simple = "reject with icmpx admin-prohibited"
+
+	// Fragment4 and Fragment6 match fragments except the first, which alone has ports.
+	// FirstFragment matches the first of an IPv6 packet, or the only one.
+	Fragment4     Simple = "ip frag-off & 8191 != 0"
+	Fragment6     Simple = "frag frag-off != 0"
+	FirstFragment Simple = "frag frag-off 0"
+	// UpperHeader matches if the first four octets after all IPv6 extension headers are
+	// in the packet.
+	UpperHeader Simple = "@th,24,8 >= 0x0"
+
+	EtherIPv4 Simple = "meta protocol ip"
+	EtherARP  Simple = "meta protocol arp"
+	EtherIPv6 Simple = "meta protocol ip6"
+	// The types of an outermost VLAN tag (IEEE 802.1Q-2018 table 9-1), and that of
+	// switches from before 802.1ad.
+	Tag8021Q  Simple = "ether type 8021q"
+	Tag8021AD Simple = "ether type 8021ad"
+	TagQinQ   Simple = "ether type 0x9100"
 )
 
 // States of a connection, to be or-ed; the values are the kernel's.
@@ -203,44 +193,15 @@ type VerdictKind uint8
 const (
 	// Accept lets the packet pass this table.
 	Accept VerdictKind = iota + 1
-	// Drop ends the packet without a word.
+	// Drop discards the packet silently.
 	Drop
-	// Jump goes to a chain and comes back at its end, or at a Return.
+	// Jump evaluates a chain and comes back at its end, or at a Return.
 	Jump
-	// Goto goes to a chain whose end is this chain's end.
+	// Goto continues in a chain and does not come back.
 	Goto
-	// Return goes back to where the last Jump was.
+	// Return goes back to the rule after the last Jump.
 	Return
 )
-
-func (InSet) expr()         {}
-func (ByMap) expr()         {}
-func (InPrefix) expr()      {}
-func (Is) expr()            {}
-func (IPv4) expr()          {}
-func (EtherType) expr()     {}
-func (EtherPrefix) expr()   {}
-func (L4Proto) expr()       {}
-func (TCPSyn) expr()        {}
-func (TCPHandshake) expr()  {}
-func (ClampMSS) expr()      {}
-func (CTState) expr()       {}
-func (Counter) expr()       {}
-func (Masquerade) expr()    {}
-func (SNAT) expr()          {}
-func (DNAT) expr()          {}
-func (ToHost) expr()        {}
-func (Redirected) expr()    {}
-func (Reject) expr()        {}
-func (AddTo) expr()         {}
-func (Rate) expr()          {}
-func (Log) expr()           {}
-func (SetMark) expr()       {}
-func (Fragment) expr()      {}
-func (FirstFragment) expr() {}
-func (Tagged) expr()        {}
-func (UpperHeader) expr()   {}
-func (Verdict) expr()       {}
 
 func (e InSet) String() string {
 	if e.Not {
@@ -258,16 +219,7 @@ func (e InPrefix) String() string {
 	return e.Field.String() + " " + prefixText(e.Prefix)
 }
 
-func (IPv4) String() string         { return "meta nfproto ipv4" }
-func (TCPSyn) String() string       { return "tcp flags syn / fin,syn,rst,ack" }
-func (TCPHandshake) String() string { return "tcp flags syn / syn,rst" }
-func (ClampMSS) String() string     { return "tcp option maxseg size set rt mtu" }
-func (Counter) String() string      { return "counter" }
-func (ToHost) String() string       { return "fib daddr type local" }
-func (Redirected) String() string   { return "ct status dnat" }
-
-func (FirstFragment) String() string { return "frag frag-off 0" }
-func (UpperHeader) String() string   { return "@th,24,8 >= 0x0" }
+func (e Simple) String() string { return string(e) }
 
 func (e DNAT) String() string {
 	family := "ip"
@@ -280,14 +232,6 @@ func (e DNAT) String() string {
 func (e Is) String() string {
 	types := map[Field]Type{ICMPKind: ICMPType, ICMPv6Kind: ICMPv6Type, L4Protocol: InetProto}
 	return e.Field.String() + " " + numberText(types[e.Field], e.Number)
-}
-
-func (e EtherType) String() string {
-	return "meta protocol " + map[EtherType]string{EtherIPv4: "ip", EtherARP: "arp", EtherIPv6: "ip6"}[e]
-}
-
-func (e Tagged) String() string {
-	return "ether type " + map[Tagged]string{Tag8021Q: "8021q", Tag8021AD: "8021ad", TagQinQ: "0x9100"}[e]
 }
 
 func (e EtherPrefix) String() string {
@@ -308,14 +252,16 @@ func (e CTState) String() string {
 	return "ct state " + strings.Join(words, ",")
 }
 
-func (e Masquerade) String() string {
-	if e.Ports.IsZero() {
-		return "masquerade"
-	}
-	return "masquerade to :" + portsText(e.Ports)
-}
+func (e SNAT) masquerades() bool { return !e.Addresses.Start.IsValid() }
 
 func (e SNAT) String() string {
+	ports := ""
+	if !e.Ports.IsZero() {
+		ports = ":" + numbers(e.Ports).text(InetService)
+	}
+	if e.masquerades() {
+		return strings.TrimSuffix("masquerade to "+ports, " to ")
+	}
 	family, first, last := "ip", e.Addresses.Start.String(), e.Addresses.End.String()
 	if e.Addresses.Start.Is6() {
 		family = "ip6"
@@ -327,22 +273,10 @@ func (e SNAT) String() string {
 	if first != last {
 		s += "-" + last
 	}
-	if !e.Ports.IsZero() {
-		s += ":" + portsText(e.Ports)
-	}
-	if first != last {
+	if s += ports; first != last {
 		s += " persistent"
 	}
 	return s
-}
-
-func portsText(p netdrv.PortRange) string { return numbers(p).text(InetService) }
-
-func (e Reject) String() string {
-	if e.TCPReset {
-		return "reject with tcp reset"
-	}
-	return "reject with icmpx admin-prohibited"
 }
 
 func (e AddTo) String() string {
@@ -354,13 +288,6 @@ func (e AddTo) String() string {
 		s += " limit rate over " + e.Over.text()
 	}
 	return s + " }"
-}
-
-func (e Fragment) String() string {
-	if e.IPv6 {
-		return "frag frag-off != 0"
-	}
-	return "ip frag-off & 8191 != 0"
 }
 
 func (e Rate) text() string { return fmt.Sprintf("%d/second burst %d packets", e.PerSecond, e.Burst) }

@@ -8,8 +8,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Where clients find DHCP servers (RFC 2131 section 4.1, RFC 8415 section 7) whom
-// they do not know.
+// The destinations of DHCP clients that know no server (RFC 2131 section 4.1, RFC 8415
+// section 7).
 var (
 	broadcast      = netip.MustParsePrefix("255.255.255.255/32")
 	allDHCPServers = netip.MustParsePrefix("ff02::1:2/128")
@@ -31,27 +31,25 @@ const (
 	echoReply6   = 129
 )
 
-// neighbourly are the types of ICMPv6 without which a link does not work:
-// multicast listeners (RFC 2710, RFC 3810), router solicitations, and neighbours
-// (RFC 4861). A guest's router advertisements and redirects are not among them.
-var neighbourly = []uint16{130, 131, 132, 133, 135, 136, 143}
-
-// hostSets are what the input hook asks, about networks that the host keeps at a
-// distance. The others are in none of these sets.
+// hostSets are the sets of the input hook: of networks with limited access to the host, and
+// of no others.
 func hostSets(ns classified) []Set {
 	host := Set{Name: "host", Key: []Type{IfName}, Verdicts: true, Counter: true, Elements: room(ns.limited)}
 	gateways4 := Set{Name: "gateways4", Key: []Type{IfName, IPv4Addr}, Elements: room(ns.limited)}
 	gateways6 := Set{Name: "gateways6", Key: []Type{IfName, IPv6Addr}, Elements: room(ns.limited)}
 	services := Set{Name: "services", Key: []Type{IfName, InetProto, InetService}, Elements: room(ns.limited)}
 	ranges := Set{Name: "service_ranges", Key: services.Key, Interval: true}
+	// What a link needs: multicast listeners (RFC 2710, RFC 3810), router solicitations, and
+	// neighbours (RFC 4861). Not router advertisements and redirects of guests.
+	neighbours := numberSet("neighbours", ICMPv6Type, 130, 131, 132, 133, 135, 136, 143)
 	for _, n := range ns.guarded {
 		if n.VeryIsolated() {
-			host.Elements = append(host.Elements, Element{Key: key(name(n.Bridge.Name)), Verdict: drop, Comment: n.Name})
+			host.addVerdict(drop, n.Name, name(n.Bridge.Name))
 		}
 	}
 	for _, n := range ns.limited {
 		bridge := name(n.Bridge.Name)
-		host.Elements = append(host.Elements, Element{Key: key(bridge), Verdict: goTo("limited"), Comment: n.Name})
+		host.addVerdict(goTo("limited"), n.Name, bridge)
 		gateways := n.Gateways()
 		if n.HasIPv6() && !n.Bridge.MAC.IsZero() {
 			gateways = append(gateways, n.Bridge.MAC.LinkLocal().Addr())
@@ -63,7 +61,7 @@ func hostSets(ns classified) []Set {
 				gateways6.add(bridge, address(a))
 			}
 		}
-		for _, s := range joined(slices.Concat(servedByUs(n), hairpinServices(n), n.HostAccess.Services)) {
+		for _, s := range joined(slices.Concat(servedByUs(n), proxyServices(n), n.HostAccess.Services)) {
 			set := &services
 			if s.Ports.Start != s.Ports.End {
 				set = &ranges
@@ -71,11 +69,11 @@ func hostSets(ns classified) []Set {
 			set.add(bridge, number(uint16(s.Protocol)), numbers(s.Ports))
 		}
 	}
-	return []Set{host, gateways4, gateways6, services, ranges, kinds("neighbours", neighbourly)}
+	return []Set{host, gateways4, gateways6, services, ranges, neighbours}
 }
 
-// servedByUs are DNS, DHCP as it comes to a server that a client knows, and boot
-// files.
+// servedByUs are the services of the daemon: DNS, DHCP to a server that the client knows,
+// and boot files.
 func servedByUs(n *netdrv.Network) []netdrv.Service {
 	one := func(p netdrv.Protocol, port uint16) netdrv.Service {
 		return netdrv.Service{Protocol: p, Ports: netdrv.PortRange{Start: port, End: port}}
@@ -92,7 +90,7 @@ func servedByUs(n *netdrv.Network) []netdrv.Service {
 		default:
 			out = append(out, one(netdrv.UDP, dhcpPort))
 		}
-		// What follows a TFTP request belongs to a connection of the host's own.
+		// The packets after a TFTP request belong to a connection of the host's own.
 		if s.ServesFiles() {
 			port := cmp.Or(s.DHCP.Boot.HTTPPort, netdrv.DefaultHTTPPort)
 			out = append(out, one(netdrv.UDP, netdrv.TFTPPort), one(netdrv.TCP, port))
@@ -118,39 +116,27 @@ func joined(services []netdrv.Service) []netdrv.Service {
 	return out
 }
 
-func hostChains() []Chain {
-	return []Chain{
-		{Name: "input", Base: InputFilter, Rules: []Rule{
-			rule("", ByMap{Fields: []Field{IIFName}, Map: "host"}),
-		}},
-		limited(), served(),
-	}
-}
-
-// limited is for guests who reach the host by its addresses on their network only.
-// DHCP is read by packet sockets in any case; let in here, it reaches other
+// hostChains let guests of a limited network reach the host by its addresses on that
+// network only. DHCP is read by packet sockets in any case; accepted here, it reaches other
 // servers too.
-func limited() Chain {
-	return Chain{Name: "limited", Rules: []Rule{
-		rule("host: replies", Established|Related, Counter{}, accept),
-		rule("host: belongs to no connection", Invalid, Counter{}, drop),
-		rule("", InSet{Fields: []Field{IIFName, IPDAddr}, Set: "gateways4"}, jump("served")),
-		rule("", InSet{Fields: []Field{IIFName, IP6DAddr}, Set: "gateways6"}, jump("served")),
-		rule("host: neighbours, multicast listeners", InSet{Fields: []Field{ICMPv6Kind}, Set: "neighbours"}, Counter{}, accept),
-		rule("host: multicast listeners", IGMP, Counter{}, accept),
-		rule("host: DHCP", InPrefix{Field: IPDAddr, Prefix: broadcast}, Is{Field: UDPDPort, Number: dhcpPort}, Counter{}, accept),
-		rule("host: DHCPv6", InPrefix{Field: IP6DAddr, Prefix: allDHCPServers}, Is{Field: UDPDPort, Number: dhcpv6Port}, Counter{}, accept),
-		rule("", goTo("refuse")),
-	}}
-}
-
-// served is for what comes to a gateway's address.
-func served() Chain {
+func hostChains() []Chain {
 	port := []Field{IIFName, L4Protocol, DPort}
-	return Chain{Name: "served", Rules: []Rule{
-		rule("host: services", InSet{Fields: port, Set: "services"}, Counter{}, accept),
-		rule("host: services", InSet{Fields: port, Set: "service_ranges"}, Counter{}, accept),
-		rule("host: ping", Is{Field: ICMPKind, Number: echoRequest}, Counter{}, accept),
-		rule("host: ping", Is{Field: ICMPv6Kind, Number: echoRequest6}, Counter{}, accept),
-	}}
+	return []Chain{
+		{Name: "input", Base: InputFilter, Rules: []Rule{rule("", lookup("host", IIFName))}},
+		chain("limited",
+			rule("host: replies", Established|Related, Counter, accept),
+			rule("host: belongs to no connection", Invalid, Counter, drop),
+			rule("", in("gateways4", IIFName, IPDAddr), jump("served")),
+			rule("", in("gateways6", IIFName, IP6DAddr), jump("served")),
+			rule("host: neighbours, multicast listeners", in("neighbours", ICMPv6Kind), Counter, accept),
+			rule("host: multicast listeners", IGMP, Counter, accept),
+			rule("host: DHCP", InPrefix{Field: IPDAddr, Prefix: broadcast}, Is{Field: UDPDPort, Number: dhcpPort}, Counter, accept),
+			rule("host: DHCPv6", InPrefix{Field: IP6DAddr, Prefix: allDHCPServers}, Is{Field: UDPDPort, Number: dhcpv6Port}, Counter, accept),
+			rule("", goTo("refuse"))),
+		chain("served", // to an address of a gateway
+			rule("host: services", in("services", port...), Counter, accept),
+			rule("host: services", in("service_ranges", port...), Counter, accept),
+			rule("host: ping", Is{Field: ICMPKind, Number: echoRequest}, Counter, accept),
+			rule("host: ping", Is{Field: ICMPv6Kind, Number: echoRequest6}, Counter, accept)),
+	}
 }

@@ -10,21 +10,21 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// natSets are what the postrouting hook asks, and leave_nat. The bridges of open
-// networks are in "local" too, for the sake of guests of NAT networks that talk
-// to them; no packet of an open network's own is looked up there.
+// natSets are the sets of the postrouting hook, and of leave_nat. The bridges of open
+// networks are in "local" too, for guests of NAT networks that talk to them; no packet of an
+// open network's own is looked up there.
 //
-// The key of translate is where a packet came in, so what the host itself sends,
-// and what is bridged (br_netfilter), is in neither map.
+// The key of translate4/6 has the link by which a packet came in, so what the host itself
+// sends, and what is bridged (br_netfilter), is in neither map.
 func natSets(ns classified) []Set {
 	local := Set{Name: "local", Key: []Type{IfName}, Elements: room(ns.all)}
 	for _, n := range ns.all {
-		local.Elements = append(local.Elements, Element{Key: key(name(n.Bridge.Name))})
+		local.add(name(n.Bridge.Name))
 	}
 	return []Set{local, translate("translate4", IPv4Addr, ns.nat), translate("translate6", IPv6Addr, ns.nat)}
 }
 
-// translate makes the map from what is to be translated to the chain that does.
+// translate returns the map from source prefixes to the chains that translate them.
 func translate(set string, t Type, networks []*netdrv.Network) Set {
 	s := Set{Name: set, Key: []Type{t, IfName}, Verdicts: true, Interval: true, Counter: true, Elements: room(networks)}
 	ipv4 := t == IPv4Addr
@@ -32,102 +32,62 @@ func translate(set string, t Type, networks []*netdrv.Network) Set {
 		if !ipv4 && !n.NAT.IPv6 {
 			continue
 		}
+		to := goTo(sourceOf(n, ipv4).chain())
 		for _, p := range ownPrefixes(n, ipv4) {
-			k := key(prefix(p), name(n.Bridge.Name))
-			s.Elements = append(s.Elements, Element{Key: k, Verdict: goTo(sourceOf(n, ipv4).chain()), Comment: n.Name})
+			s.addVerdict(to, n.Name, prefix(p), name(n.Bridge.Name))
 		}
 	}
 	return s
 }
 
-// source is what packets of a network leave with. Networks with the same share a
-// chain.
-type source struct {
-	addresses netdrv.Range // none: the link's own, which is masquerading
-	ports     netdrv.PortRange
-}
-
-func sourceOf(n *netdrv.Network, ipv4 bool) source {
-	s := source{ports: cmp.Or(n.NAT.Ports, netdrv.DefaultNATPorts)}
+// sourceOf returns the translation of a network's packets. Networks with the same one share
+// a chain.
+func sourceOf(n *netdrv.Network, ipv4 bool) SNAT {
+	s := SNAT{Ports: cmp.Or(n.NAT.Ports, netdrv.DefaultNATPorts)}
 	for _, r := range n.NAT.Addresses {
 		if r.Start.Is4() == ipv4 {
-			s.addresses = r
+			s.Addresses = r
 		}
 	}
 	return s
 }
 
-func (s source) translates() bool { return s.addresses.Start.IsValid() }
-
-// chain names the chain. A colon cannot be in a name.
-func (s source) chain() string {
-	if !s.translates() {
-		return fmt.Sprintf("masquerade_%d_%d", s.ports.Start, s.ports.End)
+// chain returns the name of the chain. A colon cannot be in a name.
+func (e SNAT) chain() string {
+	if e.masquerades() {
+		return fmt.Sprintf("masquerade_%d_%d", e.Ports.Start, e.Ports.End)
 	}
-	word := func(a netip.Addr) string { return strings.ReplaceAll(a.String(), ":", ".") }
-	return fmt.Sprintf("snat_%s_%s_%d_%d", word(s.addresses.Start), word(s.addresses.End), s.ports.Start, s.ports.End)
-}
-
-// rules translate to a port of the range what has ports, and the rest without.
-func (s source) rules() []Rule {
-	to := func(p netdrv.PortRange) Expr { return Masquerade{Ports: p} }
-	if s.translates() {
-		to = func(p netdrv.PortRange) Expr { return SNAT{Addresses: s.addresses, Ports: p} }
-	}
-	return []Rule{
-		rule("", jump("untranslated")),
-		rule("", TCP, Counter{}, to(s.ports)),
-		rule("", UDP, Counter{}, to(s.ports)),
-		rule("", Counter{}, to(netdrv.PortRange{})),
-	}
-}
-
-func compareSources(a, b source) int {
-	return cmp.Or(a.addresses.Start.Compare(b.addresses.Start), a.addresses.End.Compare(b.addresses.End),
-		cmp.Compare(a.ports.Start, b.ports.Start), cmp.Compare(a.ports.End, b.ports.End))
-}
-
-// sources returns each that is in use once, in order.
-func sources(networks []*netdrv.Network) []source {
-	seen := map[source]bool{}
-	var out []source
-	for _, n := range networks {
-		for _, ipv4 := range []bool{true, false} {
-			if s := sourceOf(n, ipv4); !seen[s] {
-				seen[s], out = true, append(out, s)
-			}
-		}
-	}
-	slices.SortFunc(out, compareSources)
-	return out
+	text := strings.ReplaceAll(fmt.Sprintf("snat_%s_%s", e.Addresses.Start, e.Addresses.End), ":", ".")
+	return fmt.Sprintf("%s_%d_%d", text, e.Ports.Start, e.Ports.End)
 }
 
 func natChains(ns classified) []Chain {
+	to := func(f Field, p string) Expr { return InPrefix{Field: f, Prefix: netip.MustParsePrefix(p)} }
 	chains := []Chain{
 		{Name: "postrouting", Base: PostroutingNAT, Rules: []Rule{
-			rule("", ByMap{Fields: []Field{IPSAddr, IIFName}, Map: "translate4"}),
-			rule("", ByMap{Fields: []Field{IP6SAddr, IIFName}, Map: "translate6"}),
+			rule("", lookup("translate4", IPSAddr, IIFName)),
+			rule("", lookup("translate6", IP6SAddr, IIFName)),
 		}},
-		untranslated(),
+		chain("untranslated", // accept ends the hook's NAT chain and changes nothing
+			rule("nat: to a local network", in("local", OIFName), Counter, accept),
+			rule("nat: multicast", to(IPDAddr, "224.0.0.0/4"), Counter, accept),
+			rule("nat: broadcast", to(IPDAddr, "255.255.255.255/32"), Counter, accept),
+			rule("nat: multicast", to(IP6DAddr, "ff00::/8"), Counter, accept)),
 	}
-	for _, s := range sources(ns.nat) {
-		chains = append(chains, Chain{Name: s.chain(), Rules: s.rules()})
+	var sources []SNAT
+	for _, n := range ns.nat {
+		sources = append(sources, sourceOf(n, true), sourceOf(n, false))
+	}
+	slices.SortFunc(sources, func(a, b SNAT) int {
+		return cmp.Or(a.Addresses.Start.Compare(b.Addresses.Start), a.Addresses.End.Compare(b.Addresses.End),
+			cmp.Compare(a.Ports.Start, b.Ports.Start), cmp.Compare(a.Ports.End, b.Ports.End))
+	})
+	for _, s := range slices.Compact(sources) {
+		chains = append(chains, chain(s.chain(), // only these protocols have ports to translate to
+			rule("", jump("untranslated")),
+			rule("", TCP, Counter, s),
+			rule("", UDP, Counter, s),
+			rule("", Counter, SNAT{Addresses: s.Addresses})))
 	}
 	return chains
-}
-
-var (
-	multicast4 = netip.MustParsePrefix("224.0.0.0/4")
-	multicast6 = netip.MustParsePrefix("ff00::/8")
-)
-
-// untranslated accepts, which ends the hook's NAT chain and changes nothing.
-func untranslated() Chain {
-	to := func(f Field, p netip.Prefix) Expr { return InPrefix{Field: f, Prefix: p} }
-	return Chain{Name: "untranslated", Rules: []Rule{
-		rule("nat: to a local network", InSet{Fields: []Field{OIFName}, Set: "local"}, Counter{}, accept),
-		rule("nat: multicast", to(IPDAddr, multicast4), Counter{}, accept),
-		rule("nat: broadcast", to(IPDAddr, broadcast), Counter{}, accept),
-		rule("nat: multicast", to(IP6DAddr, multicast6), Counter{}, accept),
-	}}
 }

@@ -2,14 +2,14 @@ package firewall
 
 import "github.com/vnetd/vnetd/netdrv"
 
-// Party is one who talks: a guest, by the kind of its network, somebody outside,
-// or the host.
+// Party is an end of a connection: a guest, by the kind of its network, a host outside, or
+// the host itself.
 type Party uint8
 
-// The parties. A pinned network has uplinks; AtUplink is whoever is behind one of
-// those, and Elsewhere is outside behind another link of the host.
+// The parties. A pinned network has uplinks; AtUplink is a host behind one of those, and
+// Elsewhere one behind another link.
 const (
-	Nobody Party = iota
+	NoParty Party = iota
 	NATGuest
 	PinnedNATGuest
 	RouteGuest
@@ -19,24 +19,24 @@ const (
 	OpenGuest
 	AtUplink
 	Elsewhere
-	HostGateway // the host by its address on the other's network
+	HostGateway // the host by its address on the guest's network
 	HostOther   // the host by another of its addresses
 	parties
 )
 
-// String says who it is, as a table's head does.
+// String returns the name in the tables of docs/reachability.md.
 func (p Party) String() string {
 	return [...]string{
-		"nobody", "nat", "nat, pinned", "route", "route, pinned", "isolated", "very isolated", "open",
-		"outside, at the uplink", "outside, elsewhere", "host, gateway", "host, other address", "nobody",
+		"none", "nat", "nat, pinned", "route", "route, pinned", "isolated", "very isolated", "open",
+		"outside, at the uplink", "outside, elsewhere", "host, gateway", "host, other address", "none",
 	}[min(p, parties)]
 }
 
 // IsHost reports whether the party is the host, by whatever address.
 func (p Party) IsHost() bool { return p == HostGateway || p == HostOther }
 
-// PartyOf returns what guests of a network are. In modes bridge and direct there
-// is no rule about them, and they are Nobody.
+// PartyOf returns the party of a network's guests: NoParty in modes bridge and direct, which
+// have no rules.
 func PartyOf(n netdrv.Network) Party {
 	pinned := Party(0)
 	if len(n.Uplinks) > 0 {
@@ -54,10 +54,10 @@ func PartyOf(n netdrv.Network) Party {
 	case n.Mode == netdrv.Open:
 		return OpenGuest
 	}
-	return Nobody
+	return NoParty
 }
 
-// Answer is what becomes of the first packet from one party to another.
+// Answer is what happens to the first packet from one party to another.
 type Answer uint8
 
 const (
@@ -78,14 +78,13 @@ func (a Answer) String() string {
 	return [...]string{"–", "yes", "yes, translated", "services"}[min(a, Services)]
 }
 
-// policy is the truth about who may begin to talk to whom; answers come back
-// always. Rows are those who begin. The networks of two guests are two: within
-// one, all may talk. What passes between outside and host, or between two that
-// are outside, is no business of ours and here for completeness' sake.
+// policy is the authoritative table of which party may begin connections to which; replies
+// pass always. Rows are those who begin. Two guests are on different networks: within one, all
+// may connect. vnetd has no rules between outside and host, or between two hosts outside; their
+// entries make the table complete.
 //
-// The host limits itself (HostAccess.Limited) on isolated networks, unless told
-// otherwise; a network of another kind that does so gets Services and No as they
-// do.
+// Isolated networks have limited access to the host (HostAccess.Limited) by default; other
+// networks with limited access get Services and No as they do.
 var policy = [parties][parties]Answer{
 	NATGuest: {
 		RouteGuest: Yes, OpenGuest: Yes, AtUplink: Translated, Elsewhere: Translated,
@@ -115,27 +114,18 @@ var policy = [parties][parties]Answer{
 	HostOther:   fromHost,
 }
 
-// fromHost: nothing hinders the host. On a very isolated network it has no
-// address to be answered at.
+// fromHost: the host reaches everything. On an L2-only network it has no address that guests
+// could reply to.
 var fromHost = [parties]Answer{
 	NATGuest: Yes, PinnedNATGuest: Yes, RouteGuest: Yes, PinnedRouteGuest: Yes, IsolatedGuest: Yes,
 	OpenGuest: Yes, AtUplink: Yes, Elsewhere: Yes, HostGateway: Yes, HostOther: Yes,
 }
 
-// Policy returns what becomes of the first packet from one party to another on
-// another network. An unknown party reaches nobody.
+// Policy returns what happens to the first packet from one party to another on another
+// network. An unknown party reaches none.
 func Policy(from, to Party) Answer {
 	if from >= parties || to >= parties {
 		return No
 	}
 	return policy[from][to]
-}
-
-// Parties returns all of them, in order.
-func Parties() []Party {
-	var out []Party
-	for p := Nobody + 1; p < parties; p++ {
-		out = append(out, p)
-	}
-	return out
 }

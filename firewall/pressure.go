@@ -6,8 +6,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Pressure is what is asked of new connections while the kernel's table of tracked
-// connections is nearly full. The zero value asks nothing, and has no hook.
+// Pressure restricts new connections while the kernel's table of tracked connections is
+// nearly full. The zero value restricts none, and has no hook.
 type Pressure struct {
 	// Strict: guests begin connections from addresses of their network only, so that
 	// each entry can be attributed to the network that caused it.
@@ -16,7 +16,7 @@ type Pressure struct {
 	Closed []string
 }
 
-// Equal reports whether both ask the same.
+// Equal reports whether both restrict the same.
 func (p Pressure) Equal(o Pressure) bool {
 	return p.Strict == o.Strict && slices.Equal(p.Closed, o.Closed)
 }
@@ -50,17 +50,17 @@ func (r Ruleset) UnderPressure(networks []netdrv.Network, p Pressure) Ruleset {
 		}
 	}
 	from := func(f Field, set string) Rule {
-		return rule("conntrack: not from an address of its network", New, InSet{Fields: []Field{IIFName}, Set: "conntrack_strict"},
-			InSet{Fields: []Field{f, IIFName}, Set: set, Not: true}, Counter{}, drop)
+		return rule("conntrack: not from an address of its network", New, in("conntrack_strict", IIFName),
+			notIn(set, f, IIFName), Counter, drop)
 	}
 	t := r.Tables[i]
 	t.Sets = append(slices.Clip(t.Sets), closed.sorted(), strict.sorted(),
-		prefixes("conntrack4", IPv4Addr, tracked).sorted(), prefixes("conntrack6", IPv6Addr, tracked).sorted())
+		prefixSet("conntrack4", IPv4Addr, tracked).sorted(), prefixSet("conntrack6", IPv6Addr, tracked).sorted())
 	t.Chains = append(slices.Clip(t.Chains), Chain{Name: "conntrack", Base: PreroutingFilter, Rules: []Rule{
-		rule("conntrack: the network has its share", New, InSet{Fields: []Field{IIFName}, Set: "conntrack_closed"}, Counter{}, drop),
+		rule("conntrack: network over its limit", New, in("conntrack_closed", IIFName), Counter, drop),
 		from(IPSAddr, "conntrack4"), from(IP6SAddr, "conntrack6"),
 	}}, Chain{Name: "conntrack_forward", Base: ForwardFilter, Rules: []Rule{
-		rule("conntrack: the network has its share", New, InSet{Fields: []Field{OIFName}, Set: "conntrack_closed"}, Counter{}, drop),
+		rule("conntrack: network over its limit", New, in("conntrack_closed", OIFName), Counter, drop),
 	}})
 	r.Tables = slices.Clone(r.Tables)
 	r.Tables[i] = t

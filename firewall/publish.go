@@ -2,109 +2,111 @@ package firewall
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// publishSets are what published ports are: who comes to the host there is sent on
-// to a guest. Compile takes forwards to addresses only (netdrv.Resolved).
+// publishSets are the sets of published ports. A packet to such a port of the host is sent
+// on to a guest. Compile takes forwards to addresses only (netdrv.Resolved).
 //
-//	published4/6   (address, protocol, port) of the host -> a guest's address and port
-//	everywhere4/6  (protocol, port), for all addresses of the host
-//	some_at4/6     published4/6 of those whom not all may call
-//	some4/6        everywhere4/6 of those
-//	callers_at4/6  (source, address, protocol, port): who may call what is in some_at4/6
-//	callers4/6     (source, protocol, port): who may call what is in some4/6
-//	self4/6        (guest, protocol, port) -> the proxy on the host's address there
-//	self_at4/6     (guest, address, protocol, port), for ports published on one address
-//	hairpin4/6     (prefix, B): on B, answers to such sources would not come back here
+//	published4/6       (address, protocol, port) of the host -> a guest's address and port
+//	published_any4/6   (protocol, port), for all addresses of the host
+//	restricted4/6      published4/6 of ports that are for some sources only
+//	restricted_any4/6  published_any4/6 of those
+//	sources4/6         (source, address, protocol, port): the sources for restricted4/6
+//	sources_any4/6     (source, protocol, port): the sources for restricted_any4/6
+//	proxied4/6         (guest, address, protocol, port) -> the proxy on the gateway, for a
+//	                   guest that connects to its own published port
+//	proxied_any4/6     (guest, protocol, port), for published_any4/6
+//	hairpin4/6         (prefix, B): on B, replies to such sources would not pass the host
 func publishSets(ns classified) []Set {
-	p := publisher{sets: map[string]*Set{}}
-	var out []Set
-	for _, v := range []struct {
-		suffix string
-		addr   Type
-	}{{"4", IPv4Addr}, {"6", IPv6Addr}} {
-		port := []Type{InetProto, InetService}
-		p.set("published"+v.suffix, v.addr, append([]Type{v.addr}, port...))
-		p.set("everywhere"+v.suffix, v.addr, port)
-		p.set("some"+v.suffix, v.addr, port)
-		p.set("some_at"+v.suffix, v.addr, append([]Type{v.addr}, port...))
-		p.sets["callers"+v.suffix] = &Set{Name: "callers" + v.suffix, Key: append([]Type{v.addr}, port...), Interval: true}
-		p.sets["callers_at"+v.suffix] = &Set{Name: "callers_at" + v.suffix, Key: append([]Type{v.addr, v.addr}, port...), Interval: true}
-		p.set("self"+v.suffix, v.addr, append([]Type{v.addr}, port...))
-		p.set("self_at"+v.suffix, v.addr, append([]Type{v.addr, v.addr}, port...))
-		p.sets["hairpin"+v.suffix] = &Set{Name: "hairpin" + v.suffix, Key: []Type{v.addr, IfName}, Verdicts: true, Interval: true, Counter: true}
+	const either Type = 0 // an address of the family
+	sets := map[string]*Set{}
+	var order []*Set
+	for _, s := range []Set{
+		{Name: "published", To: 1, Key: []Type{either, InetProto, InetService}},
+		{Name: "published_any", To: 1, Key: []Type{InetProto, InetService}},
+		{Name: "restricted_any", To: 1, Key: []Type{InetProto, InetService}},
+		{Name: "restricted", To: 1, Key: []Type{either, InetProto, InetService}},
+		{Name: "sources_any", Interval: true, Key: []Type{either, InetProto, InetService}},
+		{Name: "sources", Interval: true, Key: []Type{either, either, InetProto, InetService}},
+		{Name: "proxied_any", To: 1, Key: []Type{either, InetProto, InetService}},
+		{Name: "proxied", To: 1, Key: []Type{either, either, InetProto, InetService}},
+		{Name: "hairpin", Interval: true, Verdicts: true, Counter: true, Key: []Type{either, IfName}},
+	} {
+		for suffix, addr := range map[string]Type{"4": IPv4Addr, "6": IPv6Addr} {
+			of := s
+			of.Name += suffix
+			of.Key = slices.Clone(s.Key)
+			for i, t := range of.Key {
+				if t == either {
+					of.Key[i] = addr
+				}
+			}
+			if s.To != 0 {
+				of.To = addr
+			}
+			sets[of.Name] = &of
+		}
+		order = append(order, sets[s.Name+"4"], sets[s.Name+"6"])
+	}
+	add := func(set string, ipv4 bool, e Element) {
+		s := sets[set+"6"]
+		if ipv4 {
+			s = sets[set+"4"]
+		}
+		s.Elements = append(s.Elements, e)
 	}
 	for _, n := range ns.routed {
-		p.network(n)
+		if len(n.Forwards) == 0 {
+			continue
+		}
+		for _, ipv4 := range []bool{true, false} {
+			for _, own := range ownPrefixes(n, ipv4) {
+				k := key(prefix(own), name(n.Bridge.Name))
+				add("hairpin", ipv4, Element{Key: k, Verdict: goTo("hairpin_redirected"), Comment: n.Name})
+			}
+		}
+		for i := range n.Forwards {
+			f := &n.Forwards[i]
+			guest := f.Target()
+			if !guest.IsValid() || f.Loopback() {
+				continue
+			}
+			gateway, proxied := SelfProxy(n, f)
+			for i := range f.Listen.Ports.Count() {
+				at, to := f.Listen.Ports.Start+uint16(i), netip.AddrPortFrom(guest, f.Ports.Start+uint16(i))
+				suffix, set, listen := "_any", "published", []Value{number(uint16(f.Listen.Protocol)), number(at)}
+				if f.Address.IsValid() {
+					suffix, listen = "", append([]Value{address(f.Address)}, listen...)
+				}
+				if len(f.From) > 0 {
+					set = "restricted"
+				}
+				add(set+suffix, guest.Is4(), Element{Key: key(listen...), To: to, Comment: n.Name})
+				for _, c := range f.Callers(guest.Is4()) {
+					add("sources"+suffix, guest.Is4(), Element{Key: key(append([]Value{prefix(c)}, listen...)...), Comment: n.Name})
+				}
+				if proxied && f.Admits(guest) {
+					k := key(append([]Value{address(guest)}, listen...)...)
+					add("proxied"+suffix, guest.Is4(), Element{Key: k, To: netip.AddrPortFrom(gateway, at), Comment: n.Name})
+				}
+			}
+		}
 	}
-	for _, name := range []string{"published", "everywhere", "some", "some_at", "callers", "callers_at", "self", "self_at", "hairpin"} {
-		out = append(out, *p.sets[name+"4"], *p.sets[name+"6"])
+	out := make([]Set, len(order))
+	for i, s := range order {
+		out[i] = *s
 	}
 	return out
 }
 
-// publisher fills the sets.
-type publisher struct{ sets map[string]*Set }
-
-func (p publisher) set(name string, to Type, key []Type) {
-	p.sets[name] = &Set{Name: name, Key: key, To: to}
-}
-
-func (p publisher) add(set string, ipv4 bool, e Element) {
-	suffix := "6"
-	if ipv4 {
-		suffix = "4"
-	}
-	p.sets[set+suffix].Elements = append(p.sets[set+suffix].Elements, e)
-}
-
-func (p publisher) network(n *netdrv.Network) {
-	if len(n.Forwards) == 0 {
-		return
-	}
-	for _, ipv4 := range []bool{true, false} {
-		for _, own := range ownPrefixes(n, ipv4) {
-			k := key(prefix(own), name(n.Bridge.Name))
-			p.add("hairpin", ipv4, Element{Key: k, Verdict: goTo("hairpin_redirected"), Comment: n.Name})
-		}
-	}
-	for i := range n.Forwards {
-		if f := &n.Forwards[i]; f.Target().IsValid() && !f.Loopback() {
-			p.forward(n, f)
-		}
-	}
-}
-
-// forward adds an element for each port.
-func (p publisher) forward(n *netdrv.Network, f *netdrv.Forward) {
-	guest, protocol := f.Target(), number(uint16(f.Listen.Protocol))
-	gateway, proxied := SelfProxy(n, f)
-	for i := range f.Listen.Ports.Count() {
-		at, to := f.Listen.Ports.Start+uint16(i), netip.AddrPortFrom(guest, f.Ports.Start+uint16(i))
-		door, some, callers, self, from := "everywhere", "some", "callers", "self", []Value{protocol, number(at)}
-		if f.Address.IsValid() {
-			door, some, callers, self, from = "published", "some_at", "callers_at", "self_at", append([]Value{address(f.Address)}, from...)
-		}
-		if len(f.From) > 0 {
-			door = some
-		}
-		p.add(door, guest.Is4(), Element{Key: key(from...), To: to, Comment: n.Name})
-		for _, c := range f.Callers(guest.Is4()) {
-			p.add(callers, guest.Is4(), Element{Key: key(append([]Value{prefix(c)}, from...)...), Comment: n.Name})
-		}
-		if proxied && f.Admits(guest) {
-			from = append([]Value{address(guest)}, from...)
-			p.add(self, guest.Is4(), Element{Key: key(from...), To: netip.AddrPortFrom(gateway, at), Comment: n.Name})
-		}
-	}
-}
-
-// SelfProxy returns the host's address on the network at which a proxy has to
-// serve the guest that a forward leads to, when it calls its own published port: a
-// bridge sends no frame back by the port that it came in by, and that is what the
-// kernel would ask of it where br_netfilter is on. There is none for SCTP.
+// SelfProxy returns the host's address on the network at which a proxy serves the target of
+// a forward that connects to its own published port: a bridge does not send a frame back by
+// the port that it came in by, which is what the kernel would ask of it where br_netfilter is
+// on. There is none for SCTP.
 func SelfProxy(n *netdrv.Network, f *netdrv.Forward) (netip.Addr, bool) {
 	if f.Listen.Protocol == netdrv.SCTP || f.Loopback() {
 		return netip.Addr{}, false
@@ -117,8 +119,8 @@ func SelfProxy(n *netdrv.Network, f *netdrv.Forward) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// hairpinServices are the ports of those proxies.
-func hairpinServices(n *netdrv.Network) []netdrv.Service {
+// proxyServices are the ports of those proxies.
+func proxyServices(n *netdrv.Network) []netdrv.Service {
 	var out []netdrv.Service
 	for i := range n.Forwards {
 		if _, proxied := SelfProxy(n, &n.Forwards[i]); proxied {
@@ -128,67 +130,48 @@ func hairpinServices(n *netdrv.Network) []netdrv.Service {
 	return out
 }
 
-// loopbacks are served by proxies: IPv6's cannot be routed, and IPv4's only by
-// opening the host's own services to guests (route_localnet).
-var loopback4, loopback6 = netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")
-
-// publishChains translate destinations. Sources stay, but for a guest's who calls a
-// neighbour by way of the host: the neighbour would answer it directly, as
-// somebody whom it has not called.
+// publishChains translate destinations. Sources stay, except that of a guest that reaches a
+// neighbour by way of the host: the neighbour would reply to it directly, from an address
+// that the guest has sent nothing to. Loopback addresses are served by proxies: those of IPv6
+// cannot be routed, and those of IPv4 only by opening the host's own services to guests
+// (route_localnet).
 func publishChains() []Chain {
 	port := []Field{L4Protocol, DPort}
 	from := func(f ...Field) []Field { return append(f, port...) }
+	dnat := func(set string, f []Field) DNAT { return DNAT{Fields: f, Map: set, IPv6: strings.HasSuffix(set, "6")} }
+	to := func(p string, f Field) Expr { return InPrefix{Field: f, Prefix: netip.MustParsePrefix(p)} }
+	// Connections to published ports of a NAT network, and if it is pinned, by an uplink.
+	enter := func(name string, match ...Expr) Chain {
+		return chain(name, clamp, rule("published", append(match, Counter, accept)...), rule("", goTo("enter_nat")))
+	}
 	return []Chain{
 		{Name: "publish_in", Base: PreroutingNAT, Rules: []Rule{
-			rule("", ToHost{}, DNAT{Fields: from(IPSAddr), Map: "self4"}),
-			rule("", ToHost{}, DNAT{Fields: from(IP6SAddr), Map: "self6", IPv6: true}),
-			rule("", DNAT{Fields: from(IPSAddr, IPDAddr), Map: "self_at4"}),
-			rule("", DNAT{Fields: from(IP6SAddr, IP6DAddr), Map: "self_at6", IPv6: true}),
+			rule("", ToLocal, dnat("proxied_any4", from(IPSAddr))),
+			rule("", ToLocal, dnat("proxied_any6", from(IP6SAddr))),
+			rule("", dnat("proxied4", from(IPSAddr, IPDAddr))),
+			rule("", dnat("proxied6", from(IP6SAddr, IP6DAddr))),
 			rule("", goTo("publish")),
 		}},
 		{Name: "publish_out", Base: OutputNAT, Rules: []Rule{
-			rule("", InPrefix{Field: IPDAddr, Prefix: loopback4}, accept),
-			rule("", InPrefix{Field: IP6DAddr, Prefix: loopback6}, accept),
+			rule("", to("127.0.0.0/8", IPDAddr), accept),
+			rule("", to("::1/128", IP6DAddr), accept),
 			rule("", goTo("publish")),
 		}},
-		{Name: "publish", Rules: []Rule{
-			rule("", DNAT{Fields: from(IPDAddr), Map: "published4"}),
-			rule("", DNAT{Fields: from(IP6DAddr), Map: "published6", IPv6: true}),
-			rule("", InSet{Fields: from(IPSAddr, IPDAddr), Set: "callers_at4"}, DNAT{Fields: from(IPDAddr), Map: "some_at4"}),
-			rule("", InSet{Fields: from(IP6SAddr, IP6DAddr), Set: "callers_at6"}, DNAT{Fields: from(IP6DAddr), Map: "some_at6", IPv6: true}),
-			rule("", ToHost{}, DNAT{Fields: port, Map: "everywhere4"}),
-			rule("", ToHost{}, DNAT{Fields: port, Map: "everywhere6", IPv6: true}),
-			rule("", ToHost{}, InSet{Fields: from(IPSAddr), Set: "callers4"}, DNAT{Fields: port, Map: "some4"}),
-			rule("", ToHost{}, InSet{Fields: from(IP6SAddr), Set: "callers6"}, DNAT{Fields: port, Map: "some6", IPv6: true}),
-		}},
+		chain("publish",
+			rule("", dnat("published4", from(IPDAddr))),
+			rule("", dnat("published6", from(IP6DAddr))),
+			rule("", in("sources4", from(IPSAddr, IPDAddr)...), dnat("restricted4", from(IPDAddr))),
+			rule("", in("sources6", from(IP6SAddr, IP6DAddr)...), dnat("restricted6", from(IP6DAddr))),
+			rule("", ToLocal, dnat("published_any4", port)),
+			rule("", ToLocal, dnat("published_any6", port)),
+			rule("", ToLocal, in("sources_any4", from(IPSAddr)...), dnat("restricted_any4", port)),
+			rule("", ToLocal, in("sources_any6", from(IP6SAddr)...), dnat("restricted_any6", port))),
 		{Name: "hairpin", Base: HairpinNAT, Rules: []Rule{
-			rule("", ByMap{Fields: []Field{IPSAddr, OIFName}, Map: "hairpin4"}),
-			rule("", ByMap{Fields: []Field{IP6SAddr, OIFName}, Map: "hairpin6"}),
+			rule("", lookup("hairpin4", IPSAddr, OIFName)),
+			rule("", lookup("hairpin6", IP6SAddr, OIFName)),
 		}},
-		{Name: "hairpin_redirected", Rules: []Rule{
-			rule("published: to a neighbour", Redirected{}, Counter{}, Masquerade{}),
-		}},
-		enterPublished("enter_published", Redirected{}),
-		enterPublished("enter_pinned_published", InSet{Fields: []Field{OIFName, IIFName}, Set: "uplinks"}, Redirected{}),
+		chain("hairpin_redirected", rule("published: to a neighbour", DNATed, Counter, SNAT{})),
+		enter("enter_published", DNATed),
+		enter("enter_pinned_published", in("uplinks", OIFName, IIFName), DNATed),
 	}
-}
-
-// enterNATOf is the door of a network with NAT, which is open to what comes for
-// its published ports, and if pinned by an uplink only.
-func enterNATOf(n *netdrv.Network) Verdict {
-	switch {
-	case len(n.Forwards) == 0:
-		return goTo("enter_nat")
-	case len(n.Uplinks) > 0:
-		return goTo("enter_pinned_published")
-	}
-	return goTo("enter_published")
-}
-
-func enterPublished(chain string, match ...Expr) Chain {
-	return Chain{Name: chain, Rules: []Rule{
-		clamp(),
-		rule("published", append(match, Counter{}, accept)...),
-		rule("", goTo("enter_nat")),
-	}}
 }

@@ -5,23 +5,21 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Rulebook is what connections of a guest are asked, in either direction. Ports with
-// the same one share its chains.
+// Rulebook is the rules on connections of a guest, in either direction. Ports with the same
+// one share its chains.
 type Rulebook struct {
 	Network string
-	// Foreign: the bridge is somebody else's, and its DHCP servers and routers with it.
+	// Foreign: the bridge is not vnetd's, nor are its DHCP servers and routers.
 	Foreign bool
-	// Out is about connections that the guest begins, In about those to it.
+	// Out is about connections that the guest begins, In about connections to it.
 	Out, In Side
 }
 
-// Side is the rules of one direction: the first clause that fits decides, or else Else.
+// Side is the rules of one direction: the first clause that matches decides, or else Else.
 type Side struct {
 	Clauses []Clause
 	Else    netdrv.Action
@@ -31,63 +29,60 @@ type Side struct {
 type Clause struct {
 	Protocol netdrv.Protocol // 0: any
 	Ports    []netdrv.PortRange
-	// Remotes are who is at the other end, merged; unless Anybody, none is nobody.
+	// Remotes are the addresses at the other end, merged. Any matches all; without it, an
+	// empty list matches none.
 	Remotes []netip.Prefix
-	Anybody bool
+	Any     bool
 	Action  netdrv.Action
 	Log     bool
-	// Comment says whose rule it is.
+	// Comment names the rule's place in a definition.
 	Comment string
 }
 
 // denies reports whether something does not pass.
 func (s *Side) denies() bool {
-	for i := range s.Clauses {
-		if s.Clauses[i].Action != netdrv.Accept {
-			return true
-		}
-	}
-	return s.Else > netdrv.Accept
+	return s.Else > netdrv.Accept || s.has(func(c *Clause) bool { return c.Action != netdrv.Accept })
 }
 
-// logs reports whether something that passes is noted.
+// logs reports whether something that passes is logged.
 func (s *Side) logs() bool {
+	return s.has(func(c *Clause) bool { return c.Log && c.Action == netdrv.Accept })
+}
+
+// rejects reports whether something is rejected.
+func (s *Side) rejects() bool {
+	return s.Else == netdrv.Reject || s.has(func(c *Clause) bool { return c.Action == netdrv.Reject })
+}
+
+// losesFragments reports whether something passes because of its ports, which fragments do
+// not have.
+func (s *Side) losesFragments() bool {
+	return s.denies() && s.has(func(c *Clause) bool { return c.Action == netdrv.Accept && len(c.Ports) > 0 })
+}
+
+func (s *Side) has(is func(c *Clause) bool) bool {
 	for i := range s.Clauses {
-		if c := &s.Clauses[i]; c.Log && c.Action == netdrv.Accept {
+		if is(&s.Clauses[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-// rejects reports whether something does not pass that is to be told so.
-func (s *Side) rejects() bool {
-	return s.Else == netdrv.Reject || slices.ContainsFunc(s.Clauses, func(c Clause) bool { return c.Action == netdrv.Reject })
-}
-
-// losesFragments reports whether something passes for its ports only, which fragments
-// have none of.
-func (s *Side) losesFragments() bool {
-	return s.denies() && slices.ContainsFunc(s.Clauses, func(c Clause) bool { return c.Action == netdrv.Accept && len(c.Ports) > 0 })
-}
-
-// asks reports whether the rules matter.
-func (s *Side) asks() bool { return s.denies() || s.logs() }
-
-// RulebookOf resolves a filter of a port on a network; nil if it has nothing to say.
-// The comments name rules by the port's filter up to own of them, then the network's.
+// RulebookOf resolves a filter of a port on a network; nil if everything passes without log
+// entries. The first own rules are of the port's filter, the others of the network's.
 func RulebookOf(f netdrv.Filter, n *netdrv.Network, link string, own int, s *netdrv.Surroundings) *Rulebook {
 	b := Rulebook{Network: n.Name, Foreign: !n.Mode.OwnsBridge(), Out: Side{Else: f.Out}, In: Side{Else: f.In}}
 	for i := range f.Rules {
 		r := &f.Rules[i]
 		c := Clause{
-			Protocol: r.Protocol, Ports: r.Ports, Anybody: r.Remote == "", Action: r.Action, Log: r.Log,
+			Protocol: r.Protocol, Ports: r.Ports, Any: r.Remote == "", Action: r.Action, Log: r.Log,
 			Comment: fmt.Sprintf("%s: filter.rules[%d]", n.Name, i-own),
 		}
 		if i < own {
 			c.Comment = fmt.Sprintf("%s: filter.rules[%d]", link, i)
 		}
-		if !c.Anybody {
+		if !c.Any {
 			c.Remotes = s.Remote(n, r.Remote)
 		}
 		side := &b.Out
@@ -99,31 +94,25 @@ func RulebookOf(f netdrv.Filter, n *netdrv.Network, link string, own int, s *net
 	if f.Preset == netdrv.InternetOnly {
 		b.Out.Clauses = append(b.Out.Clauses, internetOnly(n, s)...)
 	}
-	if !b.Out.asks() && !b.In.asks() {
+	if !b.Out.denies() && !b.Out.logs() && !b.In.denies() && !b.In.logs() {
 		return nil
 	}
 	return &b
 }
 
-// chains are the names of a rulebook's. They change with what the rules say, so that no
-// chain ever does.
-type chains struct{ out, in, outAnswers, inAnswers string }
+// chains are the names of a rulebook's chains. They contain a hash of the rules, so that no
+// chain ever changes.
+type chains struct{ out, in, outReplies, inReplies string }
 
 func (b *Rulebook) chains() chains {
-	sum := sha256.Sum256([]byte(b.text()))
-	id := b.Network + "_" + hex.EncodeToString(sum[:6])
-	return chains{"out_" + id, "in_" + id, "out_answers_" + id, "in_answers_" + id}
-}
-
-// text is the same for rulebooks that ask the same.
-func (b *Rulebook) text() string {
-	var t strings.Builder
-	fmt.Fprintln(&t, b.Network, b.Foreign)
+	h := sha256.New()
+	fmt.Fprintln(h, b.Network, b.Foreign)
 	for _, s := range []*Side{&b.Out, &b.In} {
-		fmt.Fprintln(&t, s.Else)
+		fmt.Fprintln(h, s.Else)
 		for i := range s.Clauses {
-			fmt.Fprintf(&t, "%+v\n", s.Clauses[i])
+			fmt.Fprintf(h, "%+v\n", s.Clauses[i])
 		}
 	}
-	return t.String()
+	id := b.Network + "_" + hex.EncodeToString(h.Sum(nil)[:6])
+	return chains{"out_" + id, "in_" + id, "out_replies_" + id, "in_replies_" + id}
 }

@@ -28,7 +28,7 @@ func (s *Side) says(c conn) netdrv.Action {
 		switch {
 		case r.Protocol != 0 && r.Protocol != c.protocol:
 		case len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, port):
-		case !r.Anybody && !slices.ContainsFunc(r.Remotes, remote):
+		case !r.Any && !slices.ContainsFunc(r.Remotes, remote):
 		default:
 			return r.Action
 		}
@@ -71,13 +71,13 @@ func randomSide(r *rand.Rand) Side {
 	s := Side{Else: random(r, 0, netdrv.Accept, netdrv.Drop, netdrv.Reject)}
 	for range r.IntN(4) {
 		c := Clause{
-			Protocol: random(r, 0, netdrv.TCP, netdrv.UDP, netdrv.SCTP, netdrv.ICMP, netdrv.ICMPv6, 47), Anybody: r.IntN(2) == 0,
+			Protocol: random(r, 0, netdrv.TCP, netdrv.UDP, netdrv.SCTP, netdrv.ICMP, netdrv.ICMPv6, 47), Any: r.IntN(2) == 0,
 			Action: random(r, netdrv.Accept, netdrv.Drop, netdrv.Reject), Log: r.IntN(4) == 0,
 		}
 		if c.Protocol.HasPorts() && r.IntN(2) == 0 {
 			c.Ports = random(r, []netdrv.PortRange{{Start: 22, End: 22}}, []netdrv.PortRange{{Start: 20, End: 30}, {Start: 25, End: 80}})
 		}
-		if !c.Anybody {
+		if !c.Any {
 			c.Remotes = netdrv.Merge(random(r, prefixList("10.0.0.0/8"), prefixList("2001:db8::/32"), prefixList("0.0.0.0/0", "::/0"),
 				prefixList("10.1.0.0/16", "192.0.2.1/32", "2001:db8::1/128"), nil))
 		}
@@ -116,15 +116,15 @@ func TestChainsDoWhatRulesSay(t *testing.T) {
 		stray := conn{c.direction, c.protocol, c.remote, first.sport}
 		begins := other.says(stray) == netdrv.Accept
 		if got := s.sends(answer); got != begins {
-			t.Fatalf("seed %d, %+v of %s: an answer to nothing passes = %t, want %t", seed, c, book.text(), got, begins)
+			t.Fatalf("seed %d, %+v of %s: an answer to nothing passes = %t, want %t", seed, c, fmt.Sprintf("%+v", *book), got, begins)
 		}
 		s.added = map[string]bool{}
 		want := own.says(c) == netdrv.Accept
 		if got := s.sends(first); got != want {
-			t.Fatalf("seed %d, %+v of %s: the first packet passes = %t, want %t", seed, c, book.text(), got, want)
+			t.Fatalf("seed %d, %+v of %s: the first packet passes = %t, want %t", seed, c, fmt.Sprintf("%+v", *book), got, want)
 		}
 		if got := s.sends(answer); got != (want || begins) {
-			t.Fatalf("seed %d, %+v of %s: the answer passes = %t, want %t", seed, c, book.text(), got, want || begins)
+			t.Fatalf("seed %d, %+v of %s: the answer passes = %t, want %t", seed, c, fmt.Sprintf("%+v", *book), got, want || begins)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestEditsAreAboutWhatHasBegun(t *testing.T) {
 	}
 	first, answer := conn{netdrv.Out, netdrv.TCP, netip.MustParseAddr("192.0.2.1"), 22}.packets()
 	before, after := compiled(Side{}), compiled(Side{Clauses: []Clause{
-		{Protocol: netdrv.TCP, Ports: []netdrv.PortRange{{Start: 22, End: 22}}, Anybody: true, Action: netdrv.Drop},
+		{Protocol: netdrv.TCP, Ports: []netdrv.PortRange{{Start: 22, End: 22}}, Any: true, Action: netdrv.Drop},
 	}})
 	if !before.sends(first) || !before.sends(answer) {
 		t.Fatal("it does not begin")
@@ -165,7 +165,7 @@ func TestRulesAreEditedAsChains(t *testing.T) {
 	}
 	drops := netdrv.Filter{In: netdrv.Drop}
 	one, many := table(1, drops), table(1000, drops)
-	if !slices.EqualFunc(one.Tables[1].Chains, many.Tables[1].Chains, Chain.equal) {
+	if !slices.EqualFunc(one.Tables[1].Chains, many.Tables[1].Chains, sameChain) {
 		t.Error("1000 ports have other chains than 1")
 	}
 	drops.Rules = []netdrv.FilterRule{{Direction: netdrv.In, Action: netdrv.Accept, Protocol: netdrv.TCP, Ports: []netdrv.PortRange{{Start: 1, End: 9}}}}

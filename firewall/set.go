@@ -118,12 +118,6 @@ func (s Set) KeyString(e Element) string {
 	return b.String()
 }
 
-// sameDefinition reports whether two sets differ in their elements at most.
-func (s Set) sameDefinition(o Set) bool {
-	return s.Name == o.Name && slices.Equal(s.Key, o.Key) &&
-		s.Verdicts == o.Verdicts && s.To == o.To && s.Interval == o.Interval && s.Counter == o.Counter && s.Dynamic == o.Dynamic
-}
-
 func (s Set) write(b *strings.Builder) {
 	kind, types := "set", make([]string, len(s.Key))
 	for i, t := range s.Key {

@@ -88,9 +88,11 @@ func (s *simulator) rule(r Rule, p packet) Verdict {
 		switch e := e.(type) {
 		case Verdict:
 			return e
-		case Reject:
-			return drop
-		case Masquerade, SNAT:
+		case Simple:
+			if e == RejectTCPReset || e == RejectProhibited {
+				return drop
+			}
+		case SNAT:
 			s.source = e
 			return accept
 		case ByMap:
@@ -113,10 +115,19 @@ func (s *simulator) matches(e Expr, p packet) bool {
 			s.added[e.Set+p.text(e.Fields)] = true
 		}
 		return e.Over == (Rate{}) && p.has(e.Fields)
-	case EtherType:
-		return e == EtherIPv4 && p.dst.Is4() || e == EtherIPv6 && p.dst.Is6()
-	case Fragment:
-		return false
+	case Simple:
+		switch e {
+		case IPv4, EtherIPv4:
+			return p.dst.Is4()
+		case EtherIPv6:
+			return p.dst.Is6()
+		case EtherARP, Fragment4, Fragment6:
+			return false
+		case TCPSyn:
+			return p.proto == TCP && p.first
+		case TCPHandshake:
+			return p.proto == TCP
+		}
 	case InSet:
 		_, ok := s.element(e.Set, e.Fields, p)
 		return ok != e.Not && p.has(e.Fields)
@@ -128,14 +139,8 @@ func (s *simulator) matches(e Expr, p packet) bool {
 		return p.has([]Field{e.Field}) && e.Prefix.Contains(p.field(e.Field).Prefix(t).Addr())
 	case Is:
 		return p.has([]Field{e.Field}) && p.field(e.Field) == number(e.Number)
-	case IPv4:
-		return p.dst.Is4()
 	case L4Proto:
 		return p.proto == e
-	case TCPSyn:
-		return p.proto == TCP && p.first
-	case TCPHandshake:
-		return p.proto == TCP
 	case CTState:
 		return cmp.Or(p.state, New)&e != 0
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/vnetd/vnetd/daemon/event"
-	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/daemon/service"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/boot/files"
@@ -13,9 +12,6 @@ import (
 	"github.com/vnetd/vnetd/dnsd/forward"
 	"github.com/vnetd/vnetd/netdrv"
 )
-
-// A Loop tells what the reconcile loop has done.
-type Loop interface{ Tally() reconcile.Tally }
 
 // Servers tell what guests have asked them; dhcpd's and dnsd's are such.
 type Servers struct {
@@ -33,14 +29,14 @@ type Servers struct {
 }
 
 // Expose writes everything that there is to know now.
-func Expose(ctx context.Context, s *service.Service, l Loop, servers Servers) (string, error) {
+func Expose(ctx context.Context, s *service.Service, servers Servers) (string, error) {
 	networks := s.Networks()
 	ports := s.Ports("")
 	if err := s.ReadCounters(ctx, ports, networks); err != nil {
 		return "", err
 	}
 	var b text
-	b.daemon(s.Status(), l.Tally())
+	b.daemon(s.Status())
 	b.networks(networks)
 	var networkTraffic, portTraffic []passed
 	for _, n := range networks {
@@ -63,7 +59,8 @@ func Expose(ctx context.Context, s *service.Service, l Loop, servers Servers) (s
 	return b.String(), nil
 }
 
-func (b *text) daemon(s service.Status, t reconcile.Tally) {
+func (b *text) daemon(s service.Status) {
+	t := s.Rounds
 	b.family("vnetd_info", gauge, "The daemon's version.")
 	b.sample("vnetd_info", 1, "version", s.Version)
 	b.family("vnetd_start_time_seconds", gauge, "When the daemon started, in Unix time.")

@@ -26,7 +26,7 @@ const maxConns = 32
 
 // Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
 // it on an address where only Prometheus reaches it.
-func Serve(ctx context.Context, l net.Listener, s *service.Service, loop Loop, servers Servers, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, s *service.Service, servers Servers, log *slog.Logger) error {
 	turn := make(chan struct{}, maxScrapes)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,7 @@ func Serve(ctx context.Context, l net.Listener, s *service.Service, loop Loop, s
 			http.Error(w, "too many at once", http.StatusServiceUnavailable)
 			return
 		}
-		answer(w, r, log, func(ctx context.Context) (string, error) { return Expose(ctx, s, loop, servers) })
+		answer(w, r, log, func(ctx context.Context) (string, error) { return Expose(ctx, s, servers) })
 	})
 	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 8 << 10, ErrorLog: limit.StdLog(log, "HTTP server of metrics")}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -31,13 +31,13 @@ func (b *text) dhcp(all map[string][]dhcpd.Count) {
 }
 
 func (b *text) dns(all map[string]dnsd.Counts) {
-	b.family("vnetd_dns_queries_total", counter, "Queries of DNS clients, by what was done about them.")
+	b.family("vnetd_dns_queries_total", counter, "Queries of DNS clients, by outcome.")
 	sorted(all, func(network string, c dnsd.Counts) {
 		for o, n := range c.Queries {
 			b.sample("vnetd_dns_queries_total", float64(n), "network", network, "outcome", dnsd.Outcome(o).String())
 		}
 	})
-	b.family("vnetd_dns_replies_total", counter, "Replies to DNS clients, by their code.")
+	b.family("vnetd_dns_replies_total", counter, "Replies to DNS clients, by response code.")
 	sorted(all, func(network string, c dnsd.Counts) {
 		for code, n := range c.Replies {
 			if n > 0 {
@@ -80,16 +80,16 @@ func (b *text) upstreams(all []forward.Counts, held cache.Size) {
 	}{
 		{"queries_total", counter, "Queries to an upstream name server.", func(c forward.Counts) float64 { return float64(c.Asked) }},
 		{"replies_total", counter, "Replies of an upstream name server.", func(c forward.Counts) float64 { return float64(c.Replied) }},
-		{"failures_total", counter, "Silences and errors of an upstream name server.", func(c forward.Counts) float64 { return float64(c.Failed) }},
-		{"resting", gauge, "Whether an upstream name server is asked last, because it does not answer.", func(c forward.Counts) float64 { return one(c.Rests) }},
+		{"failures_total", counter, "Queries to an upstream name server that timed out or failed.", func(c forward.Counts) float64 { return float64(c.Failed) }},
+		{"up", gauge, "1 if an upstream name server responds, 0 if it is marked down and asked last.", func(c forward.Counts) float64 { return one(c.Up) }},
 	} {
 		b.family("vnetd_dns_upstream_"+f.name, f.k, f.help)
 		for _, c := range all {
 			b.sample("vnetd_dns_upstream_"+f.name, f.of(c), "upstream", c.Upstream)
 		}
 	}
-	b.family("vnetd_dns_cache_entries", gauge, "Replies in the cache of all networks.")
+	b.family("vnetd_dns_cache_entries", gauge, "Entries in the DNS cache of all networks.")
 	b.sample("vnetd_dns_cache_entries", float64(held.Entries))
-	b.family("vnetd_dns_cache_bytes", gauge, "What they take, about.")
+	b.family("vnetd_dns_cache_bytes", gauge, "Approximate size of the DNS cache of all networks in bytes.")
 	b.sample("vnetd_dns_cache_bytes", float64(held.Bytes))
 }

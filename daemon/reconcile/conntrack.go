@@ -2,13 +2,11 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vnetd/vnetd/firewall"
@@ -35,10 +33,10 @@ const (
 // nothing is asked of any packet.
 type conntrackGuard struct {
 	*Engine
-	over   map[string]time.Time // when networks were above their share, of late
-	closed map[string]time.Time // networks that begin no connections, until then
+	over   map[string]time.Time // when networks were last above their share
+	closed map[string]time.Time // networks that are closed for new connections, until then
 	strict time.Time            // the end of the check of sources
-	next   time.Time            // of the earliest next listing
+	next   time.Time            // the earliest next listing
 }
 
 // guardConntrack runs until ctx ends, and leaves no network closed.
@@ -51,12 +49,12 @@ func (e *Engine) guardConntrack(ctx context.Context) {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conntrackEvery)
 			defer cancel()
-			if err := e.press(ctx, firewall.Pressure{}); err != nil {
+			if err := e.rules.restrict(ctx, firewall.Pressure{}); err != nil {
 				e.log.Warn("networks stay closed for new connections until the next start", "err", err)
 			}
 			return
 		case now := <-tick.C:
-			if !e.tracks.Load() && len(g.closed) == 0 && now.After(g.strict) {
+			if !e.rules.tracks.Load() && len(g.closed) == 0 && now.After(g.strict) {
 				continue
 			}
 			if err := g.check(ctx, now); err != nil && ctx.Err() == nil {
@@ -80,7 +78,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	slots, _ := strconv.Atoi(values[size]) // 0 is no limit
 	full := slots > 0 && float64(used) > conntrackFull*float64(slots)
 	if !full && len(g.closed) == 0 && now.After(g.strict) {
-		return g.press(ctx, firewall.Pressure{})
+		return g.rules.restrict(ctx, firewall.Pressure{})
 	}
 	var over []string
 	var excess map[netip.Addr]int
@@ -89,9 +87,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 		g.strict = now.Add(closedTime)
 	}
 	if full && now.After(g.next) {
-		g.rules.Lock()
-		networks := slices.DeleteFunc(slices.Clone(g.ruled), func(n netdrv.Network) bool { return !firewall.Tracked(&n) })
-		g.rules.Unlock()
+		networks := g.rules.list(firewall.Tracked)
 		host := g.Host()
 		owners = netdrv.NewFlowOwners(networks, host.Addresses())
 		flows, err := g.Kernel.CountFlows(owners)
@@ -124,36 +120,8 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 		g.log.Info("network open for new connections", "network", name)
 	}
 	slices.Sort(want.Closed)
-	if err := g.press(ctx, want); err != nil || len(over) == 0 {
+	if err := g.rules.restrict(ctx, want); err != nil || len(over) == 0 {
 		return err
 	}
 	return g.Kernel.EndFlows(owners, excess)
-}
-
-// press puts what is asked of new connections into force.
-func (e *Engine) press(ctx context.Context, want firewall.Pressure) error {
-	e.rules.Lock()
-	defer e.rules.Unlock()
-	if e.pressure.Equal(want) || !e.enforced {
-		return nil
-	}
-	was := e.pressure
-	e.pressure = want
-	if err := e.applyRules(ctx); err != nil {
-		e.pressure = was
-		return err
-	}
-	var problem error
-	if len(want.Closed) > 0 {
-		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(want.Closed, ", "))
-	}
-	e.Report("conntrack", problem)
-	return nil
-}
-
-// applyRules puts the rules of the last round into force with what is known of guests and
-// the pressure as of now. e.rules is held.
-func (e *Engine) applyRules(ctx context.Context) error {
-	want := e.ruleset.WithPorts(e.ruled, e.filtered(e.ruled)...)
-	return e.Firewall.Apply(ctx, want.UnderPressure(e.ruled, e.pressure))
 }

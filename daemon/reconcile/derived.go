@@ -4,16 +4,25 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/vnetd/vnetd/daemon/store"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dnsd"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// derived is what is made of a network and its ports, each part when it is first needed.
-// It is kept because it takes long where there are many reservations, and neither a
-// lease nor a look at the host changes it. Its parts are only read.
+// A derivedCache has what is derived from networks and their ports.
+type derivedCache struct {
+	store *store.Store
+
+	mu       sync.Mutex
+	networks map[string]*derived
+}
+
+// derived is what is derived from a network and its ports, each part when it is first
+// needed. It is cached because it takes long with many reservations, and depends neither on
+// leases nor on the host. Its parts are not changed.
 type derived struct {
-	network  netdrv.Network // without what is published, which no part depends on
+	network  netdrv.Network // without forwards, on which no part depends
 	revision int64          // of the ports
 	ports    []netdrv.Port
 	with     *netdrv.Network // with reservations for its ports
@@ -26,24 +35,30 @@ type derived struct {
 	dns         *dnsd.Config
 }
 
-// derive returns what is made of a network and its ports of now.
-func (e *Engine) derive(n *netdrv.Network) *derived {
-	network, revision := *n, e.Store.PortRevision(n.Name)
+// of returns what is derived from a network and its present ports.
+func (c *derivedCache) of(n *netdrv.Network) *derived {
+	network, revision := *n, c.store.PortRevision(n.Name)
 	network.Forwards = nil
-	e.derivedMu.Lock()
-	defer e.derivedMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	// The slices of a stored network are replaced, never changed in place, and DeepEqual
-	// compares no elements of two slices that are the same one.
-	d := e.derived[n.Name]
+	// does not compare the elements of a slice with itself.
+	d := c.networks[n.Name]
 	if d == nil || d.revision != revision || !reflect.DeepEqual(d.network, network) {
-		d = &derived{network: network, revision: revision, ports: e.Store.PortsOf(n.Name)}
+		d = &derived{network: network, revision: revision, ports: c.store.PortsOf(n.Name)}
 		d.with = d.network.WithPorts(d.ports)
-		e.derived[n.Name] = d
+		c.networks[n.Name] = d
 	}
 	return d
 }
 
-// names are those of the network with its ports.
+func (c *derivedCache) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.networks, name)
+}
+
+// names returns the names of the network with its ports.
 func (d *derived) names() *netdrv.Names {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,7 +68,7 @@ func (d *derived) names() *netdrv.Names {
 	return d.named
 }
 
-// declared are the names in the network's definition.
+// declared returns the names in the network's definition.
 func (d *derived) declared() *netdrv.Names {
 	if d.with == &d.network {
 		return d.names()
@@ -66,7 +81,7 @@ func (d *derived) declared() *netdrv.Names {
 	return d.declaration
 }
 
-// dhcpConfig is the network's, on a bridge of an MTU; false if it serves nothing.
+// dhcpConfig returns the network's configuration for a bridge's MTU; false if DHCP is off.
 func (d *derived) dhcpConfig(mtu int) (dhcpd.Config, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,7 +95,8 @@ func (d *derived) dhcpConfig(mtu int) (dhcpd.Config, bool) {
 	return cfg, served
 }
 
-// dnsConfig is the network's, without names of leases and peers; false if it serves nothing.
+// dnsConfig returns the network's configuration without names of leases and peers; false if DNS
+// is off.
 func (d *derived) dnsConfig(hostname string) (dnsd.Config, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

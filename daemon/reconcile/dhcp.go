@@ -2,9 +2,7 @@ package reconcile
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
@@ -34,19 +32,6 @@ func dhcpConfig(n *netdrv.Network, mtu int) (dhcpd.Config, bool) {
 		}
 	}
 	return cfg, len(cfg.V4) > 0 || cfg.V6 != nil || cfg.RA != nil
-}
-
-// checkLeases degrades the networks that should give leases while none can be stored.
-func (r *round) checkLeases() {
-	err := r.Leases.Storing()
-	if err == nil {
-		return
-	}
-	for _, n := range r.standing() {
-		if slices.ContainsFunc(n.Subnets, func(s netdrv.Subnet) bool { return s.DHCP != nil && (!s.IsIPv6() || s.Stateful()) }) {
-			r.fail(n.Name, fmt.Errorf("leases cannot be stored: %w; clients keep the leases that they have, and new ones get none until they can be", err))
-		}
-	}
 }
 
 func v4Subnet(n *netdrv.Network, s netdrv.Subnet, mtu int) v4.Config {

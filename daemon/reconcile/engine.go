@@ -1,27 +1,24 @@
-// Package reconcile is the loop that keeps the host as declared.
+// Package reconcile keeps the host as declared, in rounds.
 //
-// A round takes the stored intent, compiles what the kernel should hold,
-// observes what it holds, and applies the difference: first what goes, then the
-// firewall in one transaction, then links and addresses, then DHCP and DNS.
-// Then it looks again. A round is about the networks that somebody named, or
-// about everything: at start, when the kernel says that something changed, and
-// by the timer. Events carry no data, so that a missed one costs time and never
-// correctness.
+// A round observes the host and computes the plan, which changes nothing and is also what
+// a dry run prints. Then it records what it has learned, and applies the plan: removals,
+// the firewall in one transaction, additions, then DHCP and DNS. Then it observes again: the
+// plan must be empty. A round is about named networks, or about all: at start, after a
+// notification of the kernel, and periodically. Notifications carry no data, so that a
+// missed one costs time and never correctness.
 //
-// One network's failure is its own: it becomes the network's status and is
-// tried again with a back-off, and the others go on.
+// A network's failure becomes its status, and is retried with back-off. The others are not
+// affected.
 package reconcile
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,8 +33,8 @@ import (
 	"github.com/vnetd/vnetd/proxy"
 )
 
-// lookEvery is the belt to the notifications' braces.
-const lookEvery = time.Minute
+// fullEvery is the interval of full rounds without notifications.
+const fullEvery = time.Minute
 
 // neverSeen is no count of the kernel's HostChanges.
 const neverSeen = math.MaxUint64
@@ -166,71 +163,40 @@ type Parts struct {
 	MayHold func(n *netdrv.Network, p *netdrv.Port) bool
 }
 
-// Engine runs the loop. Its methods may be called from any goroutine.
+// An Engine reconciles. Its methods may be called from any goroutine.
 type Engine struct {
 	Parts
-	log *slog.Logger
+	log      *slog.Logger
+	queue    *queue
+	hosts    *hostCache
+	ports    *portTable
+	networks *networkTable
+	derived  *derivedCache
+	rules    *rules
+	servers  *servers
 
-	wake chan struct{}      // of one: something is pending
-	turn sync.Mutex         // held during a round
-	news chan chan struct{} // something was heard of guests; closed when rules follow it
-
-	derivedMu sync.Mutex
-	derived   map[string]*derived // by network
-
-	rules    sync.Mutex // held while rules change
-	ruled    []netdrv.Network
-	ruleset  firewall.Ruleset  // of those networks, as of the last round
-	asks     atomic.Bool       // one of them asks something of its ports
-	enforced bool              // rules were applied since the start
-	tracks   atomic.Bool       // connections of one of them are attributed to it
-	pressure firewall.Pressure // what is asked of new connections
-
-	mu         sync.Mutex
-	unmet      atomic.Bool // a guest of the tap broker has not said its MAC
-	pending    work
-	look       *time.Timer // the full look that a notification asked for
-	pace       pace
-	status     map[string]Status
-	bridges    map[string]string      // link of each network as of the last round
-	members    []netdrv.Member        // guests' links as of the last round
-	links      map[string]netdrv.Link // of ports, as of the last look
-	host       netdrv.Host            // as of the last full look
-	uplinks    map[string]bool        // links that have had a default route since the start
-	seen       uint64                 // the kernel's HostChanges before that look
-	retries    map[string]*retry
-	tamperings map[string]*tampering // by link of a declared port; for rounds only
-	held       map[string]held       // by network, as of the last look; for rounds only
-	dhcp       map[string]given[dhcpd.Config]
-	dns        map[string]given[dnsd.Config]
-	forwards   map[string][]netdrv.Forward    // in force, by network, names resolved
-	doors      map[netdrv.Door]netip.AddrPort // in force; for rounds only
-	problems   map[string]error               // what is wrong with no network in particular
-	orphans    []netdrv.Orphan                // as of the last full look, and so are unread:
-	unread     []netdrv.Orphan                // links of networks with a definition that cannot be read
-	treated    map[string]netdrv.Treatment    // by the rules that were in force at the start
-	tally      Tally
+	roundMu sync.Mutex // held during a round
 }
 
-// work is what the next round is about.
-type work struct {
-	full  bool
-	names map[string]bool
-	done  []chan struct{}
-}
-
-// New returns an engine that has not looked yet.
+// New returns an engine that has not observed the host yet.
 func New(parts Parts, log *slog.Logger) *Engine {
-	return &Engine{
-		Parts: parts, log: log, members: parts.Store.Members(), wake: make(chan struct{}, 1), news: make(chan chan struct{}, 1),
-		status: map[string]Status{}, bridges: map[string]string{}, retries: map[string]*retry{}, held: map[string]held{}, tamperings: map[string]*tampering{},
-		dhcp: map[string]given[dhcpd.Config]{}, dns: map[string]given[dnsd.Config]{},
-		links: map[string]netdrv.Link{}, derived: map[string]*derived{}, uplinks: map[string]bool{},
-		problems: map[string]error{}, seen: neverSeen, forwards: map[string][]netdrv.Forward{},
+	e := &Engine{
+		Parts: parts, log: log,
+		queue:    newQueue(),
+		hosts:    &hostCache{kernel: parts.Kernel, store: parts.Store, changes: neverSeen, uplinks: map[string]bool{}, held: map[string]held{}},
+		ports:    &portTable{links: map[string]netdrv.Link{}, tamperings: map[string]tampering{}, members: parts.Store.Members()},
+		networks: &networkTable{status: map[string]Status{}, bridges: map[string]string{}, problems: map[string]error{}},
+		derived:  &derivedCache{store: parts.Store, networks: map[string]*derived{}},
 	}
+	e.servers = &servers{Parts: parts, derived: e.derived, dhcp: map[string]applied[dhcpd.Config]{}, dns: map[string]applied[dnsd.Config]{}}
+	e.rules = &rules{
+		Parts: parts, log: log, queue: e.queue, hosts: e.hosts, ports: e.ports, networks: e.networks, derived: e.derived,
+		news: make(chan chan struct{}, 1), forwards: map[string][]netdrv.Forward{},
+	}
+	return e
 }
 
-// Run runs the loop until ctx ends. The networks stay as they are.
+// Run reconciles until ctx ends. The networks stay as they are.
 func (e *Engine) Run(ctx context.Context) error {
 	watch, err := e.Kernel.Watch()
 	if err != nil {
@@ -243,14 +209,23 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	e.Kernel.Remember(seen)
-	heard, err := e.Kernel.WatchHeard()
+	watchFDB, err := e.Kernel.WatchHeard()
 	if err != nil {
 		return fmt.Errorf("watch bridges: %w", err)
 	}
+	changed := func(network string) {
+		if network == "" {
+			e.Notice()
+			return
+		}
+		// A port that takes the MAC of another guest cuts that guest off, so that its
+		// network does not wait for a full round.
+		e.queue.add([]string{network}, nil)
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return watch(ctx, e.kernelNews) })
-	g.Go(func() error { return heard(ctx, e.bridgeNews) })
-	g.Go(func() error { e.followGuests(ctx); return nil })
+	g.Go(func() error { return watch(ctx, changed) })
+	g.Go(func() error { return watchFDB(ctx, e.rules.bridgeChanged) })
+	g.Go(func() error { e.rules.run(ctx); return nil })
 	g.Go(func() error { e.guardConntrack(ctx); return nil })
 	g.Go(func() error { e.guardNeighbours(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
@@ -259,18 +234,18 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) loop(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(fullEvery)
 	defer tick.Stop()
-	defer e.stopTimers()
+	defer e.queue.stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.wake:
+		case <-e.queue.wake:
 		case <-tick.C:
-			e.enqueue(nil, nil)
+			e.queue.add(nil, nil)
 		}
-		if w := e.take(); w.full || w.names != nil {
+		if w := e.queue.take(); w.full || w.names != nil {
 			e.round(ctx, w)
 			for _, done := range w.done {
 				close(done)
@@ -279,107 +254,30 @@ func (e *Engine) loop(ctx context.Context) {
 	}
 }
 
-// Reconcile has the named networks looked at, all if none is named, and
-// returns when that is done, whether or not it went well: see Status. It
-// returns early, with its error, if ctx ends.
+// Reconcile reconciles the named networks, or all if none is named, and returns when that
+// is done; Status has the results. It returns an error only if ctx ends before.
 func (e *Engine) Reconcile(ctx context.Context, names ...string) error {
-	done := make(chan struct{})
-	e.enqueue(names, done)
+	return wait(ctx, e.queue.addNotified(names))
+}
+
+// Notice requests a full round soon, at a rate that depends on what a round costs.
+func (e *Engine) Notice() { e.queue.notice() }
+
+// Alive returns nil if the loop is running, and an error if ctx ends before that is known.
+func (e *Engine) Alive(ctx context.Context) error { return e.Reconcile(ctx, "") }
+
+// Declare changes what is stored between two rounds.
+func (e *Engine) Declare(change func() error) error {
+	e.roundMu.Lock()
+	defer e.roundMu.Unlock()
+	return change()
+}
+
+func wait(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// Notice is a wake-up of unknown cause: everything is looked at soon. A storm
-// of them costs a small share of the time, whatever a look costs.
-func (e *Engine) Notice() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.look == nil {
-		e.look = time.AfterFunc(e.pace.wait(time.Now()), func() { e.enqueue(nil, nil) })
-	}
-}
-
-// kernelNews is a wake-up. A port that takes the MAC address of another guest cuts that
-// guest off, so its network is looked at without delay.
-func (e *Engine) kernelNews(network string) {
-	if network == "" {
-		e.Notice()
-		return
-	}
-	e.enqueue([]string{network}, nil)
-}
-
-func (e *Engine) enqueue(names []string, done chan struct{}) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.pending.names == nil {
-		e.pending.names = map[string]bool{}
-	}
-	e.pending.full = e.pending.full || len(names) == 0
-	for _, n := range names {
-		e.pending.names[n] = true
-	}
-	if done != nil {
-		e.pending.done = append(e.pending.done, done)
-	}
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (e *Engine) take() work {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	w := e.pending
-	e.pending = work{}
-	if w.full && e.look != nil {
-		e.look.Stop()
-		e.look = nil
-	}
-	return w
-}
-
-func (e *Engine) stopTimers() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.look != nil {
-		e.look.Stop()
-	}
-	for _, r := range e.retries {
-		r.timer.Stop()
-	}
-}
-
-// Status returns what is known about a network.
-func (e *Engine) Status(name string) Status {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status[name]
-}
-
-// Problems returns what is wrong with no network in particular.
-func (e *Engine) Problems() map[string]error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return maps.Clone(e.problems)
-}
-
-// Report notes what is wrong with a part of the daemon, or with nil that nothing is.
-func (e *Engine) Report(part string, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if delete(e.problems, part); err != nil {
-		e.problems[part] = err
-	}
-}
-
-// Alive returns nil if the loop turns, and an error if it has not by the end
-// of ctx. It asks for no look at anything.
-func (e *Engine) Alive(ctx context.Context) error {
-	return e.Reconcile(ctx, "")
 }

@@ -67,7 +67,10 @@ func (g *neighbourGuard) check(now time.Time) (err error) {
 		if !full && len(g.over) == 0 {
 			continue
 		}
-		networks := g.withNeighbours()
+		networks := map[string]*netdrv.Network{} // by bridge
+		for _, n := range g.rules.list(func(n *netdrv.Network) bool { return n.Mode.OwnsBridge() }) {
+			networks[n.Bridge.Name] = &n
+		}
 		bridges, flooded := map[string]bool{}, map[string]bool{}
 		for bridge, n := range networks {
 			_, flooded[bridge] = g.over[n.Name]
@@ -118,26 +121,13 @@ func (g *neighbourGuard) check(now time.Time) (err error) {
 	return nil
 }
 
-// withNeighbours returns the networks on bridges of ours, by bridge.
-func (e *Engine) withNeighbours() map[string]*netdrv.Network {
-	e.rules.Lock()
-	defer e.rules.Unlock()
-	out := map[string]*netdrv.Network{}
-	for i := range e.ruled {
-		if n := &e.ruled[i]; n.Mode.OwnsBridge() {
-			out[n.Bridge.Name] = n
-		}
-	}
-	return out
-}
-
 // knownAddresses returns what the guests of a network have by lease, reservation or
 // declaration, and what they make of their MACs.
 func (e *Engine) knownAddresses(n *netdrv.Network) map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	macs := map[netdrv.MAC]bool{}
-	members := slices.DeleteFunc(e.Members(), func(m netdrv.Member) bool { return m.Network != n.Name })
-	for _, p := range portsOf(e.derive(n).with, members, e.Leases.Addresses(n.Name)) {
+	members := slices.DeleteFunc(e.ports.list(), func(m netdrv.Member) bool { return m.Network != n.Name })
+	for _, p := range portsOf(e.derived.of(n).with, members, e.Leases.Addresses(n.Name)) {
 		macs[p.MAC] = true
 		for _, a := range p.Addresses {
 			out[a] = true

@@ -9,13 +9,13 @@ import (
 
 // Rules that follow guests do not end the daemon: the next round repairs them.
 func TestPanicOfRulesThatFollowGuests(t *testing.T) {
-	e := &Engine{log: slog.New(slog.DiscardHandler)} // without a store
+	e := &rules{log: slog.New(slog.DiscardHandler)} // without a store
 	e.asks.Store(true)
 	before := limit.Panics()[limit.Guests]
-	if err := e.followOnce(t.Context()); err == nil || limit.Panics()[limit.Guests] != before+1 {
+	if err := e.follow(t.Context()); err == nil || limit.Panics()[limit.Guests] != before+1 {
 		t.Errorf("got %v, %d panics", err, limit.Panics()[limit.Guests]-before)
 	}
-	if !e.rules.TryLock() {
+	if !e.mu.TryLock() {
 		t.Error("the lock stays held")
 	}
 }
@@ -27,7 +27,7 @@ func TestPanicOfARound(t *testing.T) {
 	if err := (&round{Engine: e}).run(t.Context()); err == nil || limit.Panics()[limit.Guests] != before+1 {
 		t.Errorf("got %v, %d panics", err, limit.Panics()[limit.Guests]-before)
 	}
-	if !e.mu.TryLock() || !e.rules.TryLock() {
+	if !e.roundMu.TryLock() {
 		t.Error("a lock stays held")
 	}
 }

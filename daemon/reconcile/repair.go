@@ -9,54 +9,42 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// repairs tells what a full look found changed by others and what is done about
-// it: the plans of networks that stood as declared before.
-func (r *round) repairs(plans []netdrv.Plan) {
+// reportRepairs reports the drift that a full round has found and repairs: the plans of
+// networks that were as declared before.
+func (r *round) reportRepairs(plans []netdrv.Plan) {
 	if !r.full {
 		return
 	}
+	wasReady := func(e store.Entry) bool {
+		s := r.Status(e.Network.Name)
+		return e.Live && s.Phase == event.Ready && s.Revision == e.Revision
+	}
 	for _, p := range plans {
-		if !r.stood(p.Network) {
+		entry := r.scoped[p.Network]
+		switch {
+		case p.Network == "":
+			if !slices.ContainsFunc(r.scope, wasReady) {
+				continue
+			}
+		case r.asked[p.Network], entry == nil, !wasReady(*entry):
 			continue
 		}
 		var found, steps []string
 		for _, s := range p.Steps {
 			found, steps = append(found, netdrv.Found(s)), append(steps, s.String())
 		}
-		r.repaired(p.Network, leading(found), steps)
+		what := strings.Join(found, "; ")
+		if strings.HasPrefix(found[0], "link ") && strings.HasSuffix(found[0], " was gone") {
+			what = found[0] // the rest follows from it
+		}
+		r.repaired(p.Network, what, steps)
 	}
 }
 
-// leading drops what follows from the first: a bridge that is gone has no
-// addresses either.
-func leading(found []string) string {
-	if strings.HasPrefix(found[0], "link ") && strings.HasSuffix(found[0], " was gone") {
-		return found[0]
-	}
-	return strings.Join(found, "; ")
-}
-
-// stood reports whether a network, or with "" any, was as declared after the
-// last round.
-func (r *round) stood(network string) bool {
-	if network == "" {
-		return slices.ContainsFunc(r.scope, r.wasReady)
-	}
-	if r.asked[network] {
-		return false
-	}
-	i := slices.IndexFunc(r.scope, func(e store.Entry) bool { return e.Network.Name == network })
-	return i >= 0 && r.wasReady(r.scope[i])
-}
-
-func (r *round) wasReady(e store.Entry) bool {
-	s := r.Status(e.Network.Name)
-	return e.Live && s.Phase == event.Ready && s.Revision == e.Revision
-}
-
+// repaired reports a repair.
 func (e *Engine) repaired(network, found string, steps []string) {
-	e.count(func(t *Tally) { t.Repairs++ })
-	e.log.Warn("found changed by others, and mended", "network", network, "found", found)
+	e.networks.count(func(s *Stats) { s.Repairs++ })
+	e.log.Warn("external change repaired", "network", network, "found", found)
 	if _, declared := e.Store.Get(network); !declared {
 		network = ""
 	}

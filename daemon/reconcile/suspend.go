@@ -29,61 +29,86 @@ type tampering struct {
 	until       time.Time // the end of the last suspension
 }
 
-// suspend reports whether a declared port is kept down and out of its bridge, because its link
-// was changed through its descriptor again and again. Until each change is repaired, the link
-// can have another guest's MAC, and that guest is cut off.
-func (r *round) suspend(p *netdrv.Port, have netdrv.Link) bool {
-	now := time.Now()
-	t := r.tamperings[p.Link]
-	if t != nil && now.Before(t.until) {
-		return true
-	}
-	entry, _ := r.Store.Get(p.Network)
-	want := netdrv.LinkOf(p, &entry.Network, entry.Live, r.Host())
-	what := want.Tampered(have)
-	if what == "" {
-		return false
-	}
-	if t == nil {
-		t = &tampering{}
-		r.tamperings[p.Link] = t
-	}
-	t.changes = append(slices.DeleteFunc(t.changes, func(c time.Time) bool { return now.Sub(c) > tamperTime }), now)
-	if len(t.changes) <= tamperLimit {
-		return false
-	}
-	period := min(suspendTime<<min(t.suspensions, 16), maxSuspendTime)
-	t.changes, t.until = nil, now.Add(period)
-	t.suspensions++
-	time.AfterFunc(period, func() { r.enqueue([]string{p.Network}, nil) })
-	r.repaired(p.Network, fmt.Sprintf("port %s was changed through its descriptor %d times within %s (%s): it is suspended for %s",
-		p.Link, tamperLimit+1, tamperTime, what, period), []string{netdrv.LinkDown{Name: p.Link}.String()})
-	r.asked[p.Network] = true // it is told
-	return true
+// A suspension is a port that a plan suspends.
+type suspension struct {
+	netdrv.Port
+	what   string // was changed
+	period time.Duration
 }
 
-// reportSuspended reports the ports that are suspended, and drops what is known of ports that
-// are deleted or were left alone for long.
-func (r *round) reportSuspended(ports []netdrv.Port) {
+// suspensions returns the links of declared ports that are kept down and out of their bridges,
+// because they were changed through their descriptors again and again: until each change is
+// repaired, the link can have another guest's MAC, and that guest is cut off. It adds to the
+// plan what is new.
+func (r *round) suspensions(p *plan, ports []netdrv.Port) map[string]bool {
 	now := time.Now()
-	maps.DeleteFunc(r.tamperings, func(link string, t *tampering) bool {
-		declared := slices.ContainsFunc(ports, func(p netdrv.Port) bool { return p.Link == link })
+	r.ports.mu.Lock()
+	p.tamperings = maps.Clone(r.ports.tamperings)
+	r.ports.mu.Unlock()
+	declared := map[string]bool{}
+	for _, p := range r.Store.Ports() {
+		declared[p.Link] = true
+	}
+	maps.DeleteFunc(p.tamperings, func(link string, t tampering) bool {
 		last := t.until
 		if n := len(t.changes); n > 0 {
 			last = t.changes[n-1]
 		}
-		return !declared || now.Sub(last) > maxSuspendTime
+		return !declared[link] || now.Sub(last) > maxSuspendTime
 	})
+	links := map[string]netdrv.Link{}
+	for _, l := range p.have.Links {
+		links[l.Name] = l
+	}
+	for i := range ports {
+		port := &ports[i]
+		link, exists := links[port.Link]
+		t := p.tamperings[port.Link]
+		if port.Transient || !exists || now.Before(t.until) {
+			continue
+		}
+		entry := r.scoped[port.Network]
+		want := netdrv.LinkOf(port, &entry.Network, entry.Live, p.host)
+		what := want.Tampered(link)
+		if what == "" {
+			continue
+		}
+		t.changes = append(slices.DeleteFunc(slices.Clone(t.changes), func(c time.Time) bool { return now.Sub(c) > tamperTime }), now)
+		if len(t.changes) > tamperLimit {
+			period := min(suspendTime<<min(t.suspensions, 16), maxSuspendTime)
+			t = tampering{suspensions: t.suspensions + 1, until: now.Add(period)}
+			p.suspended = append(p.suspended, suspension{*port, what, period})
+		}
+		p.tamperings[port.Link] = t
+	}
+	out := map[string]bool{}
+	for link, t := range p.tamperings {
+		out[link] = now.Before(t.until)
+	}
+	return out
+}
+
+// setSuspended records the suspensions of a plan, and reports them.
+func (r *round) setSuspended(p *plan) {
+	r.ports.mu.Lock()
+	r.ports.tamperings = p.tamperings
+	r.ports.mu.Unlock()
+	for _, s := range p.suspended {
+		time.AfterFunc(s.period, func() { r.queue.add([]string{s.Network}, nil) })
+		r.repaired(s.Network, fmt.Sprintf("port %s was changed through its descriptor %d times within %s (%s): it is suspended for %s",
+			s.Link, tamperLimit+1, tamperTime, s.what, s.period), []string{netdrv.LinkDown{Name: s.Link}.String()})
+		r.asked[s.Network] = true // the repair is reported
+	}
 	var links []string
-	for link, t := range r.tamperings {
-		if now.Before(t.until) {
+	for link, t := range p.tamperings {
+		if time.Now().Before(t.until) {
 			links = append(links, link+" until "+t.until.UTC().Format(time.RFC3339))
 		}
 	}
 	slices.Sort(links)
 	var problem error
 	if len(links) > 0 {
-		problem = errors.New("changed through their descriptors again and again, and suspended: port " + strings.Join(links, ", "))
+		problem = errors.New("suspended, as they were changed through their descriptors again and again: port " + strings.Join(links, ", "))
 	}
 	r.Report("ports", problem)
 }

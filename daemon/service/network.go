@@ -162,7 +162,7 @@ func (s *Service) create(ctx context.Context, d Definition, o Options) (Result, 
 	}
 	res := Result{Changed: true}
 	if !o.NoStart {
-		if res.Plan, err = s.Engine.Plan(ctx, &n, nil); err != nil {
+		if res.Plan, err = s.Engine.Plan(ctx, &n); err != nil {
 			return Result{}, failed("plan network "+n.Name, err)
 		}
 	}
@@ -344,7 +344,7 @@ func (s *Service) update(ctx context.Context, d Definition, o Options, old store
 	}
 	res := Result{Before: &old.Network, Changed: !store.Same(&old.Network, &n)}
 	if old.Live {
-		if res.Plan, err = s.Engine.Plan(ctx, &n, &old.Network); err != nil {
+		if res.Plan, err = s.Engine.Plan(ctx, &n); err != nil {
 			return Result{}, failed("plan network "+n.Name, err)
 		}
 	}

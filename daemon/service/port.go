@@ -200,7 +200,7 @@ func (s *Service) UpdatePort(ctx context.Context, link string, fields []string, 
 		case "bandwidth":
 			p.Bandwidth = to.Bandwidth
 		default:
-			fs.Add(name, "cannot be changed; those that can are %s", strings.Join(changeable, ", "))
+			fs.Add(name, "is part of how a port is made, or output only; those that change are %s", strings.Join(changeable, ", "))
 		}
 	}
 	for _, f := range unread {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/event"
+	"github.com/vnetd/vnetd/daemon/reconcile"
 	"github.com/vnetd/vnetd/netdrv"
 )
 
@@ -19,11 +20,12 @@ type Status struct {
 	Ready, Degraded, Stopped int // networks
 	Leases                   int
 	Problems                 []string
+	Rounds                   reconcile.Stats
 }
 
 // Status returns the state of the daemon.
 func (s *Service) Status() Status {
-	st := Status{Version: s.Version, StateDir: s.StateDir, Started: time.Now().Add(-time.Since(s.started)).Truncate(time.Second)}
+	st := Status{Version: s.Version, StateDir: s.StateDir, Started: time.Now().Add(-time.Since(s.started)).Truncate(time.Second), Rounds: s.Engine.Stats()}
 	entries := s.Store.List()
 	for i := range entries {
 		e := &entries[i]

@@ -89,7 +89,7 @@ func (c *Cache) Stale(owner uint32, key []byte, now time.Time) *wire.Message {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.find(owner, key, now); e != nil && e.msg.Lasts() {
+	if e := s.find(owner, key, now); e != nil && e.msg.MayServeStale() {
 		return e.msg
 	}
 	return nil
@@ -157,7 +157,7 @@ func (s *shard) find(owner uint32, key []byte, now time.Time) *entry {
 		return nil
 	}
 	life := e.msg.Life()
-	if e.msg.Lasts() {
+	if e.msg.MayServeStale() {
 		life += StaleLife
 	}
 	if now.Sub(e.stored) >= life {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,20 +16,20 @@ import (
 
 const (
 	// perSocket queries share a socket, and so a port, at most, within
-	// socketTime. A port of its own for each query would cost twice the time of
-	// the query; what a forger gains by many is made up for by the letters.
+	// socketTime. A port for each query would cost twice the time of
+	// the query; DNS 0x20 makes up for what a forger gains.
 	perSocket  = 64
 	socketTime = time.Second
 
-	maxSockets = 32 // to one upstream; the oldest gives way
-	maxMisses  = 16 // packets that answer nothing, before a socket is given up: somebody guesses
+	maxSockets     = 32 // to one upstream; the oldest is closed for a new one
+	maxUnsolicited = 16 // packets on a socket, before its queries are sent over TCP: possible spoofing
 )
 
-// datagrams are the UDP sockets to one upstream: one that sends, and those that
-// still wait for replies.
+// datagrams are the UDP sockets to one upstream: the last one sends, the others wait for
+// replies.
 type datagrams struct {
 	mu   sync.Mutex
-	open []*socket // the last one sends
+	open []*socket
 }
 
 // A socket is connected, so the kernel drops what comes from elsewhere, on a
@@ -38,37 +39,37 @@ type socket struct {
 	conn   *net.UDPConn
 	opened time.Time
 
-	mu      sync.Mutex
-	pending map[uint16]*try
-	used    int
-	misses  int
-	retired bool // sends no more; closed with its last reply
-	closed  bool
+	mu          sync.Mutex
+	pending     map[uint16]*try
+	used        int
+	unsolicited int
+	retired     bool // sends no more; closed with its last reply
+	closed      bool
 }
 
 // send sends a query, and settles it when the reply comes.
 func (d *datagrams) send(t *try) error {
-	s, id, err := d.enter(t)
+	s, id, err := d.add(t)
 	if err != nil {
 		return err
 	}
 	var room [wire.MinPayload]byte
-	pkt := wire.AppendQuery(room[:0], id, t.f.key, !t.way.plain)
-	t.letters.Apply(pkt[wire.HeaderLen : wire.HeaderLen+len(t.f.key)-3])
+	pkt := wire.AppendQuery(room[:0], id, t.f.key, !t.transport.plain)
+	t.nameCase.Apply(pkt[wire.HeaderLen : wire.HeaderLen+len(t.f.key)-3])
 	if _, err := s.conn.Write(pkt); err != nil {
-		s.leave(id)
+		s.remove(id)
 		s.fail(err)
 		return err
 	}
 	return nil
 }
 
-// enter gives a try an id on the socket that sends.
-func (d *datagrams) enter(t *try) (*socket, uint16, error) {
+// add gives a try an id on the socket that sends.
+func (d *datagrams) add(t *try) (*socket, uint16, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n := len(d.open); n > 0 {
-		if id, ok := d.open[n-1].enter(t); ok {
+		if id, ok := d.open[n-1].add(t); ok {
 			return d.open[n-1], id, nil
 		}
 	}
@@ -85,7 +86,7 @@ func (d *datagrams) enter(t *try) (*socket, uint16, error) {
 		d.open[0].close()
 		d.open = d.open[1:]
 	}
-	id, _ := s.enter(t)
+	id, _ := s.add(t)
 	return s, id, nil
 }
 
@@ -97,8 +98,8 @@ func (u *upstream) dialUDP(now time.Time) (*socket, error) {
 	return &socket{u: u, conn: conn, opened: now, pending: map[uint16]*try{}}, nil
 }
 
-// enter reports false when the socket is used up.
-func (s *socket) enter(t *try) (id uint16, ok bool) {
+// add returns false when the socket is retired.
+func (s *socket) add(t *try) (id uint16, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.retireLocked(t.sent)
@@ -114,7 +115,7 @@ func (s *socket) enter(t *try) (id uint16, ok bool) {
 	return id, true
 }
 
-// newID is unpredictable, as wire.RandomLetters is.
+// newID returns an unpredictable id, as wire.RandomCase does.
 func newID() uint16 { return uint16(rand.Uint32()) }
 
 func (s *socket) retireLocked(now time.Time) {
@@ -124,8 +125,8 @@ func (s *socket) retireLocked(now time.Time) {
 	}
 }
 
-// leave ends the wait for id.
-func (s *socket) leave(id uint16) {
+// remove ends the wait for id.
+func (s *socket) remove(id uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pending, id)
@@ -145,48 +146,39 @@ func (s *socket) read() {
 	}
 }
 
-// reply settles the try that a packet answers. A packet that answers none is
+// reply settles the try that a packet answers. One that answers none is
 // late, or a forgery: the right one may still come.
 func (s *socket) reply(pkt []byte) {
 	defer limit.Recover(s.u.pool.log, limit.Forward, pkt)
-	t, id := s.find(pkt)
-	if t == nil {
-		s.miss()
-		return
+	var t *try
+	var id uint16
+	var m *wire.Message
+	err := wire.ErrMismatch
+	if len(pkt) >= wire.HeaderLen {
+		id = binary.BigEndian.Uint16(pkt)
+		s.mu.Lock()
+		t = s.pending[id]
+		s.mu.Unlock()
 	}
-	m, err := parse(pkt, id, t.f.key)
+	if t != nil {
+		m, err = parse(pkt, id, t.f.key)
+	}
 	switch {
 	case errors.Is(err, wire.ErrMismatch):
-		s.miss()
+		s.mu.Lock()
+		s.unsolicited++
+		tooMany := s.unsolicited == maxUnsolicited
+		s.mu.Unlock()
+		if tooMany {
+			s.u.pool.log.Warn("many unsolicited replies (possible spoofing); switching to TCP", "upstream", s.u.endpoint)
+			s.fail(errUnsolicited)
+		}
 		return
-	case err == nil && !m.In(t.letters):
-		m, err = nil, errLetters
+	case err == nil && !m.HasCase(t.nameCase):
+		m, err = nil, errCase
 	}
-	s.leave(id)
+	s.remove(id)
 	t.settle(m, err)
-}
-
-func (s *socket) find(pkt []byte) (*try, uint16) {
-	if len(pkt) < wire.HeaderLen {
-		return nil, 0
-	}
-	id := binary.BigEndian.Uint16(pkt)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pending[id], id
-}
-
-// miss counts what answers nothing. After too much of it the socket's queries
-// go over TCP.
-func (s *socket) miss() {
-	s.mu.Lock()
-	s.misses++
-	given := s.misses == maxMisses
-	s.mu.Unlock()
-	if given {
-		s.u.pool.log.Warn("many replies that answer nothing: asked over TCP", "upstream", s.u.place)
-		s.fail(errGuesses)
-	}
 }
 
 // fail closes the socket and settles all that wait on it.
@@ -216,32 +208,21 @@ func (s *socket) closeLocked() {
 	}
 }
 
-// sweep closes what nobody waits for any more, and reports whether sockets are
-// left.
+// sweep closes the sockets without pending queries, and reports whether some are left.
 func (d *datagrams) sweep(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	left := d.open[:0]
-	for _, s := range d.open {
-		if !s.sweep(now) {
-			left = append(left, s)
+	d.open = slices.DeleteFunc(d.open, func(s *socket) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.retireLocked(now)
+		if now.Sub(s.opened) >= socketTime+totalTime {
+			s.pending = nil
+			s.closeLocked()
 		}
-	}
-	clear(d.open[len(left):])
-	d.open = left
-	return len(left) > 0
-}
-
-// sweep reports whether the socket is closed.
-func (s *socket) sweep(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.retireLocked(now)
-	if now.Sub(s.opened) >= socketTime+totalTime {
-		s.pending = nil
-		s.closeLocked()
-	}
-	return s.closed
+		return s.closed
+	})
+	return len(d.open) > 0
 }
 
 func (d *datagrams) close() {

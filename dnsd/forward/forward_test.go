@@ -103,7 +103,7 @@ func TestOrder(t *testing.T) {
 	expect("after one failure", "192.0.2.1 192.0.2.2 192.0.2.3", now)
 	list[0].failed(now)
 	expect("after two", "192.0.2.2 192.0.2.3 192.0.2.1", now)
-	list[1].looped(now)
+	list[1].loopUntil = now.Add(loopTime)
 	expect("with a loop", "192.0.2.3 192.0.2.1", now)
 	p.SetOwn([]netip.AddrPort{server("192.0.2.3:53")})
 	expect("with an own address", "192.0.2.1", now)
@@ -111,24 +111,24 @@ func TestOrder(t *testing.T) {
 	expect("later", "192.0.2.1 192.0.2.2", now.Add(loopTime))
 }
 
-func TestRestingUpstreamsAreChecked(t *testing.T) {
+func TestUpstreamsMarkedDownAreChecked(t *testing.T) {
 	u, now := &upstream{}, time.Now()
-	if u.check(now) {
-		t.Error("checked though it does not rest")
+	if u.checkDue(now) {
+		t.Error("checked though it is up")
 	}
 	u.failed(now)
 	u.failed(now)
 	var at []time.Duration
 	for s := range 200 {
-		if u.check(now.Add(time.Duration(s) * time.Second)) {
+		if u.checkDue(now.Add(time.Duration(s) * time.Second)) {
 			at = append(at, time.Duration(s)*time.Second)
 		}
 	}
 	if got := fmt.Sprint(at); got != "[2s 4s 8s 16s 32s 1m2s 1m32s 2m2s 2m32s 3m2s]" {
 		t.Errorf("checked at %v", got)
 	}
-	if !u.answered(time.Millisecond) || u.rests() {
-		t.Error("it rests though it answered")
+	if !u.answered(time.Millisecond) || u.down() {
+		t.Error("down though it answered")
 	}
 }
 
@@ -186,7 +186,7 @@ func TestAskWithoutServersOrRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	reply := func([]byte) { t.Error("called") }
-	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != Nobody {
+	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != NoUpstream {
 		t.Errorf("without servers: %d", v)
 	}
 	p.SetHost([]netip.AddrPort{server("192.0.2.1:53")})
@@ -201,8 +201,8 @@ func TestAskWithoutServersOrRun(t *testing.T) {
 	if v := r.Ask(query(t, "a."), Client{Addr: server("192.0.2.9:1")}, reply); v != Stopped {
 		t.Errorf("after Run: %d", v)
 	}
-	if p.usage.n != 0 || len(p.usage.heavy) != 0 || p.flights.Load() != 0 {
-		t.Errorf("left behind: %d waiting, %v, %d flights", p.usage.n, p.usage.heavy, p.flights.Load())
+	if p.usage.n != 0 || len(p.usage.heavy) != 0 || p.inflight.Load() != 0 {
+		t.Errorf("left behind: %d waiting, %v, %d inflight", p.usage.n, p.usage.heavy, p.inflight.Load())
 	}
 }
 
@@ -239,7 +239,7 @@ func TestClockAndClientsDoNotWaitForEachOther(t *testing.T) {
 		}
 	}()
 	for working := true; working; {
-		p.inTheAir()
+		p.allInflight()
 		select {
 		case <-done:
 			working = false

@@ -50,7 +50,7 @@ func FuzzReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		m.In(wire.RandomLetters())
+		m.HasCase(wire.RandomCase())
 		got := new(dns.Msg)
 		if got.Unpack(m.AppendReply(nil, q, 0)) != nil || got.Truncated {
 			return // bad data in a record is the client's to judge

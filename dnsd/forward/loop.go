@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,106 +14,91 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// probeLen is the length of the label that marks a probe: 128 random bits in hex.
-const probeLen = 32
+const (
+	probeLen    = 32              // of the label that marks a probe: 128 random bits in hex
+	probePause  = 2 * time.Second // least time between two probes of one upstream
+	addressLife = 5 * time.Second // for which the list of the host's addresses is used
+)
 
-// probePause is the least time between two probes of one upstream.
-const probePause = 2 * time.Second
-
-// probes are those on their way.
+// probes are the loop probes that were sent, by label.
 type probes struct {
 	n  atomic.Int32 // so that a query usually costs one load
 	mu sync.Mutex
 	m  map[string]*upstream
 }
 
-func (p *probes) add(label string, u *upstream) {
+// set adds a probe, or removes it if u is nil.
+func (p *probes) set(label string, u *upstream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m == nil {
 		p.m = map[string]*upstream{}
 	}
-	p.m[label] = u
-	p.n.Store(int32(len(p.m)))
-}
-
-func (p *probes) remove(label string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.m, label)
-	p.n.Store(int32(len(p.m)))
-}
-
-func (p *probes) find(name []byte) *upstream {
-	if p.n.Load() == 0 || name[0] != probeLen {
-		return nil
+	if p.m[label] = u; u == nil {
+		delete(p.m, label)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.m[string(name[1:1+probeLen])]
+	p.n.Store(int32(len(p.m)))
 }
 
-// caught reports whether a question is a probe of ours, and then acts on it.
-func (p *Pool) caught(name []byte) bool {
-	u := p.probes.find(name)
+// isProbe reports whether a question is a probe of ours. Then the upstream that it was sent
+// to loops, and is removed from all queries in flight.
+func (p *Pool) isProbe(name []byte) bool {
+	if p.probes.n.Load() == 0 || name[0] != probeLen {
+		return false
+	}
+	p.probes.mu.Lock()
+	u := p.probes.m[string(name[1:1+probeLen])]
+	p.probes.mu.Unlock()
 	if u == nil {
 		return false
 	}
-	if p.abandon(u, time.Now()) {
-		p.log.Warn("upstream sends our queries back to us: not asked for a while",
-			"upstream", u.addr, "for", loopTime)
-	}
-	return true
-}
-
-// abandon makes all flights leave an upstream that loops, and reports whether
-// the loop is news.
-func (p *Pool) abandon(u *upstream, now time.Time) bool {
-	news := u.looped(now)
-	for _, f := range p.inTheAir() {
-		for _, t := range f.triesTo(u) {
-			t.settle(nil, errLoop)
+	now := time.Now()
+	u.mu.Lock()
+	first := !now.Before(u.loopUntil)
+	u.loopUntil = now.Add(loopTime)
+	u.mu.Unlock()
+	for _, f := range p.allInflight() {
+		f.r.mu.Lock()
+		tries := slices.Clone(f.tries)
+		f.r.mu.Unlock()
+		for _, t := range tries {
+			if t.u == u {
+				t.settle(nil, errLoop)
+			}
 		}
 	}
-	return news
-}
-
-// suspect looks at a client that asks what we just asked u, and probes u when
-// that looks like a loop.
-func (p *Pool) suspect(client netip.Addr, u *upstream, key []byte) {
-	if u == nil || !p.related(client, u.addr.Addr()) || !u.probeNow(time.Now()) {
-		return
+	if first {
+		p.log.Warn("forwarding loop: upstream sends our queries back; not asked", "upstream", u.addr, "for", loopTime)
 	}
-	p.spawn(func() { p.probe(u, key) })
-}
-
-func (u *upstream) probeNow(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if now.Sub(u.probed) < probePause {
-		return false
-	}
-	u.probed = now
 	return true
 }
 
-// related reports whether a query from client may have been sent by upstream:
-// they are the same, or both are this host.
-func (p *Pool) related(client, upstream netip.Addr) bool {
-	if client == upstream {
-		return true
+// checkLoop probes u if client, which asks what u was just asked, may be u: they are the
+// same, or both are this host.
+func (p *Pool) checkLoop(client netip.Addr, u *upstream, key []byte) {
+	if u == nil || client != u.addr.Addr() && !(p.locals.has(u.addr.Addr()) && p.locals.has(client)) {
+		return
 	}
-	return p.locals.has(upstream) && p.locals.has(client)
+	now := time.Now()
+	u.mu.Lock()
+	due := now.Sub(u.probed) >= probePause
+	if due {
+		u.probed = now
+	}
+	u.mu.Unlock()
+	if due {
+		p.spawn(func() { p.probe(u, key) })
+	}
 }
 
-// probe asks u for an unguessable name beside the one of key. What u answers
-// does not matter, only whether we hear the question.
+// probe asks u for an unguessable name below the one of key. The answer does not matter,
+// only whether the question arrives here.
 func (p *Pool) probe(u *upstream, key []byte) {
 	var random [probeLen / 2]byte
 	_, _ = rand.Read(random[:]) // never fails
 	label := hex.EncodeToString(random[:])
-	p.probes.add(label, u)
-	defer p.probes.remove(label)
+	p.probes.set(label, u)
+	defer p.probes.set(label, nil)
 	s, err := u.dialUDP(time.Now())
 	if err != nil {
 		return
@@ -129,18 +115,15 @@ func probeKey(label string, key []byte) []byte {
 	for len(name)+1+len(label) > wire.MaxName {
 		name = name[1+name[0]:]
 	}
-	probe := append([]byte{byte(len(label))}, label...)
-	return append(append(probe, name...), rest...)
+	return slices.Concat([]byte{byte(len(label))}, []byte(label), name, rest)
 }
 
-// locals knows the host's own addresses, as they were a short while ago.
+// locals caches the host's addresses.
 type locals struct {
 	mu    sync.Mutex
 	read  time.Time
 	addrs map[netip.Addr]bool
 }
-
-const localsAge = 5 * time.Second
 
 func (l *locals) has(a netip.Addr) bool {
 	if a.IsLoopback() {
@@ -148,21 +131,15 @@ func (l *locals) has(a netip.Addr) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.read) > localsAge {
-		l.read, l.addrs = now, interfaceAddrs()
-	}
-	return l.addrs[a]
-}
-
-func interfaceAddrs() map[netip.Addr]bool {
-	list, _ := net.InterfaceAddrs() // none: then only loopback is known
-	set := make(map[netip.Addr]bool, len(list))
-	for _, a := range list {
-		if ipnet, ok := a.(*net.IPNet); ok {
-			if addr, ok := netip.AddrFromSlice(ipnet.IP); ok {
-				set[addr.Unmap()] = true
+	if now := time.Now(); now.Sub(l.read) > addressLife {
+		l.read, l.addrs = now, map[netip.Addr]bool{}
+		list, _ := net.InterfaceAddrs() // none: then only loopback is known
+		for _, a := range list {
+			if ipnet, ok := a.(*net.IPNet); ok {
+				addr, _ := netip.AddrFromSlice(ipnet.IP)
+				l.addrs[addr.Unmap()] = true
 			}
 		}
 	}
-	return set
+	return l.addrs[a]
 }

@@ -9,41 +9,41 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// Whatever breaks about a flight, it costs its waiters their answer, and no more: no
+// Whatever breaks about a inflight, it costs its waiters their answer, and no more: no
 // lock stays held, and what was counted for it is given back.
 func TestPanicCostsOneFlight(t *testing.T) {
-	for name, breaks := range map[string]func(f *flight, u *upstream){
-		"a reply": func(f *flight, u *upstream) {
+	for name, breaks := range map[string]func(f *inflight, u *upstream){
+		"a reply": func(f *inflight, u *upstream) {
 			s := &stream{u: u, pending: map[uint16]*try{7: nil}}
-			s.pending[7] = &try{u: u} // of no flight
+			s.pending[7] = &try{u: u} // of no inflight
 			_ = s.reply(append([]byte{0, 7}, make([]byte, 20)...))
 		},
-		"what follows a reply": func(f *flight, u *upstream) {
-			f.list, f.spent = []*upstream{nil, nil}, nil
+		"what follows a reply": func(f *inflight, u *upstream) {
+			f.list, f.excluded = []*upstream{nil, nil}, nil
 			(&try{f: f, u: u, sent: f.began}).settle(nil, errLoop)
 		},
-		"the clock": func(f *flight, u *upstream) {
-			f.list, f.spent = []*upstream{u}, nil
+		"the clock": func(f *inflight, u *upstream) {
+			f.list, f.excluded = []*upstream{u}, nil
 			f.tick(f.began.Add(time.Second))
 		},
-		"the end": func(f *flight, u *upstream) {
+		"the end": func(f *inflight, u *upstream) {
 			f.best = &wire.Message{} // without a question
 			f.done = true
 			func() {
 				defer limit.Recover(f.r.pool.log, limit.Forward, nil)
-				f.finish(f.began)
+				f.complete(f.began)
 			}()
 		},
 	} {
 		p := newPool()
-		u := &upstream{place: place{addr: netip.MustParseAddrPort("192.0.2.1:53")}, pool: p}
+		u := &upstream{endpoint: endpoint{addr: netip.MustParseAddrPort("192.0.2.1:53")}, pool: p}
 		r := newResolver(p, "x", Policy{NoPrivate: true})
 		answers := 0
 		w := &waiter{client: Client{Addr: netip.MustParseAddrPort("192.0.2.9:5353")}, reply: func(msg []byte) { answers++ }}
 		p.admit(w, true)
-		p.flights.Add(1)
-		f := &flight{r: r, key: []byte("\x01a\x00\x00\x01\x00"), began: time.Now(), waiters: []*waiter{w}}
-		r.flights[string(f.key)] = f
+		p.inflight.Add(1)
+		f := &inflight{r: r, key: []byte("\x01a\x00\x00\x01\x00"), began: time.Now(), waiters: []*waiter{w}}
+		r.inflight[string(f.key)] = f
 		before := limit.Panics()[limit.Forward]
 		breaks(f, u)
 		if limit.Panics()[limit.Forward] == before {
@@ -55,9 +55,9 @@ func TestPanicCostsOneFlight(t *testing.T) {
 		}
 		r.mu.Unlock()
 		f.list = nil
-		f.tick(f.began.Add(totalTime)) // the time of all flights ends
-		if answers != 1 || p.usage.n != 0 || p.flights.Load() != 0 || len(r.flights) != 0 {
-			t.Errorf("%s: the waiter was answered %d times, %d wait, %d flights", name, answers, p.usage.n, p.flights.Load())
+		f.tick(f.began.Add(totalTime)) // the time of all inflight ends
+		if answers != 1 || p.usage.n != 0 || p.inflight.Load() != 0 || len(r.inflight) != 0 {
+			t.Errorf("%s: the waiter was answered %d times, %d wait, %d inflight", name, answers, p.usage.n, p.inflight.Load())
 		}
 	}
 }
@@ -78,7 +78,7 @@ func TestPanicCostsOneQuery(t *testing.T) {
 		r.Ask(&q, client, func([]byte) {})
 		t.Error("no panic")
 	}()
-	if !r.mu.TryLock() || p.usage.n != 0 || p.flights.Load() != 0 {
+	if !r.mu.TryLock() || p.usage.n != 0 || p.inflight.Load() != 0 {
 		t.Errorf("a lock stays held, or %d queries are counted", p.usage.n)
 	}
 }

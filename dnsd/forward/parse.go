@@ -10,8 +10,8 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// parse reads a reply. The few whose records are out of order, or speak of what
-// nobody asked, are put right by the general codec: names may point behind a
+// parse reads a reply. The few with records out of order, or about other names, are
+// repaired with the general codec: names may point into a
 // record that has to go, and only the codec knows where in the data of all
 // types there are names.
 func parse(pkt []byte, id uint16, key []byte) (*wire.Message, error) {
@@ -28,21 +28,25 @@ func parse(pkt []byte, id uint16, key []byte) (*wire.Message, error) {
 		return nil, wire.ErrMalformed
 	}
 	m, err = wire.ParseMessage(pkt, id, key)
-	if errors.Is(err, wire.ErrShape) { // more aliases than anybody follows
+	if errors.Is(err, wire.ErrShape) { // too many aliases
 		err = wire.ErrMalformed
 	}
 	return m, err
 }
 
-// tidy keeps of a reply the records of the question's chain of aliases, in its
-// order, and of the authority what is about zones that they are in.
+// tidy keeps the records of the question's chain of aliases, in its
+// order, and of the authority those of zones that these names are in.
 func tidy(msg *dns.Msg) {
 	chain := []string{strings.ToLower(msg.Question[0].Name)}
 	var answer []dns.RR
 	taken := make([]bool, len(msg.Answer))
 	for i := 0; i < min(len(chain), wire.MaxChain); i++ {
 		for n, rr := range msg.Answer {
-			if taken[n] || !about(rr, chain[i]) {
+			belongs := strings.EqualFold(rr.Header().Name, chain[i])
+			if sig, ok := rr.(*dns.RRSIG); rr.Header().Rrtype == dns.TypeDNAME || ok && sig.TypeCovered == dns.TypeDNAME {
+				belongs = dns.IsSubDomain(rr.Header().Name, chain[i]) // of all names below it
+			}
+			if taken[n] || !belongs {
 				continue
 			}
 			taken[n] = true
@@ -53,24 +57,12 @@ func tidy(msg *dns.Msg) {
 		}
 	}
 	msg.Answer, msg.Compress = answer, true
-	msg.Ns = slices.DeleteFunc(msg.Ns, func(rr dns.RR) bool { return !beside(rr, chain) })
+	msg.Ns = slices.DeleteFunc(msg.Ns, func(rr dns.RR) bool {
+		switch rr.Header().Rrtype {
+		case dns.TypeNSEC, dns.TypeNSEC3, dns.TypeRRSIG:
+			return false
+		}
+		return !slices.ContainsFunc(chain, func(name string) bool { return dns.IsSubDomain(rr.Header().Name, name) })
+	})
 	msg.Extra = slices.DeleteFunc(msg.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT })
-}
-
-// about reports whether a record of the answer is about name: DNAME and its
-// signature about all below theirs.
-func about(rr dns.RR, name string) bool {
-	sig, signed := rr.(*dns.RRSIG)
-	if rr.Header().Rrtype == dns.TypeDNAME || signed && sig.TypeCovered == dns.TypeDNAME {
-		return dns.IsSubDomain(rr.Header().Name, name)
-	}
-	return strings.EqualFold(rr.Header().Name, name)
-}
-
-func beside(rr dns.RR, chain []string) bool {
-	switch rr.Header().Rrtype {
-	case dns.TypeNSEC, dns.TypeNSEC3, dns.TypeRRSIG:
-		return true
-	}
-	return slices.ContainsFunc(chain, func(name string) bool { return dns.IsSubDomain(rr.Header().Name, name) })
 }

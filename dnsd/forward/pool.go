@@ -5,39 +5,47 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vnetd/vnetd/dnsd/cache"
 )
 
+// Bounds of the cache of all resolvers.
+const (
+	cacheEntries = 100_000
+	cacheBytes   = 32 << 20
+)
+
 // A Pool is what the resolvers of all networks share. Get one from NewPool.
 type Pool struct {
-	// Changed is called with the host's servers whenever resolv.conf names others;
+	// Changed is called with the host's servers whenever those in resolv.conf change;
 	// nil is fine. Set it before Run.
 	Changed func([]netip.AddrPort)
 
-	log     *slog.Logger
-	cache   *cache.Cache
-	own     atomic.Pointer[map[netip.AddrPort]bool]
-	host    atomic.Pointer[[]*upstream] // of resolv.conf
-	flights atomic.Int32                // in the air
-	owners  atomic.Uint32               // of what is cached, ever
-	ticking atomic.Bool
-	wake    chan struct{} // the clock has to tick
-	probes  probes
-	locals  locals
+	log      *slog.Logger
+	cache    *cache.Cache
+	own      atomic.Pointer[map[netip.AddrPort]bool] // addresses that we listen on
+	host     atomic.Pointer[[]*upstream]             // of resolv.conf
+	inflight atomic.Int32                            // queries
+	owners   atomic.Uint32                           // the last one of cache entries
+	ticking  atomic.Bool
+	wake     chan struct{} // starts the ticker
+	probes   probes
+	locals   locals
 
 	mu        sync.Mutex
 	base      context.Context // of Run; nil when not running
 	running   sync.WaitGroup
 	usage     usage // by pending queries
-	upstreams map[place]*upstream
+	upstreams map[endpoint]*upstream
 	resolvers map[string]*Resolver
-	ending    []*Resolver // nobody's any more; flights of theirs may be in the air
+	released  []*Resolver // without user; queries of theirs may be in flight
 }
 
 // NewPool returns a pool that answers nothing before Run.
@@ -46,7 +54,7 @@ func NewPool(log *slog.Logger) *Pool {
 		log:       log,
 		cache:     cache.New(cacheEntries, cacheBytes),
 		wake:      make(chan struct{}, 1),
-		upstreams: map[place]*upstream{},
+		upstreams: map[endpoint]*upstream{},
 		resolvers: map[string]*Resolver{},
 	}
 	p.own.Store(&map[netip.AddrPort]bool{})
@@ -54,7 +62,7 @@ func NewPool(log *slog.Logger) *Pool {
 	return p
 }
 
-// SetOwn says on which addresses we listen ourselves. They are never asked.
+// SetOwn sets the addresses on which we listen. They are never asked.
 func (p *Pool) SetOwn(own []netip.AddrPort) {
 	set := make(map[netip.AddrPort]bool, len(own))
 	for _, a := range own {
@@ -63,35 +71,35 @@ func (p *Pool) SetOwn(own []netip.AddrPort) {
 	p.own.Store(&set)
 }
 
-// SetHost replaces the host's servers and forgets what the old ones said: after
-// a change of networks the same name may well mean something else. With equal
-// servers it does nothing and returns false.
+// SetHost replaces the host's servers, and drops what the cache has from the old ones:
+// after a change of networks the same name may mean something else. With equal servers it
+// does nothing and returns false.
 func (p *Pool) SetHost(servers []netip.AddrPort) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	places := make([]place, len(servers))
+	endpoints := make([]endpoint, len(servers))
 	for i, s := range servers {
-		places[i] = place{addr: s}
+		endpoints[i] = endpoint{addr: s}
 	}
-	next := p.upstreamsLocked(places)
+	next := p.upstreamsLocked(endpoints)
 	if slices.Equal(*p.host.Load(), next) {
 		return false
 	}
 	p.host.Store(&next)
 	for _, r := range p.resolvers {
-		if r.usesHost() {
-			r.forget()
+		if r.rules[root] == nil {
+			r.flush()
 		}
 	}
 	return true
 }
 
-func (p *Pool) upstreamsLocked(places []place) []*upstream {
-	list := make([]*upstream, 0, len(places))
-	for _, at := range places {
+func (p *Pool) upstreamsLocked(endpoints []endpoint) []*upstream {
+	list := make([]*upstream, 0, len(endpoints))
+	for _, at := range endpoints {
 		u := p.upstreams[at]
 		if u == nil {
-			u = &upstream{place: at, pool: p}
+			u = &upstream{endpoint: at, pool: p}
 			p.upstreams[at] = u
 		}
 		if !slices.Contains(list, u) {
@@ -101,10 +109,20 @@ func (p *Pool) upstreamsLocked(places []place) []*upstream {
 	return list
 }
 
-// Resolver returns the resolver for rules: the same one for equal rules. It
-// must be given back with Release.
+// Resolver returns the resolver for rules: the same one for equal rules. The order of
+// servers for one domain matters; that of domains does not. It must be given back with
+// Release.
 func (p *Pool) Resolver(rules []Rule, policy Policy) (*Resolver, error) {
-	id := identity(rules, policy)
+	domains := map[string]string{}
+	for _, r := range rules {
+		domains[strings.ToLower(strings.TrimSuffix(r.Domain, "."))] += " " + r.endpoint().String()
+	}
+	lines := []string{fmt.Sprint(policy)}
+	for domain, servers := range domains {
+		lines = append(lines, domain+servers)
+	}
+	slices.Sort(lines)
+	id := strings.Join(lines, "\n")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r := p.resolvers[id]; r != nil {
@@ -123,30 +141,14 @@ func (p *Pool) Resolver(rules []Rule, policy Policy) (*Resolver, error) {
 	return r, nil
 }
 
-// Release gives a resolver back. With the last user what it knew is forgotten.
+// Release gives a resolver back. With the last user its part of the cache is dropped.
 func (p *Pool) Release(r *Resolver) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.users--; r.users == 0 {
 		delete(p.resolvers, r.id)
-		p.ending = append(p.ending, r)
+		p.released = append(p.released, r)
 	}
-}
-
-// identity returns equal strings for rules of equal meaning. The order of
-// servers for one domain has a meaning; that of domains has none.
-func identity(rules []Rule, policy Policy) string {
-	lines := map[string]string{}
-	for _, r := range rules {
-		domain := strings.ToLower(strings.TrimSuffix(r.Domain, "."))
-		lines[domain] += " " + r.place().String()
-	}
-	all := []string{fmt.Sprint(policy)}
-	for domain, servers := range lines {
-		all = append(all, domain+servers)
-	}
-	slices.Sort(all)
-	return strings.Join(all, "\n")
 }
 
 // Run follows resolvConf ("" is /etc/resolv.conf) and lets resolvers ask, until
@@ -156,20 +158,20 @@ func (p *Pool) Run(ctx context.Context, resolvConf string, ready func()) error {
 	p.mu.Lock()
 	p.base = ctx
 	p.mu.Unlock()
-	p.spawn(func() { p.clock(ctx) })
-	err := p.follow(ctx, resolvConf, ready)
+	p.spawn(func() { p.tickUntilDone(ctx) })
+	p.followResolvConf(ctx, resolvConf, ready)
 	p.mu.Lock()
 	p.base = nil
 	p.mu.Unlock()
-	for _, u := range p.everyUpstream() { // first: what takes off later fails at once
+	for _, u := range p.allUpstreams() { // before the queries: what is sent from here on fails
 		u.datagrams.close()
 		u.streams.close()
 	}
-	for _, f := range p.inTheAir() {
-		f.abort()
+	for _, q := range p.allInflight() {
+		q.abort()
 	}
 	p.running.Wait()
-	return err
+	return nil
 }
 
 // spawn runs f while Run does, and reports whether it could.
@@ -195,24 +197,94 @@ func (p *Pool) context() context.Context {
 	return p.base
 }
 
-// takeOff counts one more flight. One that no client waits for takes off only while
-// there is plenty of room; the others were admitted.
-func (p *Pool) takeOff(awaited bool) Verdict {
-	if p.context().Err() != nil {
-		return Stopped
-	}
-	if !awaited && p.crowded() {
-		return Busy
-	}
-	p.flights.Add(1)
-	if !p.ticking.Load() {
+// crowded reports whether queries in flight that no client waits for have to end.
+func (p *Pool) crowded() bool { return p.inflight.Load() >= maxInflight/2 }
+
+// tickTime is the resolution of time-outs.
+const tickTime = 50 * time.Millisecond
+
+// tickUntilDone moves all queries in flight and sweeps sockets while there are any, and
+// stops the ticker when there are none. One timer for all costs less than one for each.
+func (p *Pool) tickUntilDone(ctx context.Context) {
+	t := time.NewTicker(tickTime)
+	defer t.Stop()
+	for {
+		p.ticking.Store(false)
+		t.Stop()
 		select {
-		case p.wake <- struct{}{}:
-		default:
+		case <-p.wake:
+		case <-ctx.Done():
+			return
+		}
+		p.ticking.Store(true)
+		t.Reset(tickTime)
+		for busy := true; busy; {
+			select {
+			case now := <-t.C:
+				busy = p.inflight.Load() > 0
+				for _, q := range p.allInflight() {
+					q.tick(now)
+				}
+				for _, u := range p.allUpstreams() {
+					busy = u.datagrams.sweep(now) || busy
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
-	return Accepted
 }
 
-// crowded reports whether flights that no client waits for have to go.
-func (p *Pool) crowded() bool { return p.flights.Load() >= maxFlights/2 }
+// allInflight returns all queries in flight, and deletes released resolvers without any.
+// A resolver's lock is taken before the pool's, never within.
+func (p *Pool) allInflight() []*inflight {
+	p.mu.Lock()
+	resolvers := slices.Concat(slices.Collect(maps.Values(p.resolvers)), p.released)
+	used := len(p.resolvers)
+	p.mu.Unlock()
+	var all []*inflight
+	for i, r := range resolvers {
+		r.mu.Lock()
+		n := len(r.inflight)
+		all = slices.AppendSeq(all, maps.Values(r.inflight))
+		r.mu.Unlock()
+		if i >= used && n == 0 {
+			p.mu.Lock()
+			p.released = slices.DeleteFunc(p.released, func(o *Resolver) bool { return o == r })
+			p.mu.Unlock()
+		}
+	}
+	return all
+}
+
+func (p *Pool) allUpstreams() []*upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.upstreams))
+}
+
+// Counts are the counters of one upstream.
+type Counts struct {
+	Upstream string // address and port, and its TLS name
+	Asked    uint64
+	Replied  uint64
+	Failed   uint64 // timed out, or an error
+	Up       bool   // false: marked down, asked last
+}
+
+// Counts returns those of the upstreams that are in use, sorted.
+func (p *Pool) Counts() []Counts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Counts, 0, len(p.upstreams))
+	for at, u := range p.upstreams {
+		out = append(out, Counts{
+			Upstream: at.String(), Asked: u.asked.Load(), Replied: u.replied.Load(), Failed: u.failures.Load(), Up: !u.down(),
+		})
+	}
+	slices.SortFunc(out, func(a, b Counts) int { return strings.Compare(a.Upstream, b.Upstream) })
+	return out
+}
+
+// Cache returns the size of the cache.
+func (p *Pool) Cache() cache.Size { return p.cache.Size() }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,11 +19,11 @@ import (
 
 const (
 	dialTime   = 2 * time.Second        // for a connection, TLS included
-	giveTime   = 100 * time.Millisecond // for the kernel to take a query: it does at once, unless nobody reads
+	writeTime  = 100 * time.Millisecond // for a query, which only a full send buffer delays
 	streamIdle = 10 * time.Second       // after which a connection without queries is closed
-	fewOn      = 16                     // queries on each connection, before another is opened
-	mostOn     = 128
-	maxStreams = 8 // to one upstream
+	fewQueries = 16                     // on each connection, before another is opened
+	maxQueries = 128                    // on each connection
+	maxStreams = 8                      // to one upstream
 )
 
 // streams are the connections to one upstream, over TCP or TLS (RFC 7766, RFC
@@ -38,34 +39,54 @@ type stream struct {
 	u *upstream
 
 	mu      sync.Mutex
-	conn    net.Conn // nil until it stands
-	out     [][]byte // what waits for conn
+	conn    net.Conn // nil until connected
+	out     [][]byte // queries to be sent then
 	pending map[uint16]*try
 	served  bool // at least one reply came
 	closed  bool
 }
 
-// send sends a query, and settles it when the reply comes.
+// send sends a query, and settles it when the reply comes. It takes the connection with the
+// fewest queries, or a new one.
 func (d *streams) send(t *try) error {
 	s, err := d.pick(t.u)
 	if err != nil {
 		return err
 	}
-	return s.send(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errGone
+	}
+	id := newID()
+	for s.pending[id] != nil {
+		id = newID()
+	}
+	s.pending[id] = t
+	msg := wire.AppendQuery(make([]byte, 2, wire.MinPayload), id, t.f.key, !t.transport.plain)
+	t.nameCase.Apply(msg[2+wire.HeaderLen : 2+wire.HeaderLen+len(t.f.key)-3])
+	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
+	if s.conn == nil {
+		s.out = append(s.out, msg)
+		return nil
+	}
+	s.writeLocked(msg)
+	return nil
 }
 
-// pick returns the connection with the fewest queries, or a new one.
 func (d *streams) pick(u *upstream) (*stream, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var best *stream
-	least := mostOn
+	least := maxQueries
 	for _, s := range d.open {
-		if n := s.load(); n < least {
+		s.mu.Lock()
+		if n := len(s.pending); !s.closed && n < least {
 			best, least = s, n
 		}
+		s.mu.Unlock()
 	}
-	if least < fewOn || best != nil && len(d.open) >= maxStreams {
+	if least < fewQueries || best != nil && len(d.open) >= maxStreams {
 		return best, nil
 	}
 	if len(d.open) >= maxStreams {
@@ -79,42 +100,10 @@ func (d *streams) pick(u *upstream) (*stream, error) {
 	return s, nil
 }
 
-// load returns how many queries wait; one that is closed is full.
-func (s *stream) load() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return mostOn
-	}
-	return len(s.pending)
-}
-
-func (s *stream) send(t *try) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return errGone
-	}
-	id := newID()
-	for s.pending[id] != nil {
-		id = newID()
-	}
-	s.pending[id] = t
-	msg := wire.AppendQuery(make([]byte, 2, wire.MinPayload), id, t.f.key, !t.way.plain)
-	t.letters.Apply(msg[2+wire.HeaderLen : 2+wire.HeaderLen+len(t.f.key)-3])
-	binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
-	if s.conn == nil {
-		s.out = append(s.out, msg)
-		return nil
-	}
-	s.writeLocked(msg)
-	return nil
-}
-
-// writeLocked hardly waits: a server that reads so slowly that the buffers of the
-// kernel fill up is as good as gone.
+// writeLocked hardly waits: a server that reads so slowly that the kernel's buffers fill up
+// is given up.
 func (s *stream) writeLocked(msg []byte) {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(giveTime))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(writeTime))
 	if _, err := s.conn.Write(msg); err != nil {
 		_ = s.conn.Close() // ends run
 	}
@@ -130,11 +119,14 @@ func (s *stream) run() {
 		}
 		_ = conn.Close()
 	}
-	s.u.streams.remove(s)
+	d := &s.u.streams
+	d.mu.Lock()
+	d.open = slices.DeleteFunc(d.open, func(o *stream) bool { return o == s })
+	d.mu.Unlock()
 	s.fail(err)
 }
 
-// begin sends what has gathered.
+// begin sends the queries that wait for the connection.
 func (s *stream) begin(conn net.Conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,8 +159,8 @@ func (s *stream) read(conn net.Conn) error {
 	}
 }
 
-// reply settles the try that a message answers. An error means that the server
-// cannot be understood any more.
+// reply settles the try that a message answers. After an error the connection cannot be
+// used any more.
 func (s *stream) reply(msg []byte) error {
 	defer limit.Recover(s.u.pool.log, limit.Forward, msg)
 	if len(msg) < wire.HeaderLen {
@@ -189,7 +181,7 @@ func (s *stream) reply(msg []byte) error {
 }
 
 // fail closes the connection and settles all that wait on it. One that a server
-// closed after it had served well says nothing of its health (RFC 7766 §6.2.4).
+// closed after it had answered does not count against its health (RFC 7766 §6.2.4).
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	pending := s.pending
@@ -201,25 +193,12 @@ func (s *stream) fail(err error) {
 		err = errGone
 	}
 	s.mu.Unlock()
+	protocol := "TCP"
+	if s.u.name != "" {
+		protocol = "TLS"
+	}
 	for _, t := range pending {
-		t.settle(nil, fmt.Errorf("over %s: %w", s.u.transport(), err))
-	}
-}
-
-func (u *upstream) transport() string {
-	if u.name != "" {
-		return "TLS"
-	}
-	return "TCP"
-}
-
-func (d *streams) remove(s *stream) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i, o := range d.open {
-		if o == s {
-			d.open = append(d.open[:i:i], d.open[i+1:]...)
-		}
+		t.settle(nil, fmt.Errorf("over %s: %w", protocol, err))
 	}
 }
 
@@ -236,8 +215,8 @@ func (d *streams) close() {
 	}
 }
 
-// dialStream connects, and over TLS sees to it that the server is who it should
-// be: a certificate for its name, from an authority that the host trusts.
+// dialStream connects. Over TLS the server must have a certificate for its name, from an
+// authority that the host trusts.
 func (u *upstream) dialStream() (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(u.pool.context(), dialTime)
 	defer cancel()

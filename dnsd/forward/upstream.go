@@ -2,101 +2,97 @@ package forward
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// started is what times are counted from, by the monotonic clock.
+// started is the origin of times in atomic variables, by the monotonic clock.
 var started = time.Now()
 
 const (
-	patience  = 2                // silences or errors in a row that make an upstream rest
-	checkTime = 2 * time.Second  // from when it rests until it is asked beside another
-	checkMax  = 30 * time.Second // the same, after many checks without an answer
-	loopTime  = 30 * time.Second // for which one that loops is not asked at all
-	lowerTime = time.Hour        // for which one that changes letters gets them small
+	failThreshold = 2                // time-outs or errors in a row that mark an upstream down
+	checkTime     = 2 * time.Second  // from then until it is checked with a query
+	checkMax      = 30 * time.Second // the same, after many checks without an answer
+	loopTime      = 30 * time.Second // for which one that loops is not asked
+	lowerTime     = time.Hour        // for which one that does not preserve case gets lower case
 
 	firstWait = time.Second // for an answer, before another upstream is asked too
 	leastWait = 250 * time.Millisecond
 	mostWait  = 1500 * time.Millisecond
 )
 
-// A place is where an upstream listens, and under which name it proves who it
-// is; "" is without TLS.
-type place struct {
+// An endpoint is the address of an upstream, and the name in its certificate; "" is without
+// TLS.
+type endpoint struct {
 	addr netip.AddrPort
 	name string
 }
 
-func (p place) String() string {
-	if p.name == "" {
-		return p.addr.String()
+func (e endpoint) String() string {
+	if e.name == "" {
+		return e.addr.String()
 	}
-	return p.addr.String() + " (" + p.name + ")"
+	return e.addr.String() + " (" + e.name + ")"
 }
 
-// An upstream is a name server that others run: its health, and the sockets to
-// it.
+// An upstream is a name server that queries are sent to: its health, and the sockets.
 type upstream struct {
-	place
+	endpoint
 	pool *Pool
 
 	mu        sync.Mutex
 	rtt       time.Duration // smoothed; 0 is unknown
-	failures  int           // in a row
-	checks    int           // of one that rests, without an answer
+	inARow    int           // in a row
+	checks    int           // while down, without an answer
 	checkAt   time.Time
 	loopUntil time.Time
 	probed    time.Time
 
-	asked, replied, silent atomic.Uint64 // how often, ever
+	asked, replied, failures atomic.Uint64
 
-	lower     atomic.Int64 // until when, since started, letters are not varied
-	datagrams datagrams
-	streams   streams
+	lowerUntil atomic.Int64 // since started: no DNS 0x20
+	datagrams  datagrams
+	streams    streams
 }
 
-// answered notes a sign of life, and reports whether it is news.
+// answered records an answer, and reports whether that marks the upstream up.
 func (u *upstream) answered(took time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.replied.Add(1)
-	rested := u.failures >= patience
-	u.failures, u.checks = 0, 0
+	wasDown := u.inARow >= failThreshold
+	u.inARow, u.checks = 0, 0
 	if u.rtt == 0 {
 		u.rtt = took
 	}
 	u.rtt += (took - u.rtt) / 8
-	return rested
+	return wasDown
 }
 
-// failed notes silence or an error, and reports whether that made it rest.
+// failed records a time-out or an error, and reports whether that marks the upstream down.
 func (u *upstream) failed(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.silent.Add(1)
-	u.failures++
-	if u.failures == patience {
+	u.failures.Add(1)
+	u.inARow++
+	if u.inARow == failThreshold {
 		u.checkAt = now.Add(checkTime)
 	}
-	return u.failures == patience
+	return u.inARow == failThreshold
 }
 
-func (u *upstream) rests() bool {
+func (u *upstream) down() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.failures >= patience
+	return u.inARow >= failThreshold
 }
 
-// check reports whether to see if one that rests is back.
-func (u *upstream) check(now time.Time) bool {
+// checkDue reports whether an upstream that is down is to be checked now.
+func (u *upstream) checkDue(now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.failures < patience || now.Before(u.checkAt) {
+	if u.inARow < failThreshold || now.Before(u.checkAt) {
 		return false
 	}
 	u.checkAt = now.Add(min(checkTime<<min(u.checks, 5), checkMax))
@@ -114,49 +110,21 @@ func (u *upstream) wait() time.Duration {
 	return min(max(4*u.rtt, leastWait), mostWait)
 }
 
-func (u *upstream) loops(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return now.Before(u.loopUntil)
-}
-
-// looped notes a proved loop, and reports whether it is news.
-func (u *upstream) looped(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	news := !now.Before(u.loopUntil)
-	u.loopUntil = now.Add(loopTime)
-	return news
-}
-
-// letters returns the letters of the next query.
-func (u *upstream) letters(now time.Time) wire.Letters {
-	if until := u.lower.Load(); until != 0 && int64(now.Sub(started)) < until {
-		return wire.SmallLetters
-	}
-	return wire.RandomLetters()
-}
-
-// order returns whom to ask in which order: those that rest come last, those
-// that loop and our own addresses are left out.
+// order returns the upstreams in the order in which they are asked: those that are down
+// come last; those that loop, and our own addresses, are left out.
 func (p *Pool) order(servers []*upstream, now time.Time) []*upstream {
-	list := make([]*upstream, 0, len(servers))
+	list, last := make([]*upstream, 0, len(servers)), []*upstream(nil)
 	for _, u := range servers {
-		if p.usable(u, now) && !u.rests() {
+		u.mu.Lock()
+		loops, down := now.Before(u.loopUntil), u.inARow >= failThreshold
+		u.mu.Unlock()
+		switch {
+		case loops || (*p.own.Load())[u.addr]:
+		case down:
+			last = append(last, u)
+		default:
 			list = append(list, u)
 		}
 	}
-	if len(list) == len(servers) {
-		return list
-	}
-	for _, u := range servers {
-		if p.usable(u, now) && !slices.Contains(list, u) {
-			list = append(list, u)
-		}
-	}
-	return list
-}
-
-func (p *Pool) usable(u *upstream, now time.Time) bool {
-	return !(*p.own.Load())[u.addr] && !u.loops(now)
+	return append(list, last...)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// How long replies may be kept at most, whatever their TTLs say.
+// The longest time for which replies are cached, whatever their TTLs.
 const (
-	MaxLife         = 24 * time.Hour  // and the longest TTL that is given out (RFC 8767 §4 allows 7 days)
+	MaxLife         = 24 * time.Hour  // and the longest TTL that is sent (RFC 8767 §4 allows 7 days)
 	MaxNegativeLife = 3 * time.Hour   // RFC 2308 §5: one to three hours work well
 	FailureLife     = 1 * time.Second // RFC 9520 §3.2: at least one second, and short
 )
@@ -18,12 +18,12 @@ const (
 var (
 	ErrMismatch  = errors.New("reply to another question")
 	ErrMalformed = errors.New("malformed reply")
-	ErrShape     = errors.New("answers out of order, or to no question") // the general codec can put it right
+	ErrShape     = errors.New("answers out of order, or to no question") // the general codec can repair it
 )
 
-// A Message is an upstream's reply as it is kept: checked, with the places of
-// its TTLs known, and without its additional section. That one is optional, and
-// the usual place for records that nobody asked for. It never changes.
+// A Message is an upstream's reply as it is cached: checked, with the offsets of
+// its TTLs, and without its additional section, which is optional, and
+// the usual place for spoofed records. It is immutable.
 type Message struct {
 	raw     []byte
 	ttls    []uint16 // offsets
@@ -36,29 +36,28 @@ type Message struct {
 // Code returns the reply's code.
 func (m *Message) Code() int { return int(m.raw[3]) & int(rcodeMask) }
 
-// Truncated reports the TC bit: the message is not whole and must not be kept.
+// Truncated reports the TC bit: the message must not be cached.
 func (m *Message) Truncated() bool { return m.raw[2]&byte(FlagTC>>8) != 0 }
 
 // EDNS reports whether the reply had an OPT record.
 func (m *Message) EDNS() bool { return m.edns }
 
-// Life is how long the reply may be kept; 0 is not at all.
+// Life is how long the reply may be cached; 0 is not at all.
 func (m *Message) Life() time.Duration { return m.life }
 
-// Private reports whether the answer holds an address that means something only
+// Private reports whether the answer has an address that is valid only
 // on this host or site (RFC 1918, 4193 and the like).
 func (m *Message) Private() bool { return m.private }
 
-// Lasts reports whether the message may be given out past its life: not what
-// says that something failed.
-func (m *Message) Lasts() bool { return m.Code() == Success || m.Code() == NameError }
+// MayServeStale reports whether the message may be sent past its life: not an error.
+func (m *Message) MayServeStale() bool { return m.Code() == Success || m.Code() == NameError }
 
 // Size is about the memory that the message holds, bytes.
 func (m *Message) Size() int { return cap(m.raw) + 2*cap(m.ttls) + cap(m.ede) + 104 }
 
 // AppendReply appends the message as an answer to q, which must have the key
-// that it was parsed for: with q's id, letters, RD and CD, TTLs less age
-// seconds, AD only for those who asked (RFC 6840 §5.8), truncated if q wants.
+// that it was parsed for: with q's id, case, RD and CD, TTLs less age
+// seconds, AD only for clients that set AD or DO (RFC 6840 §5.8), truncated to q.Max.
 func (m *Message) AppendReply(buf []byte, q *Query, age uint32) []byte {
 	return m.append(buf, q, m.ede, func(ttl uint32) uint32 { return ttl - min(age, ttl) })
 }
@@ -134,16 +133,7 @@ func answers(pkt []byte, id uint16, key []byte) bool {
 		binary.BigEndian.Uint16(question[n+2:]) == ClassIN
 }
 
-func equalFold(a, lower []byte) bool {
-	for i, c := range a {
-		if small(c) != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// A parser walks over the records of a reply.
+// A parser reads the records of a reply.
 type parser struct {
 	pkt   []byte
 	off   int
@@ -151,12 +141,12 @@ type parser struct {
 
 	ttls     []uint16
 	shortest uint32   // TTL
-	positive bool     // an answer of the type that was asked for
+	positive bool     // there is an answer of the type that was asked for
 	soa      int      // offset of the TTL of the authority's SOA, 0 is none
 	minimum  uint32   // of that SOA: its TTL or its last field
-	end      int      // of what is kept: answer and authority
+	end      int      // of answer and authority
 	private  bool     // an address or hint of the answer is
-	spelled  []uint16 // offsets of owners that are no pointers
+	spelled  []uint16 // offsets of uncompressed owners
 	edns     bool
 	chain    chain
 	extended byte // upper bits of the code
@@ -213,31 +203,25 @@ func (p *parser) record(section int) error {
 
 // belongs reports whether a record is about the question: in the answer about a
 // name of the chain, in the authority about a zone that one is in. Proofs of
-// absence (NSEC, NSEC3 and their signatures) lie beside it.
+// absence (NSEC, NSEC3 and their signatures) have other names.
 func (p *parser) belongs(section, owner int, typ uint16, data int) bool {
 	switch {
 	case section == 1 && (typ == TypeNSEC || typ == TypeNSEC3 || typ == TypeRRSIG):
 		return true
 	case section == 1, typ == TypeDNAME:
-		return p.chain.above(owner)
+		return p.chain.has(owner, true)
 	case typ == TypeRRSIG && data+2 <= len(p.pkt) && binary.BigEndian.Uint16(p.pkt[data:]) == TypeDNAME:
-		return p.chain.above(owner)
-	case !p.chain.has(owner):
+		return p.chain.has(owner, true)
+	case !p.chain.has(owner, false):
 		return false
 	case typ == TypeCNAME && p.qtype != TypeCNAME:
-		return p.isName(data) && p.chain.add(data)
+		name := parser{pkt: p.pkt[:p.off], off: data} // one name, and no more
+		return name.skipName() && name.off == p.off && p.chain.add(data)
 	}
 	return true
 }
 
-// isName reports whether the data of the record that was just read is one name,
-// and not the beginning of what lies behind it.
-func (p *parser) isName(data int) bool {
-	name := parser{pkt: p.pkt[:p.off], off: data}
-	return name.skipName() && name.off == p.off
-}
-
-// note keeps what matters of a record: its TTL, and the authority's SOA.
+// note stores the TTL of a record, and the authority's SOA.
 func (p *parser) note(section, owner int, typ uint16, ttl uint32, ttlAt, size int) error {
 	if ttl > 1<<31-1 {
 		ttl = 0 // RFC 2181 §8
@@ -263,7 +247,7 @@ func (p *parser) note(section, owner int, typ uint16, ttl uint32, ttlAt, size in
 }
 
 // skipName passes over a name. A pointer must lead back, but not into the
-// header; whether there is a name is left to the client, who has to look anyway.
+// header; its target is not checked.
 func (p *parser) skipName() bool {
 	start := p.off
 	for p.off < len(p.pkt) {
@@ -287,22 +271,16 @@ func (p *parser) skipName() bool {
 	return false
 }
 
-// smallen writes the labels of an owner in small letters: those of our question
-// may be any.
-func smallen(name []byte) {
-	for i, c := range name {
-		if c == 0 || c >= 0xc0 {
-			return
-		}
-		name[i] = small(c)
-	}
-}
-
 func (p *parser) message() *Message {
 	m := &Message{raw: append(make([]byte, 0, p.end), p.pkt[:p.end]...), ttls: p.ttls, edns: p.edns, private: p.private, ede: p.ede}
 	clear(m.raw[10:HeaderLen])
-	for _, off := range p.spelled {
-		smallen(m.raw[off:])
+	for _, off := range p.spelled { // undoes DNS 0x20
+		for i, c := range m.raw[off:] { // up to the root, or a pointer into the question
+			if c == 0 || c >= 0xc0 {
+				break
+			}
+			m.raw[int(off)+i] = lower(c)
+		}
 	}
 	for _, off := range p.ttls {
 		switch ttl := binary.BigEndian.Uint32(m.raw[off:]); {
@@ -312,15 +290,15 @@ func (p *parser) message() *Message {
 			binary.BigEndian.PutUint32(m.raw[off:], uint32(MaxLife/time.Second))
 		}
 	}
-	if p.extended != 0 { // no client of ours can be told; BADVERS and the like are between upstream and us
+	if p.extended != 0 { // BADVERS and the like are about our query, not the client's
 		m.raw[3] = m.raw[3]&^byte(rcodeMask) | ServerFailure
 	}
 	m.life = p.life(m)
 	return m
 }
 
-// life decides how long a message is kept, and gives a negative one's SOA the
-// TTL that counts, so that it can be counted down like any other.
+// life returns how long a message is cached, and sets the TTL of a negative one's SOA to
+// that, so that it can be counted down like any other.
 func (p *parser) life(m *Message) time.Duration {
 	code := m.Code()
 	switch {
@@ -330,7 +308,7 @@ func (p *parser) life(m *Message) time.Duration {
 		return FailureLife
 	case code == Success && p.positive:
 		return time.Duration(p.shortest) * time.Second
-	case p.soa == 0: // RFC 2308 §5: without a SOA it should not be kept
+	case p.soa == 0: // RFC 2308 §5: without a SOA it should not be cached
 		return 0
 	}
 	ttl := min(p.shortest, p.minimum, uint32(MaxNegativeLife/time.Second))
@@ -344,7 +322,7 @@ func Failure(key []byte) *Message { return bare(key, ServerFailure, noReachableA
 // Refusal returns the reply to key when there is no room for the question.
 func Refusal(key []byte) *Message { return bare(key, Refused, notReady) }
 
-// Blocked returns the reply to key when the answer must not be told.
+// Blocked returns the reply to key when policy forbids the answer.
 func Blocked(key []byte) *Message { return bare(key, Refused, blocked) }
 
 func bare(key []byte, code uint16, ede []byte) *Message {
@@ -352,4 +330,48 @@ func bare(key []byte, code uint16, ede []byte) *Message {
 	raw := appendHeader(make([]byte, 0, HeaderLen+n+4), 0, FlagQR|code, 1)
 	raw = append(raw, key[:n+2]...)
 	return &Message{raw: binary.BigEndian.AppendUint16(raw, ClassIN), life: FailureLife, ede: ede}
+}
+
+// maxErrorText is the most of an upstream's EXTRA-TEXT that is passed on, octets.
+const maxErrorText = 64
+
+// Extended errors of our own (RFC 8914 section 4).
+var (
+	staleAnswer          = ede(3, "")
+	notReady             = ede(14, "")
+	blocked              = ede(15, "private address (DNS rebinding)")
+	staleName            = ede(19, "")
+	noReachableAuthority = ede(22, "")
+)
+
+// ede returns an EDE option: its code, a length, INFO-CODE and EXTRA-TEXT.
+func ede[T string | []byte](code uint16, text T) []byte {
+	b := binary.BigEndian.AppendUint16(nil, optionEDE)
+	b = binary.BigEndian.AppendUint16(b, uint16(2+len(text)))
+	return append(binary.BigEndian.AppendUint16(b, code), text...)
+}
+
+const optionEDE = 15
+
+// extendedError returns the first EDE option among those of an OPT record, with what
+// is not printable replaced and long text cut, or nil.
+func extendedError(options []byte) []byte {
+	for len(options) >= 4 {
+		code, size := binary.BigEndian.Uint16(options), int(binary.BigEndian.Uint16(options[2:]))
+		options = options[4:]
+		if size > len(options) {
+			return nil
+		}
+		if code == optionEDE && size >= 2 {
+			b := ede(binary.BigEndian.Uint16(options), options[2:min(size, 2+maxErrorText)])
+			for i, c := range b[6:] {
+				if c < ' ' || c > '~' {
+					b[6+i] = '?'
+				}
+			}
+			return b
+		}
+		options = options[size:]
+	}
+	return nil
 }

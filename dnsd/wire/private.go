@@ -5,7 +5,8 @@ import (
 	"net/netip"
 )
 
-// What a name of the public DNS has no reason to stand for, beside what netip knows.
+// privatePrefixes are those that names of the public DNS should not have, beside those that
+// netip knows.
 var privatePrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),  // RFC 6598
@@ -27,8 +28,8 @@ var embedded = []struct {
 	{netip.MustParsePrefix("2001::/32"), 12, 0xff},    // and the client
 }
 
-// Private reports whether an address means something only on this host or site, or is an
-// IPv6 address that leads to such an IPv4 address by NAT64, 6to4, Teredo or ISATAP.
+// Private reports whether an address is valid only on this host or site, or is an
+// IPv6 address that embeds such an IPv4 address by NAT64, 6to4, Teredo or ISATAP.
 func Private(a netip.Addr) bool {
 	a = a.Unmap()
 	if a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() {

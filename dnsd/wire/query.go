@@ -41,7 +41,7 @@ const (
 	BadVersion     = 16 // RFC 6891 §6.1.3: its upper bits go in the OPT record
 )
 
-// Types and classes that are looked at. All others pass through.
+// Types and classes with a meaning here. All others pass through.
 const (
 	TypeA      uint16 = 1
 	TypeNS     uint16 = 2
@@ -66,42 +66,42 @@ const (
 	ClassIN uint16 = 1
 )
 
-// An Outcome says what Parse made of a packet.
-type Outcome uint8
+// A ParseResult is the result of Parse.
+type ParseResult uint8
 
-// The outcomes of Parse.
+// The results of Parse. With all but Drop, ID and Flags are filled in.
 const (
-	OK    Outcome = iota // the Query is filled in
-	Drop                 // no query: too short for a header, or a reply. Never answer it
-	NotQ                 // another opcode than QUERY. ID and Flags are filled in
-	Count                // not exactly one question, or a malformed one. ID and Flags are filled in
-	Odd                  // a shape behind the question that this package does not read, or malformed. ID and Flags are filled in
+	OK          ParseResult = iota // all of the Query is
+	Drop                           // no query: too short for a header, or a reply. It must not be answered
+	NotQuery                       // another opcode than QUERY
+	BadCount                       // not exactly one question, or a malformed one
+	Unsupported                    // records behind the question that this package does not parse, or malformed
 )
 
 // A Query is one plain question: a header, a name without compression, and
-// perhaps an OPT record. It is meant to be kept and filled again.
+// perhaps an OPT record. It is meant to be reused.
 type Query struct {
 	ID      uint16
 	Flags   uint16 // the header's second word as the client sent it
 	Type    uint16
 	Class   uint16
-	Name    []byte // wire form in the client's letters; points into the packet
+	Name    []byte // wire form in the client's case; points into the packet
 	EDNS    bool
 	Version uint8 // of EDNS
 	DO      bool
 	Max     int // longest reply, bytes: 512 to 1232. Over TCP the caller raises it
 
-	Hops  int       // names that led here, of a query that For made
-	Since time.Time // its client waits; zero: since now
+	Hops  int       // aliases that were followed, of a query that For made
+	Since time.Time // when its client asked; zero: now
 
 	key     [MaxName + 3]byte
 	scratch [MaxName]byte
 }
 
-// Lower returns the name in small letters. Valid until the Query is filled again.
+// Lower returns the name in lower case. Valid until the Query is filled again.
 func (q *Query) Lower() []byte { return q.key[:len(q.Name)] }
 
-// Key returns the bytes that a cache goes by: name in small letters, type, and
+// Key returns the key of the cache: name in lower case, type, and
 // the DO and CD bits, which change what an upstream answers. Valid until the
 // Query is filled again.
 func (q *Query) Key() []byte { return q.key[:len(q.Name)+3] }
@@ -128,9 +128,9 @@ const (
 	keyCD
 )
 
-// Parse reads a packet into q. Options within an OPT record are skipped, not
-// looked at; their lengths must fit.
-func Parse(pkt []byte, q *Query) Outcome {
+// Parse reads a packet into q. Of the options in an OPT record only the lengths are
+// checked.
+func Parse(pkt []byte, q *Query) ParseResult {
 	if len(pkt) < HeaderLen || pkt[2]&0x80 != 0 {
 		return Drop
 	}
@@ -139,18 +139,18 @@ func Parse(pkt []byte, q *Query) Outcome {
 	q.EDNS, q.DO, q.Version, q.Max = false, false, 0, MinPayload
 	q.Hops, q.Since = 0, time.Time{}
 	if q.Flags&opcodeMask != 0 {
-		return NotQ
+		return NotQuery
 	}
 	if binary.BigEndian.Uint16(pkt[4:]) != 1 {
-		return Count
+		return BadCount
 	}
 	end, ok := q.question(pkt)
-	if !ok { // nothing is in front of its name that a pointer could lead to
-		return Count
+	if !ok { // short, or a compression pointer, which has no valid target
+		return BadCount
 	}
 	if binary.BigEndian.Uint32(pkt[6:]) != 0 || // answers and authority
 		!q.additional(pkt[end:], binary.BigEndian.Uint16(pkt[10:])) {
-		return Odd
+		return Unsupported
 	}
 	q.fillKey()
 	return OK
@@ -186,7 +186,18 @@ func (q *Query) additional(b []byte, count uint16) bool {
 	if count > 1 || len(b) < fixed || b[0] != 0 || binary.BigEndian.Uint16(b[1:]) != TypeOPT {
 		return false
 	}
-	if int(binary.BigEndian.Uint16(b[9:])) != len(b)-fixed || !optionsFit(b[fixed:]) {
+	if int(binary.BigEndian.Uint16(b[9:])) != len(b)-fixed {
+		return false
+	}
+	options := b[fixed:]
+	for len(options) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint16(options[2:]))
+		if n > len(options) {
+			return false
+		}
+		options = options[n:]
+	}
+	if len(options) != 0 {
 		return false
 	}
 	q.EDNS = true
@@ -196,25 +207,10 @@ func (q *Query) additional(b []byte, count uint16) bool {
 	return true
 }
 
-func optionsFit(b []byte) bool {
-	for len(b) >= 4 {
-		n := 4 + int(binary.BigEndian.Uint16(b[2:]))
-		if n > len(b) {
-			return false
-		}
-		b = b[n:]
-	}
-	return len(b) == 0
-}
-
 func (q *Query) fillKey() {
 	n := len(q.Name)
-	// Length bytes are below 64 and so no letters.
-	for i, c := range q.Name {
-		if c-'A' < 26 {
-			c |= 0x20
-		}
-		q.key[i] = c
+	for i, c := range q.Name { // length bytes are below 64, and so no letters
+		q.key[i] = lower(c)
 	}
 	binary.BigEndian.PutUint16(q.key[n:], q.Type)
 	q.key[n+2] = 0

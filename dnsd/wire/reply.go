@@ -141,9 +141,9 @@ func appendOPT(b []byte, extended int, do bool, options []byte) []byte {
 	return append(b, options...)
 }
 
-// AppendError appends a reply without a question: the answer to a packet whose
-// header was all that could be read. Of other opcodes than QUERY only the opcode is
-// copied: what their flags mean is not known.
+// AppendError appends a reply without a question: the answer to a packet of which only the
+// header could be read. Of other opcodes than QUERY only the opcode is
+// copied, as the meaning of their flags is unknown.
 func AppendError(buf []byte, id, flags uint16, code int) []byte {
 	keep := flags & (FlagRD | FlagCD)
 	if opcode := flags & opcodeMask; opcode != 0 {
@@ -154,7 +154,7 @@ func AppendError(buf []byte, id, flags uint16, code int) []byte {
 
 // AppendQuery appends the query for a Query's Key, with recursion desired. AD
 // is set, which asks for the AD bit in the reply without DO (RFC 6840 §5.7).
-// Without edns the DO bit cannot be said and gets lost.
+// Without edns the DO bit is lost.
 func AppendQuery(buf []byte, id uint16, key []byte, edns bool) []byte {
 	n := len(key) - 3
 	flags := FlagRD | FlagAD

@@ -11,8 +11,8 @@ import (
 )
 
 // New builds a zone. The error is about the domain and records, with a *Problem for
-// each bad record. A name of a host that cannot be served, and whatever a peer has that
-// cannot be, costs only itself: see LeftOut.
+// each invalid record. Invalid names of hosts, and invalid names and records of peers, are
+// left out: see LeftOut.
 func New(cfg Config) (*Zone, error) {
 	flags := wire.FlagAA
 	if cfg.Recursive {
@@ -26,14 +26,19 @@ func New(cfg Config) (*Zone, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	z.outward = z.leadsOut()
+	for _, zone := range append([]*Zone{z}, z.peers...) {
+		for _, n := range zone.nodes {
+			s := set(n.sets, wire.TypeCNAME)
+			z.external = z.external || s != nil && z.find(s.records[0].target, wire.TypeA).result == notAuthoritative
+		}
+	}
 	return z, nil
 }
 
-// LeftOut returns what cannot be served of host names and of peers.
+// LeftOut returns the errors about host names and peers.
 func (z *Zone) LeftOut() []error { return z.leftOut }
 
-// Check returns what is wrong with the records of cfg.
+// Check returns the errors in the records of cfg.
 func Check(cfg Config) []*Problem {
 	cfg.Peers = nil
 	_, errs := build(cfg, 0)
@@ -65,8 +70,8 @@ func build(cfg Config, flags uint16) (*Zone, []error) {
 		b.host(h.Name, h.Addrs, FromHosts)
 	}
 	b.pointers()
-	b.bare()
-	z := b.Zone // without what it was built with
+	b.addSingleLabels()
+	z := b.Zone // without the builder's state
 	return &z, b.errs
 }
 
@@ -74,10 +79,10 @@ func build(cfg Config, flags uint16) (*Zone, []error) {
 type builder struct {
 	Zone
 	errs    []error
-	given   []parsed        // records, in their order
-	names   map[string]*has // of records, by parsed.name
-	said    map[string]int  // indexes of records, by parsed.key
-	claimed map[string]bool // names whose addresses are the records' business
+	valid   []parsed                // records, in their order
+	names   map[string]*nameRecords // by parsed.name
+	indexes map[string]int          // of records, by parsed.key
+	claimed map[string]bool         // names with A, AAAA or CNAME records
 }
 
 func (b *builder) apex(cfg Config) {
@@ -101,21 +106,24 @@ func (b *builder) apex(cfg Config) {
 				b.server = server
 			}
 		}
-	} else { // the apex is then the only name that the host has
-		b.add(domain, 0, cfg.HostAddrs, FromHost)
+	} else { // the apex is then the only name of the host
+		b.addHost(domain, 0, cfg.HostAddrs, FromHost)
 	}
 	b.soa = soa(b.server, domain)
 }
 
-// host adds a static name. The first to take an address keeps it; more
-// addresses of one name add up. A name that records give addresses to is theirs.
+// host adds a static name. The first one of an address gets the PTR record; addresses of one
+// name add up. Names with addresses from records are skipped.
 func (b *builder) host(text string, addrs []netip.Addr, source Source) {
 	name, err := wire.Name(text)
 	if err != nil || len(name) == 1 {
-		b.leftOut = append(b.leftOut, fmt.Errorf("host name %q is not a name that DNS can have", text))
+		b.leftOut = append(b.leftOut, fmt.Errorf("host name %q is not a valid DNS name", text))
 		return
 	}
-	full := b.qualify(text, name)
+	full := name
+	if _, inside := wire.Under(name, b.domain); !inside && b.domain != nil && text[len(text)-1] != '.' {
+		full = append(name[:len(name)-1:len(name)-1], b.domain...)
+	}
 	if len(full) > wire.MaxName {
 		b.leftOut = append(b.leftOut, fmt.Errorf("host name %q is too long in domain %s", text, presentation(b.domain)))
 		return
@@ -127,19 +135,11 @@ func (b *builder) host(text string, addrs []netip.Addr, source Source) {
 	if !inside {
 		apex = 0
 	}
-	b.add(full, apex, addrs, source)
+	b.addHost(full, apex, addrs, source)
 	b.between(full, apex)
 	for _, a := range addrs {
 		b.pointer(a, full, StaticTTL, source)
 	}
-}
-
-// qualify puts the domain behind a relative name.
-func (b *builder) qualify(text string, name []byte) []byte {
-	if _, inside := wire.Under(name, b.domain); inside || b.domain == nil || text[len(text)-1] == '.' {
-		return name
-	}
-	return append(name[:len(name)-1:len(name)-1], b.domain...)
 }
 
 // node returns the node of a name, and makes it if there is none.
@@ -152,7 +152,7 @@ func (b *builder) node(name []byte, apex int) *node {
 	return n
 }
 
-func (b *builder) add(name []byte, apex int, addrs []netip.Addr, source Source) {
+func (b *builder) addHost(name []byte, apex int, addrs []netip.Addr, source Source) {
 	n := b.node(name, apex)
 	for _, a := range addrs {
 		typ := wire.TypeA
@@ -174,25 +174,25 @@ func (n *node) put(typ uint16, ttl uint32, rec record) {
 	s.ttl, s.records = min(s.ttl, ttl), append(s.records, rec)
 }
 
-// between adds the names between full and the domain, which begins at apex.
-// They exist although they have no records: NODATA, not NXDOMAIN (RFC 8020).
+// between adds the empty non-terminals between full and the domain, which begins at apex:
+// NODATA, not NXDOMAIN (RFC 8020).
 func (b *builder) between(full []byte, apex int) {
 	for off := 1 + int(full[0]); off < apex; off += 1 + int(full[off]) {
 		b.node(full[off:], apex-off)
 	}
 }
 
-// pointer gives an address its name, unless it has one.
+// pointer adds the PTR record of an address, unless it has one.
 func (b *builder) pointer(a netip.Addr, name []byte, ttl uint32, source Source) {
 	if b.ptr[a] == nil {
 		b.ptr[a] = &rrset{wire.TypePTR, ttl, []record{{name, name, source}}}
 	}
 }
 
-// pointers names the addresses of records after them, where nothing else does.
+// pointers adds PTR records for A and AAAA records, after those of hosts.
 func (b *builder) pointers() {
-	for i := range b.given {
-		p := &b.given[i]
+	for i := range b.valid {
+		p := &b.valid[i]
 		if p.typ != wire.TypeA && p.typ != wire.TypeAAAA || p.owner[1] == '*' {
 			continue
 		}
@@ -203,12 +203,11 @@ func (b *builder) pointers() {
 	}
 }
 
-// bare lets names right under the domain be asked for without it, but for those
-// that mean something else to everybody.
-func (b *builder) bare() {
+// addSingleLabels adds names right under the domain without it, except special-use names.
+func (b *builder) addSingleLabels() {
 	for key, n := range maps.Clone(b.nodes) {
 		label := key[1 : 1+key[0]]
-		if n.top || n.apex != 1+len(label) || len(n.sets) == 0 || label == "*" || reserved(label) {
+		if n.top || n.apex != 1+len(label) || len(n.sets) == 0 || slices.Contains([]string{"*", "localhost", "invalid", "onion", "alt", "arpa"}, label) {
 			continue
 		}
 		if single := key[:n.apex] + "\x00"; b.nodes[single] == nil {
@@ -217,12 +216,8 @@ func (b *builder) bare() {
 	}
 }
 
-func reserved(label string) bool {
-	return slices.Contains([]string{"localhost", "invalid", "onion", "alt", "arpa"}, label)
-}
-
-// soa returns the rdata of a SOA record. Nobody transfers the zone, so serial
-// and timers say nothing, but for the last: the TTL of negative answers.
+// soa returns the rdata of a SOA record. There are no zone transfers, so serial
+// and timers have no meaning, except the last: the TTL of negative answers.
 func soa(server, domain []byte) []byte {
 	b := append([]byte(nil), server...)
 	if len(domain)+11 <= wire.MaxName {
@@ -230,16 +225,4 @@ func soa(server, domain []byte) []byte {
 	}
 	b = append(b, domain...)
 	return append(b, 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 2, 88, 0, 1, 81, 128, 0, 0, 0, NegativeTTL)
-}
-
-// leadsOut reports whether there is an alias of a name outside.
-func (z *Zone) leadsOut() bool {
-	for _, zone := range append([]*Zone{z}, z.peers...) {
-		for _, n := range zone.nodes {
-			if s := set(n.sets, wire.TypeCNAME); s != nil && z.find(s.records[0].target, wire.TypeA).is == foreign {
-				return true
-			}
-		}
-	}
-	return false
 }

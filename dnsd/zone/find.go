@@ -6,26 +6,25 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// A match is what is known of a name.
+// A match is the result of a lookup.
 type match struct {
-	zone  *Zone
-	is    standing
-	top   bool // the zone begins with it
-	apex  int  // where in the name the zone begins
-	sets  []rrset
-	addrs []netip.Addr // live ones
+	zone   *Zone
+	result result
+	top    bool // the name is the zone's apex
+	apex   int  // offset of the apex in the name
+	sets   []rrset
+	addrs  []netip.Addr // of a live name
 }
 
-// A standing says whose a name is.
-type standing uint8
+type result uint8
 
 const (
-	foreign standing = iota // somebody else's
-	missing                 // ours, and does not exist
-	here
+	notAuthoritative result = iota
+	nxDomain
+	found
 )
 
-// alias is the CNAME that answers for a type in its place, or nil.
+// alias returns the CNAME that answers a query for a type, or nil.
 func (m *match) alias(typ uint16) *rrset {
 	if typ == wire.TypeCNAME || typ == wire.TypeANY {
 		return nil
@@ -33,18 +32,11 @@ func (m *match) alias(typ uint16) *rrset {
 	return set(m.sets, wire.TypeCNAME)
 }
 
-func (m *match) ttl() uint32 {
-	if m.addrs != nil {
-		return LiveTTL
-	}
-	return StaticTTL
-}
-
-// find looks a name up here and with the peers; the longest domain that it is
-// in decides. name is in wire form and small letters.
+// find looks up a name in the zone and its peers: in the one with the longest domain that it
+// is in. name is in wire form and lower case.
 func (z *Zone) find(name []byte, typ uint16) match {
-	m := z.own(name, typ)
-	if m.is == here || len(z.peers) == 0 {
+	m := z.lookup(name, typ)
+	if m.result == found || len(z.peers) == 0 {
 		return m
 	}
 	longest := 0
@@ -60,56 +52,46 @@ func (z *Zone) find(name []byte, typ uint16) match {
 	if home == nil {
 		return m
 	}
-	return home.own(name, typ)
+	return home.lookup(name, typ)
 }
 
-// own looks a name up in this zone only: exact names first, then live ones,
-// then wildcards.
-func (z *Zone) own(name []byte, typ uint16) match {
+// lookup looks up a name in this zone only: exact names first, then live ones,
+// then wildcards. In a shared domain names without records here, and other types of the
+// domain's own name, are left to the other server.
+func (z *Zone) lookup(name []byte, typ uint16) match {
 	single := name[0] != 0 && name[1+name[0]] == 0
-	if n := z.nodes[string(name)]; n != nil && (!z.shared || n.speaks(typ)) {
+	if n := z.nodes[string(name)]; n != nil && (!z.shared || len(n.sets) > 0 && (!n.top || set(n.sets, typ) != nil)) {
 		if single && !n.top && ofTopLevel(typ) {
 			return match{zone: z}
 		}
-		return match{zone: z, is: here, sets: n.sets, apex: n.apex, top: n.top}
+		return match{zone: z, result: found, sets: n.sets, apex: n.apex, top: n.top}
 	}
 	off, inside := wire.Under(name, z.domain)
 	if !inside {
-		return z.outside(name, typ, single)
+		m := match{zone: z}
+		if single && !ofTopLevel(typ) {
+			if m.addrs = z.liveAddrs(name); len(m.addrs) > 0 {
+				m.result = found
+			}
+		}
+		return m
 	}
 	m := match{zone: z, apex: off}
 	if 1+int(name[0]) == off {
-		if m.addrs = z.lookup(name); len(m.addrs) > 0 {
-			m.is = here
+		if m.addrs = z.liveAddrs(name); len(m.addrs) > 0 {
+			m.result = found
 			return m
 		}
 	}
 	if n := z.wildcard(name, off); n != nil {
-		m.is, m.sets = here, n.sets
+		m.result, m.sets = found, n.sets
 	} else if !z.shared {
-		m.is = missing
+		m.result = nxDomain
 	}
 	return m
 }
 
-// outside looks up a name that is not in the domain: of one label, perhaps.
-func (z *Zone) outside(name []byte, typ uint16, single bool) match {
-	m := match{zone: z}
-	if single && !ofTopLevel(typ) {
-		if m.addrs = z.lookup(name); len(m.addrs) > 0 {
-			m.is = here
-		}
-	}
-	return m
-}
-
-// speaks reports whether a node answers for itself in a domain that is shared: of
-// the domain's own name only what is here.
-func (n *node) speaks(typ uint16) bool {
-	return len(n.sets) > 0 && (!n.top || set(n.sets, typ) != nil)
-}
-
-// wildcard returns the node that covers a name without one of its own: "*"
+// wildcard returns the node that covers a name without a node: "*"
 // under its closest encloser, the longest of its parents that exists (RFC 4592
 // §3.3.1).
 func (z *Zone) wildcard(name []byte, apex int) *node {
@@ -117,15 +99,12 @@ func (z *Zone) wildcard(name []byte, apex int) *node {
 		return nil
 	}
 	for off := 1 + int(name[0]); off <= apex; off += 1 + int(name[off]) {
-		if !z.exists(name[off:], apex-off) {
+		parent := name[off:]
+		if z.nodes[string(parent)] == nil && (1+int(parent[0]) != apex-off || len(z.liveAddrs(parent)) == 0) {
 			continue
 		}
 		var room [wire.MaxName]byte
-		return z.nodes[string(append(append(room[:0], 1, '*'), name[off:]...))]
+		return z.nodes[string(append(append(room[:0], 1, '*'), parent...))]
 	}
 	return nil
-}
-
-func (z *Zone) exists(name []byte, apex int) bool {
-	return z.nodes[string(name)] != nil || 1+int(name[0]) == apex && len(z.lookup(name)) > 0
 }

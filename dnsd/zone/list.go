@@ -13,7 +13,7 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// A Source says where a record comes from.
+// A Source is the origin of a record.
 type Source uint8
 
 // The sources: Config's HostNames, Hosts, Records and Names.
@@ -24,7 +24,7 @@ const (
 	FromNames
 )
 
-// A Listed is a record as people read it.
+// A Listed is a record in presentation form.
 type Listed struct {
 	Name  string // in full
 	Type  string
@@ -34,13 +34,13 @@ type Listed struct {
 }
 
 // List returns the records that the zone answers with, without those of its
-// peers and without SOA and NS, sorted by name. Names says which live names
-// there are; the zone knows which of them it answers for.
+// peers and without SOA and NS, sorted by name. Of the live names in names those are listed
+// that the zone answers for.
 func (z *Zone) List(names iter.Seq[string]) []Listed {
 	var out []Listed
 	for key, n := range z.nodes {
 		if _, inside := wire.Under([]byte(key), z.domain); !inside && key[1+key[0]] == 0 && z.domain != nil {
-			continue // a bare name, listed with its domain
+			continue // a single label, listed with its domain
 		}
 		for i := range n.sets {
 			out = appendSet(out, []byte(key), &n.sets[i])
@@ -60,13 +60,13 @@ func (z *Zone) List(names iter.Seq[string]) []Listed {
 	return out
 }
 
-// appendLive lists a live name as find answers for it.
+// appendLive appends the records of a live name.
 func (z *Zone) appendLive(out []Listed, name string) []Listed {
 	if !wire.HostLabel(name) {
 		return out
 	}
-	full := z.under(nil, name)
-	m := z.own(full, wire.TypeA)
+	full := z.appendName(nil, name)
+	m := z.lookup(full, wire.TypeA)
 	for _, a := range m.addrs {
 		typ := wire.TypeA
 		if a.Is6() {
@@ -87,7 +87,7 @@ func appendSet(out []Listed, name []byte, s *rrset) []Listed {
 	return out
 }
 
-// value writes rdata as zone files do.
+// value returns rdata in presentation form.
 func value(typ uint16, data []byte) string {
 	b := []byte{0}
 	b = binary.BigEndian.AppendUint16(b, typ)
@@ -107,8 +107,8 @@ func reverseName(a netip.Addr) []byte {
 	return name
 }
 
-// Fits reports whether r is a record of pattern's name, and of its type and value
-// where it has those. Names that a zone of that domain cannot have fit nothing.
+// Fits reports whether r has pattern's name, and its type and value
+// where they are set. Invalid names fit nothing.
 func Fits(domain string, r, pattern Record) bool {
 	wired, err := wire.Name(domain)
 	if err != nil || pattern.Type != "" && r.Type != pattern.Type {

@@ -3,6 +3,7 @@ package zone
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// Bounds of what records may be. A set has to fit into one message over TCP,
+// Bounds of records. A set has to fit into one message over TCP,
 // behind a question and a chain of aliases.
 const (
 	MaxRecords = 10_000
@@ -22,7 +23,7 @@ const (
 	maxSet     = 48 << 10 // octets in a message
 )
 
-// A Record is one of a zone's own records, as a zone file has it.
+// A Record is a record of the administrator, as in a zone file.
 type Record struct {
 	// Name is relative to the Domain; "@" is the Domain itself. With a final dot
 	// it is a full name, in the Domain. "*" as first label is a wildcard (RFC
@@ -30,23 +31,23 @@ type Record struct {
 	Name string
 	// Type is one of Types.
 	Type string
-	// Value is what a zone file has behind the type (RFC 1035 §5.1), in one line.
+	// Value is the data in presentation form (RFC 1035 §5.1), in one line.
 	// Names without a final dot are relative to the Domain. For TXT, a value
-	// without quotes is the text as it stands.
+	// without quotes is one text.
 	Value string
 	// TTL is in whole seconds, at most MaxTTL; 0 is StaticTTL.
 	TTL time.Duration
 }
 
-// types are those whose records may be given. NS is not among them: the zone
-// delegates nothing. Nor are those that DNSSEC signs with.
+// types are the supported types. NS is not, as the zone has no delegations; nor are those of
+// DNSSEC.
 var types = map[string]uint16{
 	"A": dns.TypeA, "AAAA": dns.TypeAAAA, "CNAME": dns.TypeCNAME, "PTR": dns.TypePTR, "TXT": dns.TypeTXT,
 	"SRV": dns.TypeSRV, "MX": dns.TypeMX, "CAA": dns.TypeCAA, "HTTPS": dns.TypeHTTPS, "SVCB": dns.TypeSVCB,
 	"SSHFP": dns.TypeSSHFP, "TLSA": dns.TypeTLSA,
 }
 
-// Types returns the types that records may have, in order of their numbers.
+// Types returns the supported types, in order of their numbers.
 func Types() []string {
 	var names []string
 	for name := range types {
@@ -56,7 +57,7 @@ func Types() []string {
 	return names
 }
 
-// A Problem is what is wrong with one of a Config's Records.
+// A Problem is an error in one of a Config's Records.
 type Problem struct {
 	Record int
 	Field  string // name, type, value or ttl; "" is the whole record
@@ -70,20 +71,20 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("record %d: %s: %s", p.Record, p.Field, p.Why)
 }
 
-// A parsed record is one that can be served.
+// A parsed record is one in wire form.
 type parsed struct {
-	owner []byte     // wire form, small letters
+	owner []byte     // wire form, lower case
 	addr  netip.Addr // in place of owner: of a reverse name
 	typ   uint16
 	ttl   uint32
 	record
 }
 
-// parse reads a record of the zone of a domain, which is given in wire form.
+// parse parses a record of the zone of a domain, which is in wire form.
 func parse(r Record, domain []byte) (p parsed, field string, err error) {
 	typ, ok := types[r.Type]
 	if !ok {
-		return p, "type", fmt.Errorf("%q is not a type of records that can be given; use one of %s", r.Type, strings.Join(Types(), ", "))
+		return p, "type", fmt.Errorf("unsupported record type %q; supported: %s", r.Type, strings.Join(slices.Sorted(maps.Keys(types)), ", "))
 	}
 	p.typ, p.source = typ, FromRecord
 	if p.addr = reverseOwner(r.Name, typ); !p.addr.IsValid() {
@@ -91,8 +92,11 @@ func parse(r Record, domain []byte) (p parsed, field string, err error) {
 			return p, "name", err
 		}
 	}
-	if p.ttl, err = seconds(r.TTL); err != nil {
-		return p, "ttl", err
+	switch p.ttl = uint32(r.TTL / time.Second); {
+	case r.TTL == 0:
+		p.ttl = StaticTTL
+	case r.TTL < 0 || r.TTL > MaxTTL || r.TTL%time.Second != 0:
+		return p, "ttl", fmt.Errorf("%s is not a TTL: use whole seconds, 1s to %dh", r.TTL, MaxTTL/time.Hour)
 	}
 	if p.data, err = rdata(r.Value, typ, domain); err != nil {
 		return p, "value", err
@@ -100,13 +104,15 @@ func parse(r Record, domain []byte) (p parsed, field string, err error) {
 	if p.target, ok = target(typ, p.data); !ok {
 		return p, "value", notParsed(r.Value, typ, nil)
 	}
-	if doubled(p.target, domain) {
-		return p, "value", fmt.Errorf("%q has the domain already: end it with a dot, or leave the domain out", r.Value)
+	if off, inside := wire.Under(p.target, domain); inside && off > 0 { // the domain twice: a full name without its final dot
+		if _, twice := wire.Under(append(slices.Clone(p.target[:off]), 0), domain); twice {
+			return p, "value", fmt.Errorf("%q has the domain already: end it with a dot, or leave the domain out", r.Value)
+		}
 	}
 	return p, "", nil
 }
 
-// name is equal for records of one name.
+// name is the key of records of one name.
 func (p *parsed) name() string {
 	if p.addr.IsValid() {
 		return p.addr.String()
@@ -114,13 +120,13 @@ func (p *parsed) name() string {
 	return string(p.owner)
 }
 
-// key is equal for records that say the same; letters of names do not matter.
+// key is the same for equal records; the case of names does not matter.
 func (p *parsed) key() string {
 	head := p.data[:len(p.data)-len(p.target)]
 	return fmt.Sprintf("%s %d %s%s", p.name(), p.typ, head, p.target)
 }
 
-// reverseOwner reads the name of a PTR record that stands for an address.
+// reverseOwner parses the name of a PTR record of an address.
 func reverseOwner(name string, typ uint16) netip.Addr {
 	if typ != dns.TypePTR {
 		return netip.Addr{}
@@ -139,7 +145,7 @@ func reverseOwner(name string, typ uint16) netip.Addr {
 // owner reads the name of a record.
 func owner(text string, domain []byte) ([]byte, error) {
 	if domain == nil {
-		return nil, errors.New("the network has no domain that it could be in")
+		return nil, errors.New("the network has no domain")
 	}
 	if text == "@" {
 		return domain, nil
@@ -164,7 +170,7 @@ func owner(text string, domain []byte) ([]byte, error) {
 	return name, nil
 }
 
-// below puts the domain behind a relative name, and wants a full one to be in it.
+// below appends the domain to a relative name, and checks that a full one is in it.
 func below(text string, domain []byte) ([]byte, error) {
 	name, err := wire.Name(text)
 	switch _, inside := wire.Under(name, domain); {
@@ -182,45 +188,34 @@ func below(text string, domain []byte) ([]byte, error) {
 	return append(name[:len(name)-1:len(name)-1], domain...), nil
 }
 
-// doubled reports whether a name has the domain twice, which is what becomes of
-// a full name whose final dot was forgotten.
-func doubled(name, domain []byte) bool {
-	off, inside := wire.Under(name, domain)
-	if !inside || off == 0 {
-		return false
-	}
-	_, again := wire.Under(append(slices.Clone(name[:off]), 0), domain)
-	return again
-}
-
-func seconds(ttl time.Duration) (uint32, error) {
-	switch {
-	case ttl == 0:
-		return StaticTTL, nil
-	case ttl < 0 || ttl > MaxTTL || ttl%time.Second != 0:
-		return 0, fmt.Errorf("%s is not a TTL: give whole seconds, 1s to %dh", ttl, MaxTTL/time.Hour)
-	}
-	return uint32(ttl / time.Second), nil
-}
-
-// rdata reads a value with the general codec, which knows all types and all of
-// RFC 1035's escapes. It gets one line: neither a second record nor a directive
-// of zone files, such as $GENERATE, can hide in a value.
+// rdata parses a value with the general codec, which supports all types and
+// RFC 1035's escapes. It gets one line: a value cannot have a second record, nor a directive
+// of zone files such as $GENERATE.
 func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 	if value == "" {
 		return nil, errors.New("is missing")
 	}
 	if len(value) > MaxValue {
-		return nil, fmt.Errorf("is %d characters long; at most %d are taken", len(value), MaxValue)
+		return nil, fmt.Errorf("is %d characters long; at most %d are allowed", len(value), MaxValue)
 	}
 	if i := strings.IndexFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }); i >= 0 {
 		return nil, fmt.Errorf("%q has a control character; write it as \\DDD, in quotes", value)
 	}
 	if typ == dns.TypeA || typ == dns.TypeAAAA {
-		return address(value, typ)
+		a, err := netip.ParseAddr(value)
+		if err != nil || a.Zone() != "" || a.Is4() != (typ == dns.TypeA) || a.Is4In6() {
+			return nil, notParsed(value, typ, nil)
+		}
+		return a.AsSlice(), nil
 	}
 	if typ == dns.TypeTXT && !strings.Contains(value, `"`) {
-		return text(value), nil
+		// Character strings of at most 255 octets (RFC 1035 §3.3.14), which readers of SPF and
+		// DKIM records join again (RFC 7208 §3.3).
+		var b []byte
+		for chunk := range slices.Chunk([]byte(value), 255) {
+			b = append(append(b, byte(len(chunk))), chunk...)
+		}
+		return b, nil
 	}
 	if c, ok := layout(value); ok {
 		return nil, fmt.Errorf("%q has a %q, which is for zone files of many lines; leave it out, or put it in quotes", value, c)
@@ -239,8 +234,8 @@ func rdata(value string, typ uint16, domain []byte) ([]byte, error) {
 	return slices.Clone(packed[fixed:end]), nil
 }
 
-// layout returns the first of a value's marks of RFC 1035 §5.1 that only lay out
-// a file: parentheses, and the semicolon before a comment.
+// layout returns the first special character of RFC 1035 §5.1 that only zone files need:
+// parentheses, and the semicolon before a comment.
 func layout(value string) (mark byte, found bool) {
 	quoted := false
 	for i := 0; i < len(value); i++ {
@@ -256,26 +251,7 @@ func layout(value string) (mark byte, found bool) {
 	return 0, false
 }
 
-// address reads the value of an A or AAAA record.
-func address(value string, typ uint16) ([]byte, error) {
-	a, err := netip.ParseAddr(value)
-	if err != nil || a.Zone() != "" || a.Is4() != (typ == dns.TypeA) || a.Is4In6() {
-		return nil, notParsed(value, typ, nil)
-	}
-	return a.AsSlice(), nil
-}
-
-// text makes character strings of at most 255 octets (RFC 1035 §3.3.14) of one
-// text, which those who read SPF and DKIM records join again (RFC 7208 §3.3).
-func text(value string) []byte {
-	var b []byte
-	for chunk := range slices.Chunk([]byte(value), 255) {
-		b = append(append(b, byte(len(chunk))), chunk...)
-	}
-	return b
-}
-
-// shapes are what values look like, for who got one wrong.
+// shapes describe the values of types, for errors.
 var shapes = map[uint16]string{
 	dns.TypeA: "an IPv4 address, such as 10.20.0.10", dns.TypeAAAA: "an IPv6 address, such as fd00:20::10",
 	dns.TypeCNAME: "a name, such as www or www.example.com.", dns.TypePTR: "a name, such as www or www.example.com.",
@@ -294,8 +270,8 @@ func notParsed(value string, typ uint16, err error) error {
 	return why
 }
 
-// target is the name at the end of rdata that servers look up further; false if
-// there has to be one, and is none.
+// target returns the name at the end of rdata that additional records are looked up for;
+// false if the type needs one and there is none.
 func target(typ uint16, data []byte) (name []byte, ok bool) {
 	off, leads := map[uint16]int{dns.TypeCNAME: 0, dns.TypePTR: 0, dns.TypeMX: 2, dns.TypeSRV: 6}[typ]
 	if !leads {
@@ -313,7 +289,7 @@ func target(typ uint16, data []byte) (name []byte, ok bool) {
 	return name, true
 }
 
-// presentation writes a name in wire form as zone files do, with a final dot.
+// presentation returns a name in presentation form, with a final dot.
 func presentation(name []byte) string {
 	text, _, err := dns.UnpackDomainName(name, 0)
 	if err != nil {

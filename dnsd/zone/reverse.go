@@ -12,7 +12,7 @@ var (
 	ip6Arpa    = []byte("\x03ip6\x04arpa\x00")
 )
 
-// A reversed is what a name under in-addr.arpa or ip6.arpa stands for.
+// A reversed is a parsed name under in-addr.arpa or ip6.arpa.
 type reversed struct {
 	prefix netip.Prefix // of the labels that are numbers, counted from the root
 	exact  bool         // all labels are
@@ -20,8 +20,8 @@ type reversed struct {
 	step   int          // bits a label: 8 or 4
 }
 
-// backward answers for the reverse names of the zone's subnets, and of its peers'.
-func (z *Zone) backward(buf []byte, q *wire.Query) ([]byte, bool) {
+// answerReverse answers for the reverse names of the subnets of the zone and its peers.
+func (z *Zone) answerReverse(buf []byte, q *wire.Query) ([]byte, bool) {
 	var rev reversed
 	if !rev.parse(q.Lower()) {
 		return buf, false
@@ -40,14 +40,14 @@ func (z *Zone) backward(buf []byte, q *wire.Query) ([]byte, bool) {
 func (z *Zone) reverseReply(buf []byte, q *wire.Query, rev *reversed, subnet netip.Prefix) []byte {
 	// Where a subnet ends within a label its zones are one label longer.
 	depth := (subnet.Bits() + rev.step - 1) / rev.step
-	m := match{zone: z, is: here, apex: int(rev.starts[depth])}
+	m := match{zone: z, result: found, apex: int(rev.starts[depth])}
 	switch {
 	case !rev.exact:
-		m.is = missing
+		m.result = nxDomain
 	case !rev.prefix.IsSingleIP():
 		m.top = m.apex == 0 && len(z.server) > 0
 		if z.empty && !m.top {
-			m.is = missing
+			m.result = nxDomain
 		}
 	default:
 		return z.pointer(buf, q, rev.prefix.Addr(), m)
@@ -67,7 +67,7 @@ func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, m match) []by
 	switch {
 	case q.Type != wire.TypePTR || s == nil && live == nil:
 		if s == nil && live == nil {
-			m.is = missing
+			m.result = nxDomain
 		}
 		z.end(&r, q, m, 0)
 	case s != nil:
@@ -78,25 +78,25 @@ func (z *Zone) pointer(buf []byte, q *wire.Query, addr netip.Addr, m match) []by
 	return r.End()
 }
 
-// liveName appends the full name of the guest that holds addr. It is nil for a
-// name that is not answered for, as it is somebody else's.
+// liveName appends the full name of the guest that has addr. It is nil for a
+// name that a host or a record has.
 func (z *Zone) liveName(buf []byte, addr netip.Addr) []byte {
 	if z.live == nil {
 		return nil
 	}
 	label, ok := z.live.Name(addr)
-	if !ok || !wire.HostLabel(label) || trusted(label) || len(label)+1+len(z.domain) > wire.MaxName {
+	if !ok || !wire.HostLabel(label) || reservedForGuests(label) || len(label)+1+len(z.domain) > wire.MaxName {
 		return nil
 	}
-	buf = z.under(buf, label)
+	buf = z.appendName(buf, label)
 	if z.nodes[string(buf)] != nil {
 		return nil
 	}
 	return buf
 }
 
-// under appends a label with the domain behind it.
-func (z *Zone) under(buf []byte, label string) []byte {
+// appendName appends a label with the domain behind it.
+func (z *Zone) appendName(buf []byte, label string) []byte {
 	buf = append(append(buf, byte(len(label))), label...)
 	if z.domain == nil {
 		return append(buf, 0)
@@ -115,43 +115,33 @@ func covering(list []netip.Prefix, p netip.Prefix) (netip.Prefix, bool) {
 	return list[i], true
 }
 
-// parse reads a name in wire form and small letters, and reports whether it
-// lies under one of the two reverse trees.
+// parse parses a name in wire form and lower case, and reports whether it
+// is in one of the two reverse trees.
 func (rev *reversed) parse(name []byte) bool {
+	var a [16]byte
 	if off, ok := wire.Under(name, inAddrArpa); ok {
-		return rev.v4(name, off)
+		rev.step = 8
+		n := rev.walk(name, off, 4, func(i int, label []byte) (ok bool) {
+			a[i], ok = decimal(label)
+			return ok
+		})
+		rev.prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte(a[:4])), 8*n)
+		return true
 	}
 	if off, ok := wire.Under(name, ip6Arpa); ok {
-		return rev.v6(name, off)
+		rev.step = 4
+		n := rev.walk(name, off, 32, func(i int, label []byte) bool {
+			nibble, ok := hex(label)
+			a[i/2] |= nibble << (4 * (1 - i%2))
+			return ok
+		})
+		rev.prefix = netip.PrefixFrom(netip.AddrFrom16(a), 4*n)
+		return true
 	}
 	return false
 }
 
-func (rev *reversed) v4(name []byte, end int) bool {
-	var a [4]byte
-	rev.step = 8
-	n := rev.walk(name, end, len(a), func(i int, label []byte) bool {
-		octet, ok := decimal(label)
-		a[i] = octet
-		return ok
-	})
-	rev.prefix = netip.PrefixFrom(netip.AddrFrom4(a), 8*n)
-	return true
-}
-
-func (rev *reversed) v6(name []byte, end int) bool {
-	var a [16]byte
-	rev.step = 4
-	n := rev.walk(name, end, 2*len(a), func(i int, label []byte) bool {
-		nibble, ok := hex(label)
-		a[i/2] |= nibble << (4 * (1 - i%2))
-		return ok
-	})
-	rev.prefix = netip.PrefixFrom(netip.AddrFrom16(a), 4*n)
-	return true
-}
-
-// walk hands the labels before end to take, from the last to the first, at
+// walk calls take for the labels before end, from the last to the first, for at
 // most limit and until one is not a number. It returns how many were.
 func (rev *reversed) walk(name []byte, end, limit int, take func(i int, label []byte) bool) int {
 	var offs [wire.MaxName / 2]uint8

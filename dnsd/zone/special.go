@@ -6,7 +6,7 @@ import (
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
-// private are the subnets whose reverse names say nothing outside the site:
+// private are the subnets with locally served reverse zones:
 // RFC 6303 §4 in its order, and RFC 7793.
 var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
@@ -35,8 +35,8 @@ var (
 		{wire.TypeAAAA, StaticTTL, []record{{data: netip.IPv6Loopback().AsSlice()}}},
 	}
 
-	// nowhere answers for what nobody owns.
-	nowhere = &Zone{
+	// specialZone answers for special-use names.
+	specialZone = &Zone{
 		flags:   wire.FlagAA | wire.FlagRA,
 		reverse: private,
 		server:  []byte("\x09localhost\x00"),
@@ -45,13 +45,17 @@ var (
 	}
 )
 
-// Special appends the answer to a query for a name that must not be forwarded
-// to anybody, and reports whether it is one. See the package comment.
+// Special appends the answer to a query for a name that must not be forwarded,
+// and reports whether it is one. See the package comment.
 func Special(buf []byte, q *wire.Query) ([]byte, bool) {
 	name := q.Lower()
-	switch top := lastLabel(name); string(name[top : len(name)-1]) {
+	top := 0 // offset of the last label before the root
+	for off := 0; name[off] != 0; off += 1 + int(name[off]) {
+		top = off
+	}
+	switch string(name[top : len(name)-1]) {
 	case "\x09localhost": // RFC 6761 §6.3
-		return nowhere.reply(buf, q, match{is: here, sets: loopback, apex: top, zone: nowhere}), true
+		return specialZone.reply(buf, q, match{result: found, sets: loopback, apex: top, zone: specialZone}), true
 	case "\x07invalid", "\x05onion", "\x03alt": // RFC 6761 §6.4, RFC 7686, RFC 9476
 		return absent(buf, q, top), true
 	case "\x04test", "\x05local", "\x08internal": // RFC 6761 §6.2, RFC 6762 §22.1, reserved by ICANN
@@ -61,34 +65,25 @@ func Special(buf []byte, q *wire.Query) ([]byte, bool) {
 		return absent(buf, q, top), true
 	case "\x04arpa":
 		if off, ok := wire.Under(name, resolverArpa); ok { // RFC 9462 §6.4
-			return nowhere.reply(buf, q, match{is: here, apex: off, top: off == 0, zone: nowhere}), true
+			return specialZone.reply(buf, q, match{result: found, apex: off, top: off == 0, zone: specialZone}), true
 		}
 		for _, domain := range emptyArpa {
 			switch off, ok := wire.Under(name, domain); {
 			case !ok:
 			case off > 0:
 				return absent(buf, q, off), true
-			case q.Type != wire.TypeDS: // which proves that the delegation is insecure
-				return nowhere.reply(buf, q, match{is: here, top: true, zone: nowhere}), true
+			case q.Type != wire.TypeDS: // its absence proves that the delegation is insecure
+				return specialZone.reply(buf, q, match{result: found, top: true, zone: specialZone}), true
 			}
 		}
-		return nowhere.backward(buf, q)
+		return specialZone.answerReverse(buf, q)
 	}
 	return buf, false
 }
 
 // absent answers for a name that does not exist in the zone that begins at apex.
 func absent(buf []byte, q *wire.Query, apex int) []byte {
-	r := wire.Begin(buf, q, wire.NameError, nowhere.flags)
-	r.Authority(apex, wire.TypeSOA, NegativeTTL, nowhere.soa)
+	r := wire.Begin(buf, q, wire.NameError, specialZone.flags)
+	r.Authority(apex, wire.TypeSOA, NegativeTTL, specialZone.soa)
 	return r.End()
-}
-
-// lastLabel returns where the last label before the root begins; 0 for the root.
-func lastLabel(name []byte) int {
-	last := 0
-	for off := 0; name[off] != 0; off += 1 + int(name[off]) {
-		last = off
-	}
-	return last
 }

@@ -15,19 +15,19 @@ const (
 	NegativeTTL = 10
 )
 
-// maxChain is how many aliases are followed for one query. Longer chains of
-// records are refused; one that runs through several networks ends there.
+// maxChain is how many aliases are resolved for one query. Longer chains of
+// records are an error; one across several networks ends there.
 const maxChain = 8
 
-// Names are the names that come and go, as leases do. Both methods are called
+// Names are dynamic names, such as those of leases. Both methods are called
 // for every query, by many goroutines at once: they must not block.
 type Names interface {
 	// Addrs returns the addresses of a guest, or none. The name is one label in
-	// small letters. It is valid only during the call and must not be kept; the
-	// result is only read.
+	// lower case. It is valid only during the call and must not be kept; the
+	// result is not modified.
 	Addrs(name string) []netip.Addr
 
-	// Name returns the name, one label, of the guest that holds addr.
+	// Name returns the name, one label, of the guest that has addr.
 	Name(addr netip.Addr) (string, bool)
 }
 
@@ -38,7 +38,7 @@ type Host struct {
 	Addrs []netip.Addr
 }
 
-// Config says what a Zone owns. All parts are optional.
+// Config is the contents of a Zone. All fields are optional.
 type Config struct {
 	Domain    string
 	HostNames []string     // of the host itself; the first is in SOA, NS and PTR
@@ -47,28 +47,28 @@ type Config struct {
 	Records   []Record
 	Reverse   []netip.Prefix
 	Names     Names
-	Peers     []Config // whose names are answered, too; their own Peers and Recursive do not count
-	Recursive bool     // others' names are answered too: sets RA
-	Shared    bool     // the rest of Domain is somebody else's: names that are not here are not answered
+	Peers     []Config // their names are answered, too; their Peers and Recursive are ignored
+	Recursive bool     // external names are answered too: sets RA
+	Shared    bool     // another server has the rest of Domain: names that are not here are not answered
 }
 
 // A Zone answers for the names of one network. It is immutable but for its
 // Names, and safe for many goroutines.
 type Zone struct {
-	domain  []byte // wire form; nil without a domain
-	nodes   map[string]*node
-	ptr     map[netip.Addr]*rrset
-	reverse []netip.Prefix
-	live    Names
-	server  []byte // name of the host: target of NS
-	soa     []byte // rdata
-	flags   uint16 // of every reply
-	shared  bool
-	empty   bool // there are no names below those with SOA and NS
-	wild    bool // there are wildcards
-	outward bool // there are aliases of names outside
-	peers   []*Zone
-	leftOut []error
+	domain   []byte // wire form; nil without a domain
+	nodes    map[string]*node
+	ptr      map[netip.Addr]*rrset
+	reverse  []netip.Prefix
+	live     Names
+	server   []byte // name of the host: target of NS
+	soa      []byte // rdata
+	flags    uint16 // of every reply
+	shared   bool
+	empty    bool // has no names but those with SOA and NS
+	wild     bool // has wildcards
+	external bool // has aliases of external names
+	peers    []*Zone
+	leftOut  []error
 }
 
 // A node is a name that exists. One without sets has only names below it.
@@ -85,10 +85,10 @@ type rrset struct {
 	records []record
 }
 
-// A record is what stands behind owner, type and TTL.
+// A record is the data of a record.
 type record struct {
 	data   []byte // wire form, without compression
-	target []byte // the name that it leads to, in small letters: of CNAME, PTR, MX, SRV
+	target []byte // the name in the data, in lower case: of CNAME, PTR, MX, SRV
 	source Source
 }
 
@@ -101,27 +101,27 @@ func set(sets []rrset, typ uint16) *rrset {
 	return nil
 }
 
-// Answer appends the reply to q, if the zone owns its name, and reports whether
-// it does. q must be of class IN. A chain of aliases that leaves the zone is
-// answered as far as it is known here; see Beyond.
+// Answer appends the reply to q, if the zone is authoritative for its name, and reports
+// whether it is. q must be of class IN. A chain of aliases that leaves the zone is
+// answered up to there; see CNAMETarget.
 func (z *Zone) Answer(buf []byte, q *wire.Query) ([]byte, bool) {
 	name := q.Lower()
 	m := z.find(name, q.Type)
 	switch {
-	case m.is != foreign:
+	case m.result != notAuthoritative:
 		return z.reply(buf, q, m), true
 	case name[0] == 0:
 		return buf, false
 	case name[1+name[0]] == 0:
-		return z.bare(buf, q)
+		return z.singleLabel(buf, q)
 	}
-	return z.backward(buf, q)
+	return z.answerReverse(buf, q)
 }
 
-// Owns reports whether the zone answers for a name, in wire form and small letters.
+// Owns reports whether the zone answers for a name, in wire form and lower case.
 func (z *Zone) Owns(name []byte, typ uint16) bool {
 	switch {
-	case z.find(name, typ).is != foreign:
+	case z.find(name, typ).result != notAuthoritative:
 		return true
 	case name[0] == 0 || ofTopLevel(typ):
 		return false
@@ -136,8 +136,7 @@ func (z *Zone) Owns(name []byte, typ uint16) bool {
 	return ours || slices.ContainsFunc(z.peers, func(p *Zone) bool { _, ours := covering(p.reverse, rev.prefix); return ours })
 }
 
-// Shares reports whether a name, in wire form and small letters, is in a domain that
-// another server has a part of.
+// Shares reports whether a name, in wire form and lower case, is in a shared domain.
 func (z *Zone) Shares(name []byte) bool {
 	if _, inside := wire.Under(name, z.domain); inside && z.shared {
 		return true
@@ -145,10 +144,10 @@ func (z *Zone) Shares(name []byte) bool {
 	return slices.ContainsFunc(z.peers, func(p *Zone) bool { return p.Shares(name) })
 }
 
-// Beyond returns the name outside of the zone that the aliases of q's name lead
-// to, in wire form and small letters, or nil. It must not be changed.
-func (z *Zone) Beyond(q *wire.Query) []byte {
-	if !z.outward {
+// CNAMETarget returns the external name at the end of the aliases of q's name, in wire form
+// and lower case, or nil. It must not be modified.
+func (z *Zone) CNAMETarget(q *wire.Query) []byte {
+	if !z.external {
 		return nil
 	}
 	m := z.find(q.Lower(), q.Type)
@@ -158,7 +157,7 @@ func (z *Zone) Beyond(q *wire.Query) []byte {
 			return nil
 		}
 		next := alias.records[0].target
-		if m = z.find(next, q.Type); m.is == foreign {
+		if m = z.find(next, q.Type); m.result == notAuthoritative {
 			return next
 		}
 	}
@@ -177,20 +176,24 @@ func (z *Zone) reply(buf []byte, q *wire.Query, m match) []byte {
 		owner = r.Answer(owner, wire.TypeCNAME, alias.ttl, alias.records[0].data)
 		m = z.find(alias.records[0].target, q.Type)
 	}
-	if m.is != foreign && m.alias(q.Type) == nil {
+	if m.result != notAuthoritative && m.alias(q.Type) == nil {
 		z.end(&r, q, m, owner)
 	}
 	return r.End()
 }
 
-// end answers for the name that aliases lead to, or for the first if it is none.
+// end answers for the name at the end of a chain of aliases.
 func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
 	rrs := set(m.sets, q.Type)
 	switch {
-	case m.is == missing:
+	case m.result == nxDomain:
 		r.Code(wire.NameError)
 	case q.Type == wire.TypeANY:
-		r.Answer(owner, wire.TypeHINFO, m.ttl(), minimal)
+		ttl := uint32(StaticTTL)
+		if m.addrs != nil {
+			ttl = LiveTTL
+		}
+		r.Answer(owner, wire.TypeHINFO, ttl, minimal)
 		return
 	case rrs != nil:
 		z.answers(r, q, rrs, owner)
@@ -207,8 +210,8 @@ func (z *Zone) end(r *wire.Reply, q *wire.Query, m match, owner int) {
 	r.Authority(owner+m.apex, wire.TypeSOA, NegativeTTL, m.zone.soa)
 }
 
-// answers adds all records of a set. Several addresses take turns in being the
-// first, by the query's id, which costs no memory of who had which.
+// answers adds all records of a set. Several addresses are rotated
+// by the query's id, without state.
 func (z *Zone) answers(r *wire.Reply, q *wire.Query, s *rrset, owner int) {
 	first, n := 0, len(s.records)
 	if n > 1 && (s.typ == wire.TypeA || s.typ == wire.TypeAAAA) {
@@ -253,8 +256,8 @@ func (z *Zone) additional(r *wire.Reply, rec *record, at int) {
 	}
 }
 
-// bare answers for a name of one label that nobody here has.
-func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
+// singleLabel answers for a name of one label that the zone does not have.
+func (z *Zone) singleLabel(buf []byte, q *wire.Query) ([]byte, bool) {
 	if ofTopLevel(q.Type) {
 		return buf, false
 	}
@@ -263,12 +266,12 @@ func (z *Zone) bare(buf []byte, q *wire.Query) ([]byte, bool) {
 	}
 	// The SOA is that of an empty zone of this name: the root's would deny all names.
 	r := wire.Begin(buf, q, wire.NameError, z.flags)
-	r.Authority(0, wire.TypeSOA, NegativeTTL, nowhere.soa)
+	r.Authority(0, wire.TypeSOA, NegativeTTL, specialZone.soa)
 	return r.End(), true
 }
 
 // ofTopLevel reports whether a validating resolver needs a type of top-level
-// domains: guests' names of one label must not hide that.
+// domains: single-label names of guests must not hide it.
 func ofTopLevel(typ uint16) bool {
 	switch typ {
 	case wire.TypeNS, wire.TypeSOA, wire.TypeDS, wire.TypeDNSKEY:
@@ -277,20 +280,19 @@ func ofTopLevel(typ uint16) bool {
 	return false
 }
 
-// lookup asks for the live addresses of name's first label. The string that is
-// handed out lies in the query itself, so that the hot path does not allocate:
-// hence the warning at Names.
-func (z *Zone) lookup(name []byte) []netip.Addr {
+// liveAddrs returns the live addresses of name's first label. The string is
+// in the query itself, so that the hot path does not allocate.
+func (z *Zone) liveAddrs(name []byte) []netip.Addr {
 	label := name[1 : 1+name[0]]
-	if z.live == nil || !wire.HostLabel(label) || trusted(unsafe.String(&label[0], len(label))) {
+	if z.live == nil || !wire.HostLabel(label) || reservedForGuests(unsafe.String(&label[0], len(label))) {
 		return nil
 	}
 	return z.live.Addrs(unsafe.String(&label[0], len(label)))
 }
 
-// trusted reports whether others would trust whoever is called so (CERT
+// reservedForGuests reports whether no guest may have a name, as others trust it (CERT
 // VU#598349, and RFC 6761 §6.3).
-func trusted(label string) bool {
+func reservedForGuests(label string) bool {
 	switch label {
 	case "wpad", "isatap", "localhost":
 		return true

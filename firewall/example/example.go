@@ -179,10 +179,10 @@ func Networks() map[string][]netdrv.Network {
 			Clean(withMAC(def), netdrv.CleanTraffic),
 			wild,
 		},
-		"outside": {Network("office", netdrv.ExistingBridge, "br0")},
-		"pins":    {withMAC(lab)},
-		"rules":   {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
-		"mix":     {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
+		"bridged":   {Network("office", netdrv.ExistingBridge, "br0")},
+		"fixed-mac": {withMAC(lab)},
+		"rules":     {withSet(withMAC(lab), "office", "192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"), withMAC(def)},
+		"mix":       {wild, quiet, lonely, dmz, lab, def, Network("office", netdrv.ExistingBridge, "br0")},
 	}
 }
 
@@ -212,13 +212,13 @@ func Guests() map[string][]Guest {
 			guest("vnet10", "default", 1, netdrv.CleanTraffic, "192.168.122.5"),
 			guest("vnet11", "wild", 4, netdrv.Unfiltered),
 		},
-		"outside": {
+		"bridged": {
 			guest("vnet0", "office", 1, netdrv.Unfiltered),
 			allowing(guest("vnet1", "office", 2, netdrv.CleanTraffic), netdrv.RouterAdvertisement, netdrv.DHCPServer, netdrv.BPDU),
 			guest("vnet2", "office", 3, netdrv.CleanTraffic, "192.0.2.10", "2001:db8::10"),
 			allowing(guest("vnet3", "office", 0, netdrv.CleanTraffic), netdrv.VLANTag),
 		},
-		"pins": {
+		"fixed-mac": {
 			pinned(guest("vnet0", "lab", 1, netdrv.Unfiltered)),
 			pinned(guest("vnet1", "lab", 0, netdrv.Unfiltered)),
 		},

@@ -28,9 +28,9 @@ func guests(name string) []firewall.Port {
 		f := g.Filter
 		out = append(out, firewall.Port{
 			Link: g.Link, Network: g.Network, MAC: g.MAC, Addresses: g.Addresses, Preset: f.Preset,
-			Outside: n.Mode == netdrv.ExistingBridge, Allow: f.Allow,
-			Rules:  firewall.RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
-			Pinned: g.MACPrefix != "", MACPrefix: g.MACPrefix,
+			Bridged: n.Mode == netdrv.ExistingBridge, Allow: f.Allow,
+			Rules:    firewall.RulebookOf(f, &n, g.Link, len(g.Filter.Rules), &around),
+			FixedMAC: g.MACPrefix != "", MACPrefix: g.MACPrefix,
 		})
 	}
 	return out

@@ -86,6 +86,12 @@ func (e *encoder) keep(err error) {
 	}
 }
 
+// hookNumbers are the same in the families inet and bridge.
+var hookNumbers = map[string]*nftables.ChainHook{
+	"prerouting": nftables.ChainHookPrerouting, "input": nftables.ChainHookInput, "forward": nftables.ChainHookForward,
+	"output": nftables.ChainHookOutput, "postrouting": nftables.ChainHookPostrouting,
+}
+
 // encodeTable returns the messages that fill a new table.
 func encodeTable(t firewall.Table) ([]message, error) {
 	return encodeEdit(firewall.Edit{Table: t, AddSets: t.Sets, AddChains: t.Chains, AddElements: t.Sets})
@@ -98,8 +104,14 @@ func encodeEdit(edit firewall.Edit) ([]message, error) {
 	for _, s := range edit.AddSets {
 		e.addSet(s)
 	}
+	policy := nftables.ChainPolicyAccept
 	for _, c := range edit.AddChains {
-		e.addChain(c)
+		out := &nftables.Chain{Table: e.table, Name: c.Name}
+		if h, ok := c.Base.Hook(); ok {
+			num, priority := hookNumbers[h.Hook], nftables.ChainPriority(h.Priority)
+			out.Type, out.Policy, out.Hooknum, out.Priority = nftables.ChainType(h.Type), &policy, num, &priority
+		}
+		e.conn.AddChain(out)
 	}
 	for _, c := range edit.AddChains {
 		e.addRules(c)
@@ -353,41 +365,6 @@ func bounds(t firewall.Type, v firewall.Value) (first, last [16]byte, size int) 
 	}
 	first[0], last[0] = first[1], last[3]
 	return first, last, 1
-}
-
-// hook is where in the kernel a base chain sits.
-type hook struct {
-	typ      nftables.ChainType
-	num      *nftables.ChainHook
-	priority *nftables.ChainPriority
-}
-
-// bridgeFilter is NF_BR_PRI_FILTER_BRIDGED, which nft calls "filter" in bridge
-// tables.
-const bridgeFilter nftables.ChainPriority = -200
-
-var hooks = map[firewall.Base]hook{
-	firewall.ForwardFilter:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
-	firewall.InputFilter:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter},
-	firewall.PostroutingNAT:    {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
-	firewall.PreroutingNAT:     {nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
-	firewall.OutputNAT:         {nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest},
-	firewall.HairpinNAT:        {nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)},
-	firewall.PreroutingFilter:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle},
-	firewall.BridgePrerouting:  {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeRules:       {nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(bridgeFilter + 1)},
-	firewall.BridgePostrouting: {nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeForward:     {nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityRef(bridgeFilter)},
-	firewall.BridgeInput:       {nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(bridgeFilter)},
-}
-
-func (e *encoder) addChain(c firewall.Chain) {
-	policy := nftables.ChainPolicyAccept
-	out := &nftables.Chain{Table: e.table, Name: c.Name}
-	if h, ok := hooks[c.Base]; ok {
-		out.Type, out.Policy, out.Hooknum, out.Priority = h.typ, &policy, h.num, h.priority
-	}
-	e.conn.AddChain(out)
 }
 
 // addRules writes the messages itself: see marshal.

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -11,11 +12,8 @@ import (
 	"github.com/vnetd/vnetd/firewall"
 )
 
-// tcpFlagsOffset is where a TCP header has its flags.
-const tcpFlagsOffset = 13
-
-// encodeRule returns what the kernel evaluates for a rule. Like nft, it asks once
-// whether a packet is of a family.
+// encodeRule returns what the kernel evaluates for a rule. Like nft, it matches the family of
+// a packet, which nfproto puts before other expressions, once.
 func encodeRule(in firewall.Family, r firewall.Rule) (out []expr.Any, err error) {
 	known := byte(unix.NFPROTO_UNSPEC)
 	for _, x := range r.Exprs {
@@ -23,25 +21,18 @@ func encodeRule(in firewall.Family, r firewall.Rule) (out []expr.Any, err error)
 		if err != nil {
 			return nil, err
 		}
-		asked := familyAsked(exprs)
-		if asked != unix.NFPROTO_UNSPEC && asked == known {
-			exprs = exprs[len(nfproto(asked)):]
+		if len(exprs) > 1 {
+			if m, ok := exprs[0].(*expr.Meta); ok && m.Key == expr.MetaKeyNFPROTO {
+				family := exprs[1].(*expr.Cmp).Data[0]
+				if family == known {
+					exprs = exprs[2:]
+				}
+				known = cmp.Or(known, family)
+			}
 		}
-		known, out = cmp.Or(known, asked), append(out, exprs...)
+		out = append(out, exprs...)
 	}
 	return out, nil
-}
-
-// familyAsked is what nfproto has put in front.
-func familyAsked(exprs []expr.Any) byte {
-	if len(exprs) < 2 {
-		return unix.NFPROTO_UNSPEC
-	}
-	m, ok := exprs[0].(*expr.Meta)
-	if !ok || m.Key != expr.MetaKeyNFPROTO {
-		return unix.NFPROTO_UNSPEC
-	}
-	return exprs[1].(*expr.Cmp).Data[0]
 }
 
 // encodeExpr returns what the kernel evaluates for one expression of a rule in a
@@ -55,16 +46,14 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 	case firewall.InPrefix:
 		return inPrefix(in, x), nil
 	case firewall.Is:
-		return is(in, x), nil
-	case firewall.IPv4:
-		return nfproto(unix.NFPROTO_IPV4), nil
-	case firewall.EtherType:
-		return etherType(uint16(x)), nil
-	case firewall.Tagged:
-		return []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 12, Len: 2},
-			equal(binary.BigEndian.AppendUint16(nil, uint16(x))...),
-		}, nil
+		b := binary.BigEndian.AppendUint16(nil, x.Number)
+		return append(load(in, []firewall.Field{x.Field}), equal(b[2-min(fields[x.Field].len, 2):]...)), nil
+	case firewall.Simple:
+		exprs, ok := simple[x]
+		if !ok {
+			return nil, fmt.Errorf("%q is unknown", x)
+		}
+		return exprs, nil
 	case firewall.EtherPrefix:
 		return []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 6, Len: uint32(len(x))},
@@ -72,26 +61,12 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 		}, nil
 	case firewall.L4Proto:
 		return l4proto(byte(x)), nil
-	case firewall.TCPSyn:
-		return tcpFlags(flagFIN|flagSYN|flagRST|flagACK, flagSYN), nil
-	case firewall.TCPHandshake:
-		return tcpFlags(flagSYN|flagRST, flagSYN), nil
-	case firewall.ClampMSS:
-		return clampMSS(), nil
 	case firewall.CTState:
-		return ctState(x), nil
-	case firewall.Counter:
-		return []expr.Any{&expr.Counter{}}, nil
-	case firewall.Masquerade:
-		return masquerade(x), nil
+		return ctBits(expr.CtKeySTATE, uint32(x)), nil
 	case firewall.SNAT:
 		return snat(x), nil
 	case firewall.DNAT:
 		return dnat(x), nil
-	case firewall.ToHost:
-		return toHost(), nil
-	case firewall.Redirected:
-		return ctBits(expr.CtKeySTATUS, statusDstNAT), nil
 	case firewall.AddTo:
 		return addTo(in, x), nil
 	case firewall.Rate:
@@ -103,14 +78,6 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 			&expr.Immediate{Register: 1, Data: binary.NativeEndian.AppendUint32(nil, uint32(x))},
 			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1},
 		}, nil
-	case firewall.Fragment:
-		return fragment(x), nil
-	case firewall.FirstFragment:
-		return fragmentOffset(expr.CmpOpEq), nil
-	case firewall.UpperHeader:
-		return upperHeader(), nil
-	case firewall.Reject:
-		return []expr.Any{reject(x)}, nil
 	case firewall.Verdict:
 		return []expr.Any{&expr.Verdict{Kind: verdicts[x.Kind], Chain: x.Chain}}, nil
 	}
@@ -160,10 +127,8 @@ var fields = map[firewall.Field]field{
 	firewall.Mark:       {meta: expr.MetaKeyMARK, len: 4},
 }
 
-// carried says by which Ethernet type frames carry packets of a family.
-var carried = map[byte]firewall.EtherType{
-	unix.NFPROTO_IPV4: firewall.EtherIPv4, unix.NFPROTO_IPV6: firewall.EtherIPv6, unix.NFPROTO_ARP: firewall.EtherARP,
-}
+// etherTypes are those of frames that carry packets of a family.
+var etherTypes = map[byte]uint16{unix.NFPROTO_IPV4: unix.ETH_P_IP, unix.NFPROTO_IPV6: unix.ETH_P_IPV6, unix.NFPROTO_ARP: unix.ETH_P_ARP}
 
 // needed matches packets that have the field. To a bridge table, every frame is of
 // family bridge.
@@ -171,7 +136,7 @@ func (f field) needed(in firewall.Family) []expr.Any {
 	var out []expr.Any
 	switch {
 	case f.family != 0 && in == firewall.Bridge:
-		out = etherType(uint16(carried[f.family]))
+		out = etherType(etherTypes[f.family])
 	case f.family != 0:
 		out = nfproto(f.family)
 	}
@@ -247,34 +212,51 @@ func inPrefix(in firewall.Family, x firewall.InPrefix) []expr.Any {
 	return append(f.needed(in), f.load(1), mask(m), equal(first...))
 }
 
-// is compares a number of one or two bytes.
-func is(in firewall.Family, x firewall.Is) []expr.Any {
-	b := binary.BigEndian.AppendUint16(nil, x.Number)
-	return append(load(in, []firewall.Field{x.Field}), equal(b[2-min(fields[x.Field].len, 2):]...))
+// simple has what the kernel evaluates for expressions without operands.
+var simple = map[firewall.Simple][]expr.Any{
+	firewall.Counter:      {&expr.Counter{}},
+	firewall.IPv4:         nfproto(unix.NFPROTO_IPV4),
+	firewall.EtherIPv4:    etherType(unix.ETH_P_IP),
+	firewall.EtherARP:     etherType(unix.ETH_P_ARP),
+	firewall.EtherIPv6:    etherType(unix.ETH_P_IPV6),
+	firewall.Tag8021Q:     tagged(unix.ETH_P_8021Q),
+	firewall.Tag8021AD:    tagged(unix.ETH_P_8021AD),
+	firewall.TagQinQ:      tagged(unix.ETH_P_QINQ1),
+	firewall.TCPSyn:       tcpFlags(0x17, 0x02), // SYN among FIN, SYN, RST, ACK
+	firewall.TCPHandshake: tcpFlags(0x06, 0x02), // SYN among SYN, RST
+	// The MTU of the packet's route, less headers, goes into the option (kind 2, offset 2, RFC
+	// 9293 section 3.7.1); the kernel only lowers it (nft_exthdr_tcp_set_eval).
+	firewall.ClampMSS: {
+		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2},
+		&expr.Exthdr{SourceRegister: 1, Op: expr.ExthdrOpTcpopt, Type: 2, Offset: 2, Len: 2},
+	},
+	firewall.ToLocal: {
+		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+		equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)...),
+	},
+	firewall.DNATed:           ctBits(expr.CtKeySTATUS, 1<<5), // IPS_DST_NAT
+	firewall.RejectTCPReset:   {&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}},
+	firewall.RejectProhibited: {&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}},
+	firewall.Fragment4: append(etherType(unix.ETH_P_IP), // the offset without the flags
+		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2}, mask([]byte{0x1f, 0xff}),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 2)}),
+	firewall.Fragment6:     fragmentOffset(expr.CmpOpNeq),
+	firewall.FirstFragment: fragmentOffset(expr.CmpOpEq),
+	// A load of what is not in the packet ends the rule (nft_payload_eval).
+	firewall.UpperHeader: {
+		&expr.Payload{DestRegister: 1, Base: transport, Offset: 3, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{0}},
+	},
 }
 
-const (
-	flagFIN = 0x01
-	flagSYN = 0x02
-	flagRST = 0x04
-	flagACK = 0x10
-)
+func tagged(t uint16) []expr.Any {
+	return []expr.Any{&expr.Payload{DestRegister: 1, Base: ethernet, Offset: 12, Len: 2}, equal(binary.BigEndian.AppendUint16(nil, t)...)}
+}
 
 func tcpFlags(among, are byte) []expr.Any {
 	return append(l4proto(unix.IPPROTO_TCP),
-		&expr.Payload{DestRegister: 1, Base: transport, Offset: tcpFlagsOffset, Len: 1},
-		mask([]byte{among}), equal(are))
-}
-
-// clampMSS writes what fits the packet's route, less headers, into the option; the
-// kernel lowers it only (net/netfilter/nft_exthdr.c: nft_exthdr_tcp_set_eval).
-func clampMSS() []expr.Any {
-	const kind, offset, length = 2, 2, 2 // RFC 9293 section 3.7.1
-	return []expr.Any{
-		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
-		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: length, Size: length},
-		&expr.Exthdr{SourceRegister: 1, Op: expr.ExthdrOpTcpopt, Type: kind, Offset: offset, Len: length},
-	}
+		&expr.Payload{DestRegister: 1, Base: transport, Offset: 13, Len: 1}, mask([]byte{among}), equal(are))
 }
 
 // addTo is a meter if it has a rate, and keeps elements alive if it has none.
@@ -291,36 +273,12 @@ func limit(r firewall.Rate, over bool) *expr.Limit {
 	return &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.PerSecond), Burst: r.Burst, Unit: expr.LimitTimeSecond, Over: over}
 }
 
-// fragment looks at the offset, which leaves out the flags.
-func fragment(x firewall.Fragment) []expr.Any {
-	if x.IPv6 {
-		return fragmentOffset(expr.CmpOpNeq)
-	}
-	return append(etherType(unix.ETH_P_IP),
-		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2}, mask([]byte{0x1f, 0xff}),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 2)})
-}
-
 // fragmentOffset compares the offset in an IPv6 fragment header with 0.
 func fragmentOffset(op expr.CmpOp) []expr.Any {
 	return append(etherType(unix.ETH_P_IPV6),
 		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6}, mask([]byte{0xff, 0xf8}),
 		&expr.Cmp{Op: op, Register: 1, Data: make([]byte, 2)})
 }
-
-// upperHeader loads the fourth octet: a load of what is not there ends the rule
-// (net/netfilter/nft_payload.c: nft_payload_eval).
-func upperHeader() []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: transport, Offset: 3, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{0}},
-	}
-}
-
-func ctState(s firewall.CTState) []expr.Any { return ctBits(expr.CtKeySTATE, uint32(s)) }
-
-// statusDstNAT is the kernel's IPS_DST_NAT.
-const statusDstNAT = 1 << 5
 
 // ctBits matches if one of the bits is set.
 func ctBits(key expr.CtKey, bits uint32) []expr.Any {
@@ -331,56 +289,37 @@ func ctBits(key expr.CtKey, bits uint32) []expr.Any {
 	}
 }
 
-func masquerade(x firewall.Masquerade) []expr.Any {
-	if x.Ports.IsZero() {
-		return []expr.Any{&expr.Masq{}}
-	}
-	port := func(reg uint32, p uint16) expr.Any {
-		return &expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, p)}
-	}
-	if x.Ports.Start == x.Ports.End {
-		return []expr.Any{port(1, x.Ports.Start), &expr.Masq{ToPorts: true, RegProtoMin: 1, RegProtoMax: 1}}
-	}
-	return []expr.Any{
-		port(1, x.Ports.Start), port(2, x.Ports.End),
-		&expr.Masq{ToPorts: true, RegProtoMin: 1, RegProtoMax: 2},
-	}
-}
-
 // snat loads addresses and ports into the registers from 1 on. The end of a range
 // of one is its start.
 func snat(x firewall.SNAT) []expr.Any {
-	n := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, Specified: !x.Ports.IsZero()}
+	var out []expr.Any
+	load := func(first, last []byte) (low, high uint32) {
+		low = uint32(len(out) + unix.NFT_REG_1)
+		out = append(out, &expr.Immediate{Register: low, Data: first})
+		if high = low; !bytes.Equal(first, last) {
+			high++
+			out = append(out, &expr.Immediate{Register: high, Data: last})
+		}
+		return low, high
+	}
+	ports := !x.Ports.IsZero()
+	start, end := binary.BigEndian.AppendUint16(nil, x.Ports.Start), binary.BigEndian.AppendUint16(nil, x.Ports.End)
+	if !x.Addresses.Start.IsValid() {
+		m := &expr.Masq{ToPorts: ports}
+		if ports {
+			m.RegProtoMin, m.RegProtoMax = load(start, end)
+		}
+		return append(out, m)
+	}
+	n := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, Specified: ports, Persistent: x.Addresses.End != x.Addresses.Start}
 	if x.Addresses.Start.Is6() {
 		n.Family = unix.NFPROTO_IPV6
 	}
-	var out []expr.Any
-	immediate := func(data []byte) uint32 {
-		r := uint32(len(out) + unix.NFT_REG_1)
-		out = append(out, &expr.Immediate{Register: r, Data: data})
-		return r
-	}
-	n.RegAddrMin = immediate(x.Addresses.Start.AsSlice())
-	n.RegAddrMax = n.RegAddrMin
-	if x.Addresses.End != x.Addresses.Start {
-		n.RegAddrMax, n.Persistent = immediate(x.Addresses.End.AsSlice()), true
-	}
-	if n.Specified {
-		n.RegProtoMin = immediate(binary.BigEndian.AppendUint16(nil, x.Ports.Start))
-		n.RegProtoMax = n.RegProtoMin
-	}
-	if x.Ports.End != x.Ports.Start {
-		n.RegProtoMax = immediate(binary.BigEndian.AppendUint16(nil, x.Ports.End))
+	n.RegAddrMin, n.RegAddrMax = load(x.Addresses.Start.AsSlice(), x.Addresses.End.AsSlice())
+	if ports {
+		n.RegProtoMin, n.RegProtoMax = load(start, end)
 	}
 	return append(out, n)
-}
-
-// toHost asks the routing table what kind of address the destination is.
-func toHost() []expr.Any {
-	return []expr.Any{
-		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
-		equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)...),
-	}
 }
 
 // dnat has the map write address and port into the registers from 1 on, side by
@@ -397,13 +336,6 @@ func dnat(x firewall.DNAT) []expr.Any {
 			Type: expr.NATTypeDestNAT, Family: family, Specified: true,
 			RegAddrMin: 1, RegAddrMax: 1, RegProtoMin: port, RegProtoMax: port,
 		})
-}
-
-func reject(x firewall.Reject) *expr.Reject {
-	if x.TCPReset {
-		return &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}
-	}
-	return &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}
 }
 
 // verdicts has expr.VerdictDrop, which is 0, for what is not in it.

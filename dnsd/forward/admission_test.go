@@ -32,8 +32,8 @@ func silent(t *testing.T) (*Pool, *Resolver) {
 			t.Error(err)
 		}
 		deaf.Close()
-		if p.usage.n != 0 || len(p.usage.heavy) != 0 || p.flights.Load() != 0 {
-			t.Errorf("left behind: %d pending in %d networks, %d flights", p.usage.n, len(p.usage.heavy), p.flights.Load())
+		if p.usage.n != 0 || len(p.usage.heavy) != 0 || p.inflight.Load() != 0 {
+			t.Errorf("left behind: %d pending in %d networks, %d inflight", p.usage.n, len(p.usage.heavy), p.inflight.Load())
 		}
 	})
 	r, err := p.Resolver([]Rule{{"", server(deaf.LocalAddr().String()), ""}}, Policy{})
@@ -64,7 +64,7 @@ func crowd(t *testing.T, r *Resolver, network string, ports []int, n int, refuse
 }
 
 // A client of a network, port or address with less pending than another takes its
-// place from that one; a client with as much does not.
+// endpoint from that one; a client with as much does not.
 func TestCapacityIsShared(t *testing.T) {
 	p, r := silent(t)
 	var refused, others atomic.Int64
@@ -73,10 +73,10 @@ func TestCapacityIsShared(t *testing.T) {
 		ports = append(ports, port+1)
 	}
 	taken := crowd(t, r, "crowded", ports, 60, &refused)
-	flights := int(p.flights.Load())
-	t.Logf("of %d queries %d were taken, %d gave way later; %d are pending", 60*len(ports), taken, refused.Load(), flights)
-	if flights != maxFlights || taken-int(refused.Load()) != flights {
-		t.Errorf("%d taken, %d evicted, %d pending", taken, refused.Load(), flights)
+	inflight := int(p.inflight.Load())
+	t.Logf("of %d queries %d were taken, %d gave way later; %d are pending", 60*len(ports), taken, refused.Load(), inflight)
+	if inflight != maxInflight || taken-int(refused.Load()) != inflight {
+		t.Errorf("%d taken, %d evicted, %d pending", taken, refused.Load(), inflight)
 	}
 	for _, c := range []Client{
 		{"other", 11, server("10.0.0.1:9")},
@@ -91,8 +91,8 @@ func TestCapacityIsShared(t *testing.T) {
 			}
 		}
 	}
-	if n := int(p.flights.Load()); n > maxFlights || others.Load() != 0 {
-		t.Errorf("%d flights; %d of the others were answered", n, others.Load())
+	if n := int(p.inflight.Load()); n > maxInflight || others.Load() != 0 {
+		t.Errorf("%d inflight; %d of the others were answered", n, others.Load())
 	}
 }
 
@@ -103,8 +103,8 @@ func TestOnePortIsLimited(t *testing.T) {
 		p, r := silent(t)
 		var refused, others atomic.Int64
 		crowd(t, r, "lab", []int{port}, 5000, &refused)
-		if n := p.flights.Load(); n > maxShare {
-			t.Errorf("port %d has %d flights", port, n)
+		if n := p.inflight.Load(); n > maxShare {
+			t.Errorf("port %d has %d inflight", port, n)
 		}
 		asked := refused.Load()
 		c := Client{"lab", port, server("10.9.9.9:9")}
@@ -129,13 +129,13 @@ func TestEvictedFromSharedFlight(t *testing.T) {
 			}
 		})
 	}
-	f := r.flights[string(q.Key())]
+	f := r.inflight[string(q.Key())]
 	first := f.waiters[0]
 	p.leave(first)
 	first.evict()
 	first.evict() // answered once
-	if n := p.flights.Load(); n != 1 || p.usage.n != 1 {
-		t.Errorf("%d flights, %d pending", n, p.usage.n)
+	if n := p.inflight.Load(); n != 1 || p.usage.n != 1 {
+		t.Errorf("%d inflight, %d pending", n, p.usage.n)
 	}
 	now := f.began.Add(totalTime)
 	f.tick(now)

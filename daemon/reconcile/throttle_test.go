@@ -6,7 +6,7 @@ import (
 )
 
 // What happens now and then is looked at at once, a storm for a share of the time.
-func TestPace(t *testing.T) {
+func TestThrottle(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
 		name                string
@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 		{"a storm, small host", 2 * ms, 0, time.Minute, settle, 1000 + 50 + 1},
 		{"a storm, large host", 100 * ms, 0, time.Minute, settle, 62},
 	} {
-		var p pace
+		var p throttle
 		now := time.Unix(0, 0)
 		if got := p.wait(now); got != c.first {
 			t.Errorf("%s: the first waits for %s, want %s", c.name, got, c.first)
@@ -35,7 +35,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("%s: %d looks in %s, want at most %d", c.name, looks, c.during, c.looks)
 		}
 		// No look is put off for more than a second, so one that costs much takes a larger share.
-		if limit := c.during/share + atOnce + c.took; spent > limit && c.took*share < longest {
+		if limit := c.during/share + burst + c.took; spent > limit && c.took*share < longest {
 			t.Errorf("%s: %s spent in %s, want at most %s", c.name, spent, c.during, limit)
 		}
 	}

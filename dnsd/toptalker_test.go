@@ -16,7 +16,7 @@ import (
 func TestTopTalkers(t *testing.T) {
 	frames := func(port, host, n int) (out []frame) {
 		for range n {
-			out = append(out, frame{port, fmt.Sprint("tap", port), netip.AddrFrom4([4]byte{192, 168, 10, byte(host)})})
+			out = append(out, frame{fmt.Sprint("tap", port), netip.AddrFrom4([4]byte{192, 168, 10, byte(host)})})
 		}
 		return out
 	}
@@ -68,7 +68,7 @@ func TestTopTalkersAreBlocked(t *testing.T) {
 		answered(t, server, map[string]bool{"neighbour": true, "": true})
 		l.unblock()
 		for _, other := range []talker{{"g2", addr(src)}, {"g0", addr(server).Next().Next()}} {
-			l.drop([]talker{other})
+			l.blockPorts([]talker{other})
 			if !l.blocks() {
 				t.Fatalf("%v is not blocked", other)
 			}
@@ -122,15 +122,15 @@ func TestBlockedForLongerEachTime(t *testing.T) {
 		{2 * blockTime, blockTime},
 	} {
 		l.ended = time.Now().Add(-tt.quiet)
-		if !l.drop([]talker{{port: "g0"}}) || l.span != tt.want {
+		if !l.blockPorts([]talker{{port: "g0"}}) || l.span != tt.want {
 			t.Errorf("after %s: blocked for %s, want %s", tt.quiet, l.span, tt.want)
 		}
-		if l.drop([]talker{{port: "g2"}}) {
+		if l.blockPorts([]talker{{port: "g2"}}) {
 			t.Error("two blocks at once")
 		}
 		l.unblock()
 	}
-	if l.drop([]talker{{port: "g0"}, {port: "vanished0"}}) {
+	if l.blockPorts([]talker{{port: "g0"}, {port: "vanished0"}}) {
 		t.Log("a port that is not there can be blocked with this kernel")
 	}
 	eventually(t, "a block ends by itself", func() bool { return !l.blocks() })

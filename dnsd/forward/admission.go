@@ -8,10 +8,10 @@ import (
 
 // Limits of pending queries.
 const (
-	maxFlights = 1000 // questions to upstreams, all networks together
-	maxWaiting = 4000 // clients' queries that wait for them
-	maxShare   = 300  // of these by one port, and by one address, while few are pending
-	minShare   = 16   // the same while many are
+	maxInflight = 1000 // questions to upstreams, all networks together
+	maxPending  = 4000 // clients' queries that wait for them
+	maxShare    = 300  // limit of one port, and of one address; it shrinks as inflight grows
+	minShare    = 16   // down to this
 )
 
 // A Client is the sender of a query. Capacity is divided among networks first, then
@@ -69,8 +69,7 @@ func (u *usage) child(key any) *usage {
 	return c
 }
 
-// add changes the count of u and of all that it belongs to, and forgets those that
-// count nothing.
+// add changes the count of u and of its parents, and deletes those that count nothing.
 func (u *usage) add(n int) {
 	for ; u != nil; u = u.parent {
 		u.n += n
@@ -85,9 +84,9 @@ func (u *usage) add(n int) {
 	}
 }
 
-// victim returns the query below u that makes room for one of an address: the oldest
+// victim returns the query below u that is evicted for one of an address: the oldest
 // of the address with most, on the port with most, in the network with most. It is nil
-// unless that takes from a client with more than the newcomer would have then.
+// unless that client has more than the new one would have then.
 func (u *usage) victim(path []*usage) *waiter {
 	for i, own := range path {
 		heaviest := u.heavy[0]
@@ -105,14 +104,13 @@ func (u *usage) victim(path []*usage) *waiter {
 	return nil
 }
 
-// admit counts a query as pending and reports whether it may be. A query that had to
-// make room for it is returned as evicted: it is not counted any more, and has yet to
-// be answered.
-func (p *Pool) admit(w *waiter, newFlight bool) (evicted *waiter, ok bool) {
+// admit counts a query as pending, if limits allow. A query that had to make room for it is
+// returned as evicted: it is not counted any more, and has yet to be answered.
+func (p *Pool) admit(w *waiter, isNew bool) (evicted *waiter, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	flights := int(p.flights.Load())
-	share := min(max((maxFlights-flights)/3, minShare), maxShare)
+	inflight := int(p.inflight.Load())
+	share := min(max((maxInflight-inflight)/3, minShare), maxShare)
 	network := p.usage.child(w.client.Network)
 	port := network.child(w.client.Port)
 	addr := port.child(w.client.Addr.Addr())
@@ -123,16 +121,16 @@ func (p *Pool) admit(w *waiter, newFlight bool) (evicted *waiter, ok bool) {
 	case port.n >= share && w.client.Port != AnyPort:
 		full = true
 		evicted = port.victim([]*usage{addr})
-	case p.usage.n >= maxWaiting || newFlight && flights >= maxFlights:
+	case p.usage.n >= maxPending || isNew && inflight >= maxInflight:
 		full = true
 		evicted = p.usage.victim([]*usage{network, port, addr})
 	}
 	if full && evicted == nil {
-		addr.add(0) // forgets what was made above
+		addr.add(0) // deletes what was made above
 		return nil, false
 	}
 	addr.add(1)
-	w.usage, w.place = addr, addr.waiters.PushBack(w)
+	w.usage, w.element = addr, addr.waiters.PushBack(w)
 	if evicted != nil {
 		p.leaveLocked(evicted)
 	}
@@ -150,7 +148,7 @@ func (p *Pool) leaveLocked(w *waiter) {
 	if w.usage == nil {
 		return
 	}
-	w.usage.waiters.Remove(w.place)
+	w.usage.waiters.Remove(w.element)
 	w.usage.add(-1)
-	w.usage, w.place = nil, nil
+	w.usage, w.element = nil, nil
 }
