@@ -211,7 +211,7 @@ func TestRecordCommands(t *testing.T) {
 	refused(t, d, "", 1, []string{"record", "add", "lab", "www", "A", "10.0.0"}, `network lab: dns.records[1].value: "10.0.0" is not an IPv4 address, such as 10.20.0.10`)
 	refused(t, d, "", 1, []string{"record", "add", "lab", "_x._tcp", "CNAME", "pc"}, "a CNAME must be the only record")
 	refused(t, d, "", 1, []string{"record", "add", "lab", "www", "A", "10.0.0.1", "--ttl", "1ms"}, "is not a TTL")
-	refused(t, d, "", 1, []string{"record", "add", "lab", "www", "A"}, "too few words; write vnetctl record add NETWORK NAME TYPE VALUE...")
+	refused(t, d, "", 1, []string{"record", "add", "lab", "www", "A"}, "record add: missing VALUE. Usage: vnetctl record add NETWORK NAME TYPE VALUE...")
 	if out := d.Ctl(t, "__complete", "record", "add", ""); !strings.HasPrefix(out, "lab\n") {
 		t.Errorf("completing a network: %s", out)
 	}

@@ -210,7 +210,7 @@ func TestBuiltBridge(t *testing.T) {
 	w.Host.Run(t, "ip route get 203.0.113.1 | grep -q 'dev br0 src 203.0.113.2'")
 	w.Host.Run(t, "ip -6 route get 2001:4860::1 | grep -q 'via fe80.* dev br0'")
 	d.Ctl(t, "network", "confirm", "office")
-	if got := d.Ctl(t, "network", "info", "office"); strings.Contains(got, "taken back") || !strings.Contains(got, "ready") {
+	if got := d.Ctl(t, "network", "info", "office"); strings.Contains(got, "rolled back") || !strings.Contains(got, "ready") {
 		t.Errorf("after confirm:\n%s", got)
 	}
 
@@ -441,7 +441,7 @@ func TestConfirmAtATerminal(t *testing.T) {
 	if err := p.WaitFor(t.Context(), "press Enter within"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.Ctl(t, "network", "info", "office"); !strings.Contains(got, "or it is taken back") {
+	if got := d.Ctl(t, "network", "info", "office"); !strings.Contains(got, "or it is rolled back") {
 		t.Errorf("network info says nothing of it:\n%s", got)
 	}
 	if _, err := master.WriteString("\n"); err != nil {
@@ -450,7 +450,7 @@ func TestConfirmAtATerminal(t *testing.T) {
 	if err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.Ctl(t, "network", "info", "office"); strings.Contains(got, "taken back") {
+	if got := d.Ctl(t, "network", "info", "office"); strings.Contains(got, "rolled back") {
 		t.Errorf("after Enter:\n%s", got)
 	}
 }

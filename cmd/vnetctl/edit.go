@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -15,11 +16,15 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-func (t *tool) networkEdit() *cobra.Command {
-	return t.named(&cobra.Command{
-		Use: "edit NAME", Short: "Change a network's definition in $VISUAL or $EDITOR, live",
+// errorMark begins the lines in which the editor shows why a definition was refused.
+const errorMark = "#! "
+
+func networkEdit(t *tool) *cobra.Command {
+	return &cobra.Command{
+		Use: "edit NAME", Short: "Edit a network's definition in $VISUAL or $EDITOR; a running network is changed in place",
+		Example: "  EDITOR=nano vnetctl network edit lab",
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
-			n, err := t.get(ctx, c, args[0])
+			n, err := getNetwork(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -28,68 +33,49 @@ func (t *tool) networkEdit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.editUntilRight(ctx, c, text)
-		}),
-	})
-}
-
-// editUntilRight opens the editor again with what is wrong on top, until the
-// change is taken or the text is left as it is.
-func (t *tool) editUntilRight(ctx context.Context, c *client.Client, text []byte) error {
-	var why error
-	for {
-		edited, err := edit(ctx, withComment(text, why))
-		if err != nil {
-			return err
-		}
-		edited = withoutComment(edited)
-		if bytes.Equal(edited, text) {
-			if why == nil {
-				t.say("nothing changed")
+			// The editor opens again with the error on top, until the change is accepted
+			// or the text is saved unchanged.
+			var refused error
+			for {
+				edited, err := edit(ctx, text, refused)
+				if err != nil {
+					return err
+				}
+				if bytes.Equal(edited, text) {
+					if refused == nil {
+						t.infof("network %s unchanged", args[0])
+					}
+					return refused
+				}
+				text = edited
+				var n vnetv1.Network
+				if refused = definition.Unmarshal("(edited)", text, &n); refused != nil {
+					continue
+				}
+				if _, refused = t.apply(ctx, c, &n, false, false); refused == nil {
+					return nil
+				}
 			}
-			return why
-		}
-		text = edited
-		var n vnetv1.Network
-		if why = definition.Unmarshal("(edited)", text, &n); why != nil {
-			continue
-		}
-		if _, why = t.apply(ctx, c, &n, false, false); why == nil {
-			return nil
-		}
+		}),
 	}
 }
 
-const commentMark = "#! "
-
-func withComment(text []byte, why error) []byte {
-	if why == nil {
-		return text
-	}
-	var b bytes.Buffer
-	explain(&b, why)
-	var out bytes.Buffer
-	for line := range strings.Lines(b.String()) {
-		out.WriteString(commentMark + line)
-	}
-	out.WriteString(commentMark + "Mend it, or leave the file as it is to give up.\n")
-	return append(out.Bytes(), text...)
-}
-
-func withoutComment(text []byte) []byte {
-	for bytes.HasPrefix(text, []byte(commentMark)) {
-		_, text, _ = bytes.Cut(text, []byte("\n"))
-	}
-	return text
-}
-
-// edit lets the user's editor at a text and returns what came of it.
-func edit(ctx context.Context, text []byte) ([]byte, error) {
+// edit opens the user's editor with a text, and with the error of the last attempt in
+// comments above it, and returns the text without these comments.
+func edit(ctx context.Context, text []byte, refused error) ([]byte, error) {
 	f, err := os.CreateTemp("", "vnetctl-*.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("edit: %w", err)
 	}
 	defer os.Remove(f.Name())
+	if refused != nil {
+		var b bytes.Buffer
+		printError(&b, refused)
+		for line := range strings.Lines(b.String()) {
+			fmt.Fprint(f, errorMark, line)
+		}
+		fmt.Fprintln(f, errorMark+"Fix the file and save, or quit without changes to cancel.")
+	}
 	_, err = f.Write(text)
 	if closed := f.Close(); err == nil {
 		err = closed
@@ -97,18 +83,16 @@ func edit(ctx context.Context, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edit: %w", err)
 	}
-	editor := os.Getenv("VISUAL")
-	if editor == "" {
-		editor = os.Getenv("EDITOR")
-	}
-	if editor == "" {
-		editor = "vi"
-	}
+	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
 	// The shell, as git does it: $EDITOR may have arguments.
 	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$@"`, editor, f.Name())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("edit with %s: %w", editor, err)
 	}
-	return os.ReadFile(f.Name())
+	edited, err := os.ReadFile(f.Name())
+	for bytes.HasPrefix(edited, []byte(errorMark)) {
+		_, edited, _ = bytes.Cut(edited, []byte("\n"))
+	}
+	return edited, err
 }

@@ -14,17 +14,12 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-func (t *tool) eventCommand() *cobra.Command {
-	c := &cobra.Command{Use: "event", Short: "See what happens"}
-	c.AddCommand(t.eventWatch())
-	return c
-}
-
-func (t *tool) eventWatch() *cobra.Command {
+func eventCommand(t *tool) *cobra.Command {
+	c := &cobra.Command{Use: "event", Short: "Watch events"}
 	var changes bool
-	c := &cobra.Command{
-		Use: "watch [NETWORK]", Short: "Print what is there, and then every change, a line each", Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: t.completeNetworks,
+	watch := &cobra.Command{
+		Use: "watch [NETWORK]", Short: "Print the current objects, then each event, one per line",
+		Example: "  vnetctl event watch --changes", ValidArgsFunction: t.complete(firstNetwork(nil)),
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
 			stream, err := c.Watch(ctx, &vnetv1.WatchRequest{Network: first(args), OnlyChanges: changes})
 			if err != nil {
@@ -41,31 +36,28 @@ func (t *tool) eventWatch() *cobra.Command {
 			}
 		}),
 	}
-	c.Flags().BoolVar(&changes, "changes", false, "print changes only")
+	watch.Flags().BoolVar(&changes, "changes", false, "do not print the current objects")
+	c.AddCommand(watch)
 	return c
 }
 
-// printEvent prints a line: for people, or a JSON object for programs; YAML
-// documents end with "---".
+// printEvent prints an event: one line of text, one line of JSON, or a YAML document
+// with "---" after it.
 func (t *tool) printEvent(e *vnetv1.WatchResponse) error {
-	var line string
+	var b []byte
+	var err error
 	switch t.output {
 	case "json":
-		b, err := protojson.MarshalOptions{}.Marshal(e)
-		if err != nil {
-			return err
-		}
-		line = string(b)
+		b, err = protojson.MarshalOptions{}.Marshal(e)
 	case "yaml":
-		b, err := definition.Marshal(e)
-		if err != nil {
-			return err
-		}
-		line = string(b) + "---"
+		b, err = definition.Marshal(e)
+		b = append(b, "---"...)
 	default:
-		line = eventLine(e)
+		b = []byte(eventLine(e))
 	}
-	_, err := fmt.Fprintln(t.out, line)
+	if err == nil {
+		_, err = fmt.Fprintf(t.out, "%s\n", b)
+	}
 	return err
 }
 

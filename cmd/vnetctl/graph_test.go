@@ -11,31 +11,31 @@ import (
 )
 
 // odd has names that each form has to quote.
-var odd = picture{
-	uplinks: []string{outside, `e"<&>\0`},
-	networks: []pictured{
+var odd = graph{
+	uplinks: []string{anyUplink, `e"<&>\0`},
+	networks: []networkNode{
 		{
-			"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64",
-			[]string{outside},
+			[]string{"lab", "nat, ready", "lab0 192.168.10.1/24 fd00:10::1/64"},
+			[]string{anyUplink},
 			[]string{"web 192.168.10.80 vnet0 tap", "vnet1 veth (detached)"},
-			[]arrow{{"tcp/8080 to web:80", 0}, {"tcp/9090 to \"db\":80 (waiting)", -1}},
+			[]forwardNode{{"tcp/8080 to web:80", 0}, {"tcp/9090 to \"db\":80 (waiting)", -1}},
 		},
-		{"lan", "direct, ready", "", []string{`e"<&>\0`}, nil, nil},
-		{"quiet", "isolated, stopped", "quiet0", nil, []string{"vnet2 tap"}, nil},
+		{[]string{"lan", "direct, ready", ""}, []string{`e"<&>\0`}, nil, nil},
+		{[]string{"quiet", "isolated, stopped", "quiet0"}, nil, []string{"vnet2 tap"}, nil},
 	},
 }
 
-func TestPictureAsText(t *testing.T) {
+func TestGraphAsText(t *testing.T) {
 	const want = `host
 ├── lab (nat, ready)
-│   ├── out by any uplink
+│   ├── uplink any uplink
 │   ├── bridge lab0 192.168.10.1/24 fd00:10::1/64
 │   ├── web 192.168.10.80 vnet0 tap
 │   ├── vnet1 veth (detached)
 │   ├── published tcp/8080 to web:80
 │   └── published tcp/9090 to "db":80 (waiting)
 ├── lan (direct, ready)
-│   └── out by e"<&>\0
+│   └── uplink e"<&>\0
 └── quiet (isolated, stopped)
     ├── bridge quiet0
     └── vnet2 tap
@@ -45,7 +45,7 @@ func TestPictureAsText(t *testing.T) {
 	}
 }
 
-func TestPictureAsSVG(t *testing.T) {
+func TestGraphAsSVG(t *testing.T) {
 	d := xml.NewDecoder(strings.NewReader(odd.svg()))
 	count := map[string]int{}
 	for {
@@ -66,7 +66,7 @@ func TestPictureAsSVG(t *testing.T) {
 }
 
 // Graphviz reads the DOT, and finds each box and line.
-func TestPictureAsDOT(t *testing.T) {
+func TestGraphAsDOT(t *testing.T) {
 	nettest.Need(t, "dot")
 	cmd := exec.Command("dot", "-Tplain")
 	cmd.Stdin = strings.NewReader(odd.dot())

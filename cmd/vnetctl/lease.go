@@ -15,52 +15,29 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-func (t *tool) leaseCommand() *cobra.Command {
-	c := &cobra.Command{Use: "lease", Short: "Show, await and end DHCP leases"}
-	c.AddCommand(t.leaseList(), t.leaseWait(), t.leaseRelease())
-	return c
-}
-
-func leaseTable(leases []*vnetv1.Lease) table {
-	tb := table{heading: []string{"NETWORK", "ADDRESS", "MAC", "HOSTNAME", "EXPIRES"}, name: 1}
-	now := time.Now()
-	for _, l := range leases {
-		tb.rows = append(tb.rows, []string{l.GetNetwork(), l.GetAddress(), l.GetMac(), l.GetHostname(), until(l.GetExpireTime(), now)})
-	}
-	return tb
-}
-
-func (t *tool) leaseList() *cobra.Command {
+func leaseCommand(t *tool) *cobra.Command {
+	c := &cobra.Command{Use: "lease", Short: "Show, wait for and release DHCP leases"}
 	var req vnetv1.ListLeasesRequest
-	c := &cobra.Command{
-		Use: "list [NETWORK]", Aliases: []string{"ls"}, Short: "List leases in force", Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: t.completeNetworks,
-		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
-			req.Network = first(args)
-			resp, err := c.ListLeases(ctx, &req)
-			if err != nil {
-				return err
+	list := listCommand(t, "list [NETWORK]", "List active leases", columns[*vnetv1.Lease]{
+		heading: []string{"NETWORK", "ADDRESS", "MAC", "HOSTNAME", "EXPIRES"}, name: 1,
+		row: func(l *vnetv1.Lease) []string {
+			expires := "never"
+			if ts := l.GetExpireTime(); ts != nil {
+				expires = "in " + short(time.Until(ts.AsTime()))
 			}
-			return printList(t, resp.GetLeases(), leaseTable(resp.GetLeases()))
-		}),
-	}
-	c.Flags().StringVar(&req.Mac, "mac", "", "only those of this guest")
-	c.Flags().StringVar(&req.Hostname, "hostname", "", "only those of the guest that is called so")
-	c.Flags().StringVar(&req.Address, "address", "", "only this address, or those in this prefix")
-	return c
-}
-
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
-}
-
-func (t *tool) leaseRelease() *cobra.Command {
-	return &cobra.Command{
-		Use: "release NETWORK ADDRESS|MAC|NAME", Short: "End a guest's leases, or that of an address, at once", Args: cobra.ExactArgs(2),
-		ValidArgsFunction: t.completeNetworks,
+			return []string{l.GetNetwork(), l.GetAddress(), l.GetMac(), l.GetHostname(), expires}
+		},
+	}, func(ctx context.Context, c *client.Client, network string) ([]*vnetv1.Lease, error) {
+		req.Network = network
+		resp, err := c.ListLeases(ctx, &req)
+		return resp.GetLeases(), err
+	})
+	list.Flags().StringVar(&req.Mac, "mac", "", "only leases of this MAC address")
+	list.Flags().StringVar(&req.Hostname, "hostname", "", "only leases with this host name")
+	list.Flags().StringVar(&req.Address, "address", "", "only this address, or addresses in this prefix")
+	release := &cobra.Command{
+		Use: "release NETWORK ADDRESS|MAC|NAME", Short: "Release the lease of an address, or all leases of a guest",
+		Example: "  vnetctl lease release default web", ValidArgsFunction: t.complete(firstNetwork(nil)),
 		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
 			addresses, err := leasedBy(ctx, c, args[0], args[1])
 			if err != nil {
@@ -70,22 +47,24 @@ func (t *tool) leaseRelease() *cobra.Command {
 				if _, err := c.ReleaseLease(ctx, &vnetv1.ReleaseLeaseRequest{Network: args[0], Address: a}); err != nil {
 					return err
 				}
-				t.say("lease of %s released", a)
+				t.infof("lease of %s released", a)
 			}
 			return nil
 		}),
 	}
+	c.AddCommand(list, leaseWait(t), release)
+	return c
 }
 
-// leasedBy returns the addresses that somebody means: an address itself, or those
-// that a guest has.
-func leasedBy(ctx context.Context, c *client.Client, network, who string) ([]string, error) {
-	if _, err := netip.ParseAddr(who); err == nil {
-		return []string{who}, nil
+// leasedBy returns the leased addresses of a guest that is named by address, MAC or
+// host name.
+func leasedBy(ctx context.Context, c *client.Client, network, guest string) ([]string, error) {
+	if _, err := netip.ParseAddr(guest); err == nil {
+		return []string{guest}, nil
 	}
-	req := &vnetv1.ListLeasesRequest{Network: network, Hostname: who}
-	if _, err := net.ParseMAC(who); err == nil {
-		req = &vnetv1.ListLeasesRequest{Network: network, Mac: who}
+	req := &vnetv1.ListLeasesRequest{Network: network, Hostname: guest}
+	if _, err := net.ParseMAC(guest); err == nil {
+		req = &vnetv1.ListLeasesRequest{Network: network, Mac: guest}
 	}
 	resp, err := c.ListLeases(ctx, req)
 	if err != nil {
@@ -96,28 +75,27 @@ func leasedBy(ctx context.Context, c *client.Client, network, who string) ([]str
 		all = append(all, l.GetAddress())
 	}
 	if all == nil {
-		return nil, fmt.Errorf("network %s has no lease of %s: %w", network, who, client.ErrNotFound)
+		return nil, fmt.Errorf("network %s has no lease of %s: %w", network, guest, client.ErrNotFound)
 	}
 	return all, nil
 }
 
-func (t *tool) leaseWait() *cobra.Command {
+func leaseWait(t *tool) *cobra.Command {
 	var network string
 	var timeout time.Duration
 	c := &cobra.Command{
-		Use: "wait NAME|MAC|ADDRESS", Short: "Wait until a guest has a lease, and print its address; exit 4 if it takes too long",
-		Args: cobra.ExactArgs(1),
+		Use: "wait NAME|MAC|ADDRESS", Short: "Wait until a guest has a lease and print its address; exit 4 on timeout",
+		Example: "  vnetctl lease wait web --timeout 30s",
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			l, err := awaitLease(ctx, c, network, args[0])
-			if errors.Is(err, client.ErrTimeout) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			l, err := waitForLease(ctx, c, network, args[0])
+			switch {
+			case errors.Is(err, client.ErrTimeout) || errors.Is(ctx.Err(), context.DeadlineExceeded):
 				return fmt.Errorf("no lease for %s within %s: %w", args[0], timeout, context.DeadlineExceeded)
-			}
-			if err != nil {
+			case err != nil:
 				return err
-			}
-			if t.output != "table" {
+			case t.output != "table":
 				return t.printMessage(l)
 			}
 			_, err = fmt.Fprintln(t.out, l.GetAddress())
@@ -125,12 +103,12 @@ func (t *tool) leaseWait() *cobra.Command {
 		}),
 	}
 	c.Flags().StringVar(&network, "network", "", "only leases of this network")
-	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait")
-	_ = c.RegisterFlagCompletionFunc("network", t.completeNetworks)
+	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "time to wait")
+	_ = c.RegisterFlagCompletionFunc("network", t.complete(networks))
 	return c
 }
 
-func awaitLease(ctx context.Context, c *client.Client, network, who string) (*vnetv1.Lease, error) {
+func waitForLease(ctx context.Context, c *client.Client, network, guest string) (*vnetv1.Lease, error) {
 	stream, err := c.Watch(ctx, &vnetv1.WatchRequest{Network: network})
 	if err != nil {
 		return nil, err
@@ -142,7 +120,7 @@ func awaitLease(ctx context.Context, c *client.Client, network, who string) (*vn
 		}
 		switch e.GetType() {
 		case vnetv1.EventType_EVENT_TYPE_LEASE_PRESENT, vnetv1.EventType_EVENT_TYPE_LEASE_BOUND, vnetv1.EventType_EVENT_TYPE_LEASE_RENEWED:
-			if l := e.GetLease(); strings.EqualFold(who, l.GetHostname()) || strings.EqualFold(who, l.GetMac()) || who == l.GetAddress() {
+			if l := e.GetLease(); strings.EqualFold(guest, l.GetHostname()) || strings.EqualFold(guest, l.GetMac()) || guest == l.GetAddress() {
 				return l, nil
 			}
 		}

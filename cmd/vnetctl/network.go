@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,30 +18,24 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-func (t *tool) networkCommand() *cobra.Command {
+func networkCommand(t *tool) *cobra.Command {
 	c := &cobra.Command{Use: "network", Aliases: []string{"net"}, Short: "Declare, change and show networks"}
 	c.AddCommand(
-		t.networkList(), t.networkShow(), t.networkInfo(), t.networkCreate(), t.networkApply(), t.networkEdit(),
-		t.networkSet(), t.networkStart(), t.networkStop(), t.networkConfirm(), t.networkDelete(), t.networkAutostart(), t.networkAdopt(), t.networkForget(),
+		listCommand(t, "list", "List networks, including stopped ones",
+			columns[*vnetv1.Network]{heading: []string{"NAME", "MODE", "STATE", "BRIDGE", "ADDRESSES", "AUTOSTART", "LEASES"}, row: networkRow},
+			func(ctx context.Context, c *client.Client, _ string) ([]*vnetv1.Network, error) {
+				resp, err := c.ListNetworks(ctx, &vnetv1.ListNetworksRequest{})
+				return resp.GetNetworks(), err
+			}),
+		networkShow(t), networkInfo(t), networkCreate(t), networkApply(t), networkEdit(t), networkSet(t), networkAdopt(t),
 	)
-	return c
-}
-
-func (t *tool) networkList() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List networks, also those that do not run", Args: cobra.NoArgs,
-		RunE: t.reading(func(ctx context.Context, c *client.Client, _ []string) error {
-			resp, err := c.ListNetworks(ctx, &vnetv1.ListNetworksRequest{})
-			if err != nil {
-				return err
-			}
-			tb := table{heading: []string{"NAME", "MODE", "STATE", "BRIDGE", "ADDRESSES", "AUTOSTART", "LEASES"}}
-			for _, n := range resp.GetNetworks() {
-				tb.rows = append(tb.rows, networkRow(n))
-			}
-			return printList(t, resp.GetNetworks(), tb)
-		}),
+	c.AddCommand(networkLifecycle(t)...)
+	for _, sub := range c.Commands() {
+		if strings.Contains(sub.Use, " NAME") {
+			sub.ValidArgsFunction = t.complete(networks)
+		}
 	}
+	return c
 }
 
 func networkRow(n *vnetv1.Network) []string {
@@ -50,85 +43,74 @@ func networkRow(n *vnetv1.Network) []string {
 	for _, s := range n.GetSubnets() {
 		addresses = append(addresses, s.GetAddress())
 	}
-	autostart := "no"
-	if n.GetAutostart() {
-		autostart = "yes"
-	}
 	state := definition.Word(n.GetStatus().GetPhase())
 	if n.GetStatus().GetConfirmBy() != nil {
 		state += ", unconfirmed"
 	}
 	return []string{
 		n.GetName(), definition.Word(n.GetMode()), state, n.GetBridge().GetName(),
-		strings.Join(addresses, ","), autostart, strconv.Itoa(int(n.GetStatus().GetLeases())),
+		strings.Join(addresses, ","), yesNo(n.GetAutostart()), strconv.Itoa(int(n.GetStatus().GetLeases())),
 	}
 }
 
-func (t *tool) get(ctx context.Context, c *client.Client, name string) (*vnetv1.Network, error) {
+func getNetwork(ctx context.Context, c *client.Client, name string) (*vnetv1.Network, error) {
 	resp, err := c.GetNetwork(ctx, &vnetv1.GetNetworkRequest{Name: name})
 	return resp.GetNetwork(), err
 }
 
-func (t *tool) networkShow() *cobra.Command {
-	return t.named(&cobra.Command{
-		Use: "show NAME", Short: "Print a network's definition, as YAML or JSON",
+func networkShow(t *tool) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Print a network's definition as YAML or JSON", Example: "  vnetctl network show lab > lab.yaml",
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
-			n, err := t.get(ctx, c, args[0])
+			n, err := getNetwork(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
 			n.Revision, n.Status = 0, nil
 			return t.printMessage(n)
 		}),
-	})
+	}
 }
 
-func (t *tool) networkInfo() *cobra.Command {
-	return t.named(&cobra.Command{
-		Use: "info NAME", Short: "Print what runs now of a network",
+func networkInfo(t *tool) *cobra.Command {
+	return &cobra.Command{
+		Use: "info NAME", Short: "Show runtime state and counters of a network", Example: "  vnetctl network info default",
 		RunE: t.reading(func(ctx context.Context, c *client.Client, args []string) error {
-			n, err := t.get(ctx, c, args[0])
+			n, err := getNetwork(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
 			if t.output != "table" {
 				return t.printMessage(n)
 			}
+			line := func(key, format string, args ...any) {
+				fmt.Fprintf(t.out, "%-10s "+format+"\n", append([]any{key}, args...)...)
+			}
 			row := networkRow(n)
 			for i, key := range []string{"name", "mode", "state", "bridge", "addresses", "autostart", "leases"} {
-				fmt.Fprintf(t.out, "%-10s %s\n", key, row[i])
+				line(key, "%s", row[i])
 			}
-			fmt.Fprintf(t.out, "%-10s %s\n%-10s %d\n", "mac", n.GetBridge().GetMac(), "revision", n.GetRevision())
-			fmt.Fprintf(t.out, "%-10s %d\n", "ports", n.GetStatus().GetPorts())
+			line("mac", "%s", n.GetBridge().GetMac())
+			line("revision", "%d", n.GetRevision())
+			line("ports", "%d", n.GetStatus().GetPorts())
 			if c := n.GetStatus().GetCounters(); c != nil {
-				fmt.Fprintf(t.out, "%-10s %s, %d frames, %d dropped\n", "received", received(c), c.GetRxPackets(), c.GetRxDrops())
-				fmt.Fprintf(t.out, "%-10s %s, %d frames, %d dropped\n", "sent", sent(c), c.GetTxPackets(), c.GetTxDrops())
+				received, sent := volume(c)
+				line("received", "%s, %d frames, %d dropped", received, c.GetRxPackets(), c.GetRxDrops())
+				line("sent", "%s, %d frames, %d dropped", sent, c.GetTxPackets(), c.GetTxDrops())
 			}
 			if by := n.GetStatus().GetConfirmBy(); by != nil {
-				fmt.Fprintf(t.out, "%-10s by %s, or it is taken back\n", "confirm", by.AsTime().Local().Format(time.DateTime))
+				line("confirm", "by %s, or it is rolled back", by.AsTime().Local().Format(time.DateTime))
 			}
 			if r := n.GetStatus().GetReason(); r != "" {
-				fmt.Fprintf(t.out, "%-10s %s\n", "reason", r)
+				line("reason", "%s", r)
 			}
 			return nil
 		}),
-	})
+	}
 }
 
-// read reads definitions from a file, or from standard input for "-".
-func (t *tool) read(file string) ([]*vnetv1.Network, error) {
-	b, err := t.content(file)
-	if err != nil {
-		return nil, err
-	}
-	if file == "-" {
-		file = "(standard input)"
-	}
-	return definition.Parse(file, b)
-}
-
-// content is what is in a file, or comes by standard input for "-".
-func (t *tool) content(file string) ([]byte, error) {
+// readFile reads a file, or standard input for "-".
+func (t *tool) readFile(file string) ([]byte, error) {
 	if file == "-" {
 		b, err := io.ReadAll(t.in)
 		if err != nil {
@@ -143,125 +125,45 @@ func (t *tool) content(file string) ([]byte, error) {
 	return b, nil
 }
 
-func (t *tool) networkCreate() *cobra.Command {
-	var file string
-	var noStart, transient, dryRun bool
-	c := &cobra.Command{
-		Use: "create -f FILE", Short: "Store networks, start them, and have them start with the host", Args: cobra.NoArgs,
-		RunE: t.changing(func(ctx context.Context, c *client.Client, _ []string) error {
-			networks, err := t.read(file)
-			if err != nil {
-				return err
-			}
-			for _, n := range networks {
-				n.Transient = n.Transient || transient
-				resp, err := c.CreateNetwork(ctx, &vnetv1.CreateNetworkRequest{Network: n, NoStart: noStart, DryRun: dryRun, ConfirmWithin: t.within()})
-				if err != nil {
-					return err
-				}
-				if err := t.changed(resp.GetNetwork(), "created", resp.GetPlan(), dryRun); err != nil {
-					return err
-				}
-				if err := t.confirm(ctx, c, resp.GetNetwork()); err != nil {
-					return err
-				}
-			}
-			return wouldChange(dryRun, len(networks) > 0)
-		}),
-	}
-	t.fileFlag(c, &file)
-	t.confirmFlags(c)
-	c.Flags().BoolVar(&noStart, "no-start", false, "store only")
-	c.Flags().BoolVar(&transient, "transient", false, "forget the network when it is stopped")
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
-	return c
-}
-
-func (t *tool) networkApply() *cobra.Command {
-	var file string
-	var dryRun bool
-	c := &cobra.Command{
-		Use: "apply -f FILE", Short: "Make networks as their definitions say, live; create those that are missing", Args: cobra.NoArgs,
-		RunE: t.changing(func(ctx context.Context, c *client.Client, _ []string) error {
-			networks, err := t.read(file)
-			if err != nil {
-				return err
-			}
-			anything := false
-			for _, n := range networks {
-				changed, err := t.apply(ctx, c, n, true, dryRun)
-				if err != nil {
-					return err
-				}
-				anything = anything || changed
-			}
-			return wouldChange(dryRun, anything)
-		}),
-	}
-	t.confirmFlags(c)
-	t.fileFlag(c, &file)
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
-	return c
-}
-
-// apply updates one network and says whether that changes anything.
-func (t *tool) apply(ctx context.Context, c *client.Client, n *vnetv1.Network, allowMissing, dryRun bool) (bool, error) {
-	resp, err := c.UpdateNetwork(ctx, &vnetv1.UpdateNetworkRequest{Network: n, AllowMissing: allowMissing, DryRun: dryRun, ConfirmWithin: t.within()})
+// definitions reads the networks that are defined in a file.
+func (t *tool) definitions(file string) ([]*vnetv1.Network, error) {
+	b, err := t.readFile(file)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if !resp.GetChanged() {
-		t.say("network %s unchanged", n.GetName())
-		return false, nil
+	if file == "-" {
+		file = "(standard input)"
 	}
-	if err := t.changed(resp.GetNetwork(), "changed", nil, dryRun); err != nil {
-		return true, err
-	}
-	if !dryRun {
-		t.sayWarnings(resp.GetPlan())
-		return true, t.confirm(ctx, c, resp.GetNetwork())
-	}
-	if dryRun {
-		t.sayChanges(resp.GetChanges())
-		t.sayPlan(resp.GetPlan())
-	}
-	return true, nil
+	return definition.Parse(file, b)
 }
 
-func (t *tool) changed(n *vnetv1.Network, done string, plan []string, dryRun bool) error {
-	if dryRun {
-		done = "would be " + done
-	}
-	if t.output != "table" {
-		return t.printMessage(n)
-	}
-	t.say("network %s %s", n.GetName(), done)
-	if s := n.GetStatus(); !dryRun && s.GetPhase() == vnetv1.Phase_PHASE_DEGRADED {
-		t.say("warning: it is degraded: %s", s.GetReason())
-	}
-	if dryRun {
-		t.sayPlan(plan)
-	} else {
-		t.sayWarnings(plan)
-	}
-	return nil
-}
-
-// sayPlan prints what would be done to the host.
-func (t *tool) sayPlan(plan []string) {
-	for _, step := range plan {
-		t.say("  %s", step)
-	}
-}
-
-// sayChanges prints what differs field by field, and what that means.
-func (t *tool) sayChanges(changes []*vnetv1.FieldChange) {
-	for _, c := range changes {
-		t.say("  %s: %s -> %s", c.GetPath(), cmp.Or(c.GetBefore(), "(not set)"), cmp.Or(c.GetAfter(), "(not set)"))
-		if c.GetEffect() != "" {
-			t.say("    %s", c.GetEffect())
+// forFile makes c run do for each definition of the file that -f names.
+func (t *tool) forFile(c *cobra.Command, do func(ctx context.Context, c *client.Client, n *vnetv1.Network, dryRun bool) (changed bool, err error)) {
+	var file string
+	c.Flags().StringVarP(&file, "file", "f", "", "file with one or more definitions in YAML or JSON; - for standard input")
+	_ = c.MarkFlagRequired("file")
+	dryRun := t.changeFlags(c)
+	c.RunE = t.changing(func(ctx context.Context, c *client.Client, _ []string) error {
+		all, err := t.definitions(file)
+		if err != nil {
+			return err
 		}
-	}
+		anything := false
+		for _, n := range all {
+			changed, err := do(ctx, c, n, *dryRun)
+			if err != nil {
+				return err
+			}
+			anything = anything || changed
+		}
+		return wouldChange(*dryRun, anything)
+	})
+}
+
+// changeFlags adds the flags of commands that change a network, and returns --dry-run.
+func (t *tool) changeFlags(c *cobra.Command) *bool {
+	t.confirmFlags(c)
+	return c.Flags().Bool("dry-run", false, "change nothing, print the plan; exit 2 if something would change")
 }
 
 func wouldChange(dryRun, anything bool) error {
@@ -271,135 +173,208 @@ func wouldChange(dryRun, anything bool) error {
 	return nil
 }
 
-func (t *tool) networkSet() *cobra.Command {
-	var dryRun bool
+func networkCreate(t *tool) *cobra.Command {
+	var noStart, transient bool
 	c := &cobra.Command{
-		Use: "set NAME KEY=VALUE...", Short: "Change single fields: dns.domain=lab.test subnets[0].dhcp.leaseTime=2h",
-		Args: cobra.MinimumNArgs(2), ValidArgsFunction: t.completeNetworks,
-		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
-			n, err := t.get(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := setFields(n, args[1:]); err != nil {
-				return err
-			}
-			changed, err := t.apply(ctx, c, n, false, dryRun)
-			if err != nil {
-				return err
-			}
-			return wouldChange(dryRun, changed)
-		}),
+		Use: "create -f FILE", Short: "Create networks from a file, start them and enable them at boot",
+		Example: "  vnetctl network create -f lab.yaml\n  vnetctl network create --dry-run -f lab.yaml",
 	}
-	t.confirmFlags(c)
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, print the plan; exit 2 if there is one")
+	t.forFile(c, func(ctx context.Context, c *client.Client, n *vnetv1.Network, dryRun bool) (bool, error) {
+		n.Transient = n.Transient || transient
+		resp, err := c.CreateNetwork(ctx, &vnetv1.CreateNetworkRequest{Network: n, NoStart: noStart, DryRun: dryRun, ConfirmWithin: t.rollbackAfter()})
+		if err != nil {
+			return false, err
+		}
+		return true, t.report(ctx, c, "created", resp.GetNetwork(), nil, resp.GetPlan(), dryRun)
+	})
+	c.Flags().BoolVar(&noStart, "no-start", false, "store the definition, do not start the network")
+	c.Flags().BoolVar(&transient, "transient", false, "delete the network when it is stopped")
 	return c
 }
 
-func (t *tool) networkStart() *cobra.Command {
-	c := t.named(&cobra.Command{
-		Use: "start NAME...", Short: "Make networks run", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("network", "started", func(ctx context.Context, c *client.Client, name string) error {
-			resp, err := c.StartNetwork(ctx, &vnetv1.StartNetworkRequest{Name: name, ConfirmWithin: t.within()})
+func networkApply(t *tool) *cobra.Command {
+	c := &cobra.Command{
+		Use: "apply -f FILE", Short: "Create or update networks from a file; running networks are changed in place",
+		Example: "  vnetctl network apply -f lab.yaml\n  vnetctl network show lab | vnetctl network apply -f -",
+	}
+	t.forFile(c, func(ctx context.Context, c *client.Client, n *vnetv1.Network, dryRun bool) (bool, error) {
+		return t.apply(ctx, c, n, true, dryRun)
+	})
+	return c
+}
+
+// apply updates one network and reports whether that changes it.
+func (t *tool) apply(ctx context.Context, c *client.Client, n *vnetv1.Network, allowMissing, dryRun bool) (bool, error) {
+	resp, err := c.UpdateNetwork(ctx, &vnetv1.UpdateNetworkRequest{Network: n, AllowMissing: allowMissing, DryRun: dryRun, ConfirmWithin: t.rollbackAfter()})
+	if err != nil {
+		return false, err
+	}
+	if !resp.GetChanged() {
+		t.infof("network %s unchanged", n.GetName())
+		return false, nil
+	}
+	return true, t.report(ctx, c, "changed", resp.GetNetwork(), resp.GetChanges(), resp.GetPlan(), dryRun)
+}
+
+// report prints what a call did to a network, or with dryRun what it would do, and
+// asks for the confirmation that the change waits for.
+func (t *tool) report(ctx context.Context, c *client.Client, done string, n *vnetv1.Network, changes []*vnetv1.FieldChange, plan []string, dryRun bool) error {
+	if t.output != "table" {
+		return t.printMessage(n)
+	}
+	if dryRun {
+		t.infof("network %s would be %s", n.GetName(), done)
+		for _, c := range changes {
+			t.infof("  %s: %s -> %s", c.GetPath(), cmp.Or(c.GetBefore(), "(not set)"), cmp.Or(c.GetAfter(), "(not set)"))
+			if c.GetEffect() != "" {
+				t.infof("    %s", c.GetEffect())
+			}
+		}
+		for _, change := range plan {
+			t.infof("  %s", change)
+		}
+		return nil
+	}
+	t.infof("network %s %s", n.GetName(), done)
+	if s := n.GetStatus(); s.GetPhase() == vnetv1.Phase_PHASE_DEGRADED {
+		t.infof("warning: it is degraded: %s", s.GetReason())
+	}
+	for _, line := range plan {
+		if w, ok := strings.CutPrefix(line, "# "); ok {
+			t.infof("warning: %s", w)
+		}
+	}
+	return t.confirm(ctx, c, n)
+}
+
+func networkSet(t *tool) *cobra.Command {
+	c := &cobra.Command{
+		Use: "set NAME KEY=VALUE...", Short: "Change single fields of a network",
+		Example: "  vnetctl network set lab dns.domain=lab.test 'subnets[0].dhcp.leaseTime=2h'",
+	}
+	dryRun := t.changeFlags(c)
+	c.RunE = t.changing(func(ctx context.Context, c *client.Client, args []string) error {
+		n, err := getNetwork(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		if _, err := setFields(n, args[1:]); err != nil {
+			return err
+		}
+		changed, err := t.apply(ctx, c, n, false, *dryRun)
+		if err != nil {
+			return err
+		}
+		return wouldChange(*dryRun, changed)
+	})
+	return c
+}
+
+// networkLifecycle returns the commands that take names of networks and no definition.
+func networkLifecycle(t *tool) []*cobra.Command {
+	var force, forceForget, off bool
+	start := t.each(&cobra.Command{Use: "start NAME...", Short: "Start networks", Example: "  vnetctl network start lab"},
+		"network", "started", func(ctx context.Context, c *client.Client, name string) error {
+			resp, err := c.StartNetwork(ctx, &vnetv1.StartNetworkRequest{Name: name, ConfirmWithin: t.rollbackAfter()})
 			if err != nil {
 				return err
 			}
 			return t.confirm(ctx, c, resp.GetNetwork())
-		}),
-	})
-	t.confirmFlags(c)
-	return c
-}
-
-func (t *tool) networkStop() *cobra.Command {
-	return t.named(&cobra.Command{
-		Use: "stop NAME...", Short: "Take networks down; their definitions and leases stay", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("network", "stopped", func(ctx context.Context, c *client.Client, name string) error {
+		})
+	t.confirmFlags(start)
+	stop := t.each(&cobra.Command{Use: "stop NAME...", Short: "Stop networks; definitions and leases are kept", Example: "  vnetctl network stop lab"},
+		"network", "stopped", func(ctx context.Context, c *client.Client, name string) error {
 			_, err := c.StopNetwork(ctx, &vnetv1.StopNetworkRequest{Name: name})
 			return err
-		}),
+		})
+	remove := t.each(&cobra.Command{
+		Use: "delete NAME...", Aliases: []string{"rm"}, Short: "Stop and delete networks and their leases", Example: "  vnetctl network delete lab",
+	}, "network", "deleted", func(ctx context.Context, c *client.Client, name string) error {
+		_, err := c.DeleteNetwork(ctx, &vnetv1.DeleteNetworkRequest{Name: name, Force: force})
+		return err
 	})
-}
-
-func (t *tool) networkDelete() *cobra.Command {
-	var force bool
-	c := t.named(&cobra.Command{
-		Use: "delete NAME...", Aliases: []string{"rm"}, Short: "Take networks down, and forget them and their leases", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("network", "deleted", func(ctx context.Context, c *client.Client, name string) error {
-			_, err := c.DeleteNetwork(ctx, &vnetv1.DeleteNetworkRequest{Name: name, Force: force})
-			return err
-		}),
-	})
-	c.Flags().BoolVar(&force, "force", false, "even while guests are attached")
-	return c
-}
-
-func (t *tool) networkAutostart() *cobra.Command {
-	var off bool
-	c := t.named(&cobra.Command{
-		Use: "autostart NAME...", Short: "Have networks start with the host, or not", Args: cobra.MinimumNArgs(1),
-		RunE: t.each("network", "", func(ctx context.Context, c *client.Client, name string) error {
-			n, err := t.get(ctx, c, name)
+	remove.Flags().BoolVar(&force, "force", false, "delete even while guests are attached")
+	autostart := t.each(&cobra.Command{Use: "autostart NAME...", Short: "Enable or disable starting networks at boot", Example: "  vnetctl network autostart --off lab"},
+		"network", "", func(ctx context.Context, c *client.Client, name string) error {
+			n, err := getNetwork(ctx, c, name)
 			if err != nil {
 				return err
 			}
 			n.Autostart = proto.Bool(!off)
 			_, err = t.apply(ctx, c, n, false, false)
 			return err
-		}),
-	})
-	c.Flags().BoolVar(&off, "off", false, "do not start with the host")
-	return c
-}
-
-// fileFlag adds -f, which has to be given.
-func (t *tool) fileFlag(c *cobra.Command, file *string) {
-	c.Flags().StringVarP(file, "file", "f", "", "YAML or JSON with one or more definitions; - for standard input")
-	_ = c.MarkFlagRequired("file")
-}
-
-// named makes a command that takes names of networks.
-func (t *tool) named(c *cobra.Command) *cobra.Command {
-	if c.Args == nil {
-		c.Args = cobra.ExactArgs(1)
-	}
-	c.ValidArgsFunction = t.completeNetworks
-	return c
-}
-
-type action func(ctx context.Context, c *client.Client, args []string) error
-
-// reading and changing run an action with a client.
-func (t *tool) reading(do action) func(*cobra.Command, []string) error {
-	return t.with(t.dialToRead, do)
-}
-
-func (t *tool) changing(do action) func(*cobra.Command, []string) error {
-	return t.with(t.dial, do)
-}
-
-func (t *tool) with(dial func() (*client.Client, error), do action) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		c, err := dial()
-		if err != nil {
+		})
+	autostart.Flags().BoolVar(&off, "off", false, "disable")
+	confirm := t.each(&cobra.Command{Use: "confirm NAME...", Short: "Confirm a pending change before it is rolled back", Example: "  vnetctl network confirm office"},
+		"network", "confirmed", func(ctx context.Context, c *client.Client, name string) error {
+			_, err := c.ConfirmNetwork(ctx, &vnetv1.ConfirmNetworkRequest{Name: name})
 			return err
-		}
-		return errors.Join(do(cmd.Context(), c, args), c.Close())
-	}
+		})
+	forget := t.each(&cobra.Command{Use: "forget NAME...", Short: "Remove the interfaces of orphaned networks from the host", Example: "  vnetctl network forget lab"},
+		"network", "forgotten", func(ctx context.Context, c *client.Client, name string) error {
+			_, err := c.ForgetNetwork(ctx, &vnetv1.ForgetNetworkRequest{Name: name, Force: forceForget})
+			return err
+		})
+	forget.Flags().BoolVar(&forceForget, "force", false, "remove even while guests are attached")
+	return []*cobra.Command{start, stop, remove, autostart, confirm, forget}
 }
 
-// each does something to everything that is named; one failure does not keep the
-// others from their turn.
-func (t *tool) each(noun, done string, do func(context.Context, *client.Client, string) error) func(*cobra.Command, []string) error {
-	return t.changing(func(ctx context.Context, c *client.Client, names []string) error {
-		var failed []error
-		for _, name := range names {
-			if err := do(ctx, c, name); err != nil {
-				failed = append(failed, err)
-			} else if done != "" {
-				t.say("%s %s %s", noun, name, done)
+func networkAdopt(t *tool) *cobra.Command {
+	var file, mode string
+	var dryRun bool
+	c := &cobra.Command{
+		Use: "adopt NAME [--mode MODE | -f FILE]", Short: "Declare an orphaned network from its interfaces on the host",
+		Long: `Declare an orphaned network: its interfaces are on the host, and its definition is not in
+vnetd's state directory. Its guests stay connected. Bridge, addresses, routes and ports
+are taken from the host, and so is the mode, where interfaces or firewall rules show it.
+DHCP, DNS records, forwards and filters cannot be read from the host: give the definition
+with -f FILE, or set them afterwards.`,
+		Example: "  vnetctl network adopt lab --mode nat",
+		RunE: t.changing(func(ctx context.Context, c *client.Client, args []string) error {
+			n, err := t.adoption(args[0], file, mode)
+			if err != nil {
+				return err
 			}
+			resp, err := c.AdoptNetwork(ctx, &vnetv1.AdoptNetworkRequest{Name: args[0], Network: n, DryRun: dryRun})
+			if err != nil {
+				return err
+			}
+			if err := t.report(ctx, c, "adopted", resp.GetNetwork(), nil, nil, dryRun); err != nil {
+				return err
+			}
+			for _, link := range resp.GetPorts() {
+				t.infof("  port %s", link)
+			}
+			return wouldChange(dryRun, true)
+		}),
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "file with the definition in YAML or JSON; - for standard input")
+	c.Flags().StringVar(&mode, "mode", "", "mode of the network: nat, route, open or isolated")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing; exit 2 if something would be declared")
+	c.MarkFlagsMutuallyExclusive("file", "mode")
+	return c
+}
+
+// adoption returns what --mode and -f define of a network to adopt; nil for nothing.
+func (t *tool) adoption(name, file, mode string) (*vnetv1.Network, error) {
+	if mode != "" {
+		m, ok := vnetv1.Mode_value["MODE_"+strings.ToUpper(mode)]
+		if !ok || m == 0 {
+			return nil, fmt.Errorf("--mode: unknown mode %q; supported: nat, route, open, isolated", mode)
 		}
-		return errors.Join(failed...)
-	})
+		return &vnetv1.Network{Mode: vnetv1.Mode(m)}, nil
+	}
+	if file == "" {
+		return nil, nil
+	}
+	all, err := t.definitions(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range all {
+		if n.GetName() == name {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no definition of network %s", file, name)
 }

@@ -8,7 +8,7 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-func TestRulesInWords(t *testing.T) {
+func TestParseRule(t *testing.T) {
 	for words, want := range map[string]*vnetv1.FilterRule{
 		"in accept":    {Direction: "in", Action: "accept"},
 		"out drop log": {Direction: "out", Action: "drop", Log: true},
