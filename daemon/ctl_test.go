@@ -60,7 +60,7 @@ func TestCommandLine(t *testing.T) {
 	if out := d.Ctl(t, "__complete", "network", "stop", ""); !strings.HasPrefix(out, "lab\n") {
 		t.Errorf("completing a name: %s", out)
 	}
-	refused(t, d, "", 1, []string{"--socket", "/nowhere/vnetd.sock", "network", "list"}, "no vnetd at /nowhere/vnetd.sock", "systemctl start vnetd")
+	refused(t, d, "", 1, []string{"--socket", "/nowhere/vnetd.sock", "network", "list"}, "cannot connect to vnetd at /nowhere/vnetd.sock: no such file", "systemctl status vnetd")
 }
 
 func TestTransientNetwork(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package client dials a vnetd and turns its status codes back into errors that
-// a program can branch on and a person can act on.
+// Package client connects to a vnetd and translates its status codes to errors with a
+// kind, for programs, and a message with the remedy, for users.
 package client
 
 import (
@@ -14,14 +14,14 @@ import (
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 )
 
-// DefaultRuntimeDir is where a vnetd has its sockets unless told otherwise.
+// DefaultRuntimeDir is the default directory of the sockets of vnetd.
 const DefaultRuntimeDir = "/run/vnetd"
 
-// maxMessage is what a server may send: a list of leases can be long.
+// maxMessage limits messages of the server: a list of leases can be long.
 const maxMessage = 64 << 20
 
-// Client has the services of one vnetd. It dials at the first call, and again
-// after the daemon restarted.
+// Client has the services of one vnetd. It connects at the first call, and again
+// after the daemon was restarted.
 type Client struct {
 	vnetv1.NetworkServiceClient
 	vnetv1.PortServiceClient
@@ -31,14 +31,14 @@ type Client struct {
 	vnetv1.EventServiceClient
 	vnetv1.SystemServiceClient
 
-	// Socket is where it dials.
+	// Socket is the path of the socket.
 	Socket string
 	conn   *grpc.ClientConn
 }
 
-// Sockets returns the read-write and the read-only socket that the environment
-// names: VNETD_SOCKET, or those below VNETD_RUNTIME_DIR, or the usual ones.
-// With VNETD_SOCKET both are the same.
+// Sockets returns the read-write and the read-only socket according to the
+// environment: VNETD_SOCKET for both, or those in VNETD_RUNTIME_DIR, or those in
+// [DefaultRuntimeDir].
 func Sockets() (write, read string) {
 	if s := os.Getenv("VNETD_SOCKET"); s != "" {
 		return s, s
@@ -50,8 +50,8 @@ func Sockets() (write, read string) {
 	return filepath.Join(dir, "vnetd.sock"), filepath.Join(dir, "vnetd-ro.sock")
 }
 
-// New returns a client of the daemon at a unix socket. Its calls return errors
-// of this package. Close it.
+// New returns a client of the daemon at a unix socket, to be closed by the caller. Its
+// calls return errors of this package.
 func New(socket string) (*Client, error) {
 	conn, err := grpc.NewClient("unix:"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -80,7 +80,7 @@ func New(socket string) (*Client, error) {
 	}, nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
 // clientStream translates the errors of a stream.
