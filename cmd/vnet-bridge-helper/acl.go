@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// maxInclude is how deep files may include each other.
+// maxInclude limits the depth of included files.
 const maxInclude = 16
 
-// checkACL asks a file of qemu-bridge-helper's, /etc/qemu/bridge.conf, about a bridge.
-// Its lines are "allow BRIDGE", "deny BRIDGE" and "include FILE", and "all" is any
-// bridge. Who is not allowed is denied, and a deny beats every allow. It is the user's
-// own check on himself: the tap broker judges whatever this says.
+// checkACL returns an error unless a file in the format of qemu-bridge-helper,
+// /etc/qemu/bridge.conf, allows a bridge. Its lines are "allow BRIDGE", "deny BRIDGE" and
+// "include FILE", and "all" is any bridge. The default is to deny, and deny takes
+// precedence over allow. This check only adds restrictions: the tap broker authorizes
+// the user in any case.
 func checkACL(path, bridge string) error {
 	v, err := readACL(path, bridge, 0)
 	switch {
@@ -29,7 +30,7 @@ func checkACL(path, bridge string) error {
 	return nil
 }
 
-// verdict is what the lines say so far.
+// verdict is the result of the lines that are read.
 type verdict struct{ allowed, denied bool }
 
 func readACL(path, bridge string, depth int) (v verdict, err error) {
@@ -57,14 +58,14 @@ func readACL(path, bridge string, depth int) (v verdict, err error) {
 
 func (v *verdict) rule(words []string, path, bridge string, depth int) error {
 	if len(words) != 2 {
-		return errors.New("a rule is allow, deny or include, and one word")
+		return errors.New("expected allow, deny or include, and one argument")
 	}
-	meant := words[1] == "all" || words[1] == bridge
+	matches := words[1] == "all" || words[1] == bridge
 	switch words[0] {
 	case "allow":
-		v.allowed = v.allowed || meant
+		v.allowed = v.allowed || matches
 	case "deny":
-		v.denied = v.denied || meant
+		v.denied = v.denied || matches
 	case "include":
 		file := words[1]
 		if !filepath.IsAbs(file) {
@@ -74,7 +75,7 @@ func (v *verdict) rule(words []string, path, bridge string, depth int) error {
 		v.allowed, v.denied = v.allowed || more.allowed, v.denied || more.denied
 		return err
 	default:
-		return fmt.Errorf("%q is not allow, deny or include", words[0])
+		return fmt.Errorf("unknown keyword %q; supported: allow, deny, include", words[0])
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func TestACL(t *testing.T) {
 		{"incl.conf", "br0", ""},
 		{"loop.conf", "br0", "include each other"},
 		{"empty.conf", "br0", "does not allow"},
-		{"bad.conf", "br0", `bad.conf:2: "permit" is not allow`},
+		{"bad.conf", "br0", `bad.conf:2: unknown keyword "permit"`},
 		{"words.conf", "br0", "words.conf:1"},
 		{"missing.conf", "br0", "no such file"},
 	} {
@@ -45,7 +45,7 @@ func TestACL(t *testing.T) {
 	}
 }
 
-// QEMU passes --br=NAME; people write it in two words.
+// QEMU passes --br=NAME; users write it as two arguments.
 func TestOptions(t *testing.T) {
 	for _, args := range []string{"--use-vnet --fd=7 --br=virbr0", "--br virbr0 --fd 7 --use-vnet"} {
 		o, err := parse(strings.Fields(args))

@@ -1,11 +1,11 @@
 // Command vnet-bridge-helper is what QEMU runs as -netdev bridge,helper=PATH or
-// -netdev tap,helper=PATH, in the place of qemu-bridge-helper: it asks vnetd's tap broker
-// for a tap in a bridge, and passes its descriptor to QEMU. It needs no privilege and
-// has none: the door judges the user who runs QEMU.
+// -netdev tap,helper=PATH, in place of qemu-bridge-helper: it requests a tap on a bridge
+// from vnetd's tap broker, and passes its descriptor to QEMU. It needs no privilege: the
+// tap broker authorizes the user that runs QEMU.
 //
 //	vnet-bridge-helper [--use-vnet] [--acl FILE] --br=BRIDGE --fd=N
 //
-// It ends with 0, or with 1 and a line on standard error.
+// It exits with 0, or with 1 and a message on standard error.
 package main
 
 import (
@@ -24,19 +24,19 @@ import (
 	"github.com/vnetd/vnetd/api/tapbroker"
 )
 
-// doorTime bounds what the door may take.
-const doorTime = 30 * time.Second
+// brokerTimeout bounds the request to the tap broker.
+const brokerTimeout = 30 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := help(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "vnet-bridge-helper: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// options are qemu-bridge-helper's, and ours.
+// options are those of qemu-bridge-helper, and --acl.
 type options struct {
 	vnet   bool
 	bridge string
@@ -56,7 +56,7 @@ func parse(args []string) (options, error) {
 	switch {
 	case err != nil:
 	case f.NArg() > 0:
-		err = fmt.Errorf("what is %q?", f.Arg(0))
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.bridge == "":
 		err = errors.New("--br is missing")
 	case o.fd < 0:
@@ -68,7 +68,7 @@ func parse(args []string) (options, error) {
 	return o, err
 }
 
-func help(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string) error {
 	o, err := parse(args)
 	if err != nil {
 		return err
@@ -78,13 +78,13 @@ func help(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, doorTime)
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	_, files, err := tapbroker.Open(ctx, tapbroker.Socket(), tapbroker.Request{Bridge: o.bridge, NoVnetHeader: !o.vnet})
 	if err != nil {
 		return err
 	}
-	// One byte comes along, for a message of descriptors alone does not arrive.
+	// A stream socket passes descriptors only with at least one byte of data.
 	if err := unix.Sendmsg(o.fd, []byte{0}, unix.UnixRights(int(files[0].Fd())), nil, 0); err != nil {
 		return fmt.Errorf("pass the tap by descriptor %d: %w", o.fd, err)
 	}
