@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,9 @@ func parseFlags(args []string) (flags, error) {
 	var f flags
 	set := pflag.NewFlagSet("vnetd", pflag.ContinueOnError)
 	set.StringVar(&f.config, "config", "/etc/vnetd/vnetd.yaml", "configuration `file`")
-	set.StringVar(&f.stateDir, "state-dir", "/var/lib/vnetd", "`directory` for what must last: definitions and leases")
-	set.StringVar(&f.runtimeDir, "runtime-dir", "/run/vnetd", "`directory` for sockets and what is gone with the boot")
-	set.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default: the configuration's)")
+	set.StringVar(&f.stateDir, "state-dir", "/var/lib/vnetd", "`directory` for persistent state: definitions and leases")
+	set.StringVar(&f.runtimeDir, "runtime-dir", "/run/vnetd", "`directory` for sockets and volatile state")
+	set.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default: from the configuration file)")
 	set.StringVar(&f.logFormat, "log-format", "", "text, json or journal (default: text, or journal when systemd reads stderr)")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	err := set.Parse(args)
@@ -62,10 +63,10 @@ func parseFlags(args []string) (flags, error) {
 	return f, err
 }
 
-// A host would rather have its memory for guests, so the collector lets little garbage
-// lie: 60 000 leases keep below 100 MiB. But a part of little is too little, and would
-// have it run all the time: headroom, which is never touched and so costs no memory,
-// counts as in use.
+// gcPercent is lower than Go's default, because memory of the host is for guests: 60 000
+// leases need less than 100 MiB. With a small heap, the garbage collector would then run
+// all the time. headroom counts as live heap and prevents that; it is never written to
+// and so costs no memory.
 const gcPercent = 30
 
 var headroom = make([]byte, 24<<20)
@@ -77,7 +78,7 @@ func run(f flags) error {
 		if cfg.File, err = daemon.ReadFile(f.config, f.configGiven); err != nil {
 			return err
 		}
-		l, err := daemon.ParseLevel(firstOf(f.logLevel, cfg.File.LogLevel))
+		l, err := daemon.ParseLevel(cmp.Or(f.logLevel, cfg.File.LogLevel))
 		level.Set(l)
 		return err
 	}
@@ -92,7 +93,7 @@ func run(f flags) error {
 	if err != nil {
 		return err
 	}
-	// Not before the state is read, which leaves several times its size of garbage.
+	// After the state is read, which leaves several times its size of garbage.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 		go debug.FreeOSMemory()
@@ -113,14 +114,7 @@ func newLog(format string, level slog.Leveler) (*slog.Logger, error) {
 	case format == "" || format == "text":
 		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
 	}
-	return nil, fmt.Errorf("--log-format: %q is not text, json or journal", format)
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
+	return nil, fmt.Errorf("--log-format: unknown format %q; supported: text, json, journal", format)
 }
 
 func versionText() string {
