@@ -24,7 +24,7 @@ var goldens = example.Networks()
 // guests are the ports of an example's networks.
 func guests(name string) []Port {
 	networks := example.Networks()[name]
-	around := netdrv.Surroundings{Networks: networks}
+	around := netdrv.Resolver{Networks: networks}
 	var out []Port
 	for _, g := range example.Guests()[name] {
 		n := networks[slices.IndexFunc(networks, func(n netdrv.Network) bool { return n.Name == g.Network })]

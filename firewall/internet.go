@@ -26,16 +26,16 @@ func prefixList(words ...string) []netip.Prefix {
 
 // internetOnly is what the preset adds behind a port's rules: of the host DNS and ping,
 // and nothing that is private or a network of ours.
-func internetOnly(n *netdrv.Network, s *netdrv.Surroundings) []Clause {
+func internetOnly(n *netdrv.Network, s *netdrv.Resolver) []Clause {
 	const comment = "internet-only: "
-	host := s.Remote(n, netdrv.RemoteHost)
+	host := s.Prefixes(n, netdrv.RemoteHost)
 	dns := []netdrv.PortRange{{Start: dnsPort, End: dnsPort}}
 	not := append([]netip.Prefix(nil), private...)
 	for _, a := range s.Host {
 		not = append(not, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for i := range s.Networks {
-		not = append(not, s.Remote(n, s.Networks[i].Name)...)
+		not = append(not, s.Prefixes(n, s.Networks[i].Name)...)
 	}
 	return []Clause{
 		{Protocol: netdrv.UDP, Ports: dns, Remotes: host, Action: netdrv.Accept, Comment: comment + "DNS"},

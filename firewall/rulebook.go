@@ -71,7 +71,7 @@ func (s *Side) has(is func(c *Clause) bool) bool {
 
 // RulebookOf resolves a filter of a port on a network; nil if everything passes without log
 // entries. The first own rules are of the port's filter, the others of the network's.
-func RulebookOf(f netdrv.Filter, n *netdrv.Network, link string, own int, s *netdrv.Surroundings) *Rulebook {
+func RulebookOf(f netdrv.Filter, n *netdrv.Network, link string, own int, s *netdrv.Resolver) *Rulebook {
 	b := Rulebook{Network: n.Name, Foreign: !n.Mode.OwnsBridge(), Out: Side{Else: f.Out}, In: Side{Else: f.In}}
 	for i := range f.Rules {
 		r := &f.Rules[i]
@@ -83,7 +83,7 @@ func RulebookOf(f netdrv.Filter, n *netdrv.Network, link string, own int, s *net
 			c.Comment = fmt.Sprintf("%s: filter.rules[%d]", link, i)
 		}
 		if !c.Any {
-			c.Remotes = s.Remote(n, r.Remote)
+			c.Remotes = s.Prefixes(n, r.Remote)
 		}
 		side := &b.Out
 		if r.Direction == netdrv.In {

@@ -155,7 +155,7 @@ func TestEditsAreAboutWhatHasBegun(t *testing.T) {
 func TestRulesAreEditedAsChains(t *testing.T) {
 	n := example.Network("lab", netdrv.NAT, "lab0", "10.20.0.1/16")
 	table := func(ports int, f netdrv.Filter) Ruleset {
-		around := netdrv.Surroundings{Networks: []netdrv.Network{n}}
+		around := netdrv.Resolver{Networks: []netdrv.Network{n}}
 		shared := RulebookOf(f, &n, "", 0, &around)
 		var list []Port
 		for i := range ports {
@@ -186,7 +186,7 @@ func TestRulesAreEditedAsChains(t *testing.T) {
 func TestInternetOnlySays(t *testing.T) {
 	n := example.Network("lab", netdrv.NAT, "lab0", "10.20.0.1/24", "fd00:20::1/64")
 	route := example.Network("pub", netdrv.Route, "pub0", "8.8.0.1/24")
-	around := netdrv.Surroundings{Networks: []netdrv.Network{n, route}, Host: []netip.Addr{netip.MustParseAddr("9.9.9.1")}}
+	around := netdrv.Resolver{Networks: []netdrv.Network{n, route}, Host: []netip.Addr{netip.MustParseAddr("9.9.9.1")}}
 	f := netdrv.Filter{Preset: netdrv.InternetOnly, Rules: []netdrv.FilterRule{{Direction: netdrv.Out, Action: netdrv.Accept, Remote: "10.99.0.7"}}}
 	book := RulebookOf(f, &n, "", 0, &around)
 	for _, c := range []struct {

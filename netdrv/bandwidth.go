@@ -80,11 +80,11 @@ type Queue struct {
 	Rate, Ceil    BitRate
 	Burst, Cburst Size
 	// Shares are sorted by MAC: of who sends a frame in an ifb, else of who receives it.
-	Shares []Share
+	Classes []Class
 }
 
 // Sent reports whether what leaves by a link is what guests send.
-func (q *Queue) Sent() bool { return strings.HasPrefix(q.Link, ifbPrefix) }
+func (q *Queue) Egress() bool { return strings.HasPrefix(q.Link, ifbPrefix) }
 
 // newQueue is a rate in HTB's words. Without a peak the burst passes at the speed
 // of the link: then Ceil holds nothing back that Rate does not.
@@ -100,7 +100,7 @@ func newQueue(network, link string, r Rate) Queue {
 // like reports whether two queues do the same. The kernel keeps a burst as a time
 // in ticks, so that it does not come back to the byte.
 func (q Queue) like(o Queue) bool {
-	return q.Rate == o.Rate && q.Ceil == o.Ceil && near(q.Burst, o.Burst) && near(q.Cburst, o.Cburst) && sameShares(q.Shares, o.Shares)
+	return q.Rate == o.Rate && q.Ceil == o.Ceil && near(q.Burst, o.Burst) && near(q.Cburst, o.Cburst) && sameClasses(q.Classes, o.Classes)
 }
 
 func near(a, b Size) bool { return max(a, b)-min(a, b) <= max(a, b)/100+16 }
@@ -112,8 +112,8 @@ type Redirect struct {
 	// Host, if set: only what is for that MAC or for a group goes there. The rest,
 	// guests' frames for each other, goes through the ifb Rest, or is left alone if
 	// that is empty.
-	Host MAC
-	Rest string
+	Host    MAC
+	Default string
 }
 
 // IfbName is the ifb that what comes in by a link goes through.
@@ -138,7 +138,7 @@ func ifb(network, link string) Link {
 }
 
 // leaving keeps what leaves by a link to a rate.
-func (s *State) leaving(network, link string, r Rate) {
+func (s *State) limitEgress(network, link string, r Rate) {
 	if r.limits() {
 		s.Queues = append(s.Queues, newQueue(network, link, r))
 	}
@@ -146,17 +146,17 @@ func (s *State) leaving(network, link string, r Rate) {
 
 // waiting makes the ifb of a link, in which what comes in by it, or by others,
 // waits for its turn.
-func (s *State) waiting(network, link string, r Rate) (name string) {
+func (s *State) addIfb(network, link string, r Rate) (name string) {
 	i := ifb(network, link)
 	s.Links = append(s.Links, i)
-	s.leaving(network, i.Name, r)
+	s.limitEgress(network, i.Name, r)
 	return i.Name
 }
 
 // coming keeps what comes in by a link to a rate.
-func (s *State) coming(network, link string, r Rate) {
+func (s *State) limitIngress(network, link string, r Rate) {
 	if r.limits() {
-		s.Redirects = append(s.Redirects, Redirect{Network: network, Link: link, To: s.waiting(network, link, r)})
+		s.Redirects = append(s.Redirects, Redirect{Network: network, Link: link, To: s.addIfb(network, link, r)})
 	}
 }
 
@@ -177,7 +177,7 @@ func (s *State) bandwidths(in Intent) {
 	for i := range in.Ports {
 		ports[in.Ports[i].Link] = &in.Ports[i]
 	}
-	for _, m := range Declared(in.Members, in.Ports) {
+	for _, m := range WithPortMACs(in.Members, in.Ports) {
 		members[m.Network] = append(members[m.Network], m)
 	}
 	limits := func(network *Network, link string) Bandwidth {
@@ -190,13 +190,13 @@ func (s *State) bandwidths(in Intent) {
 		n := &in.Live[i]
 		of := func(link string) Bandwidth { return limits(n, link) }
 		if n.Mode.OwnsBridge() {
-			s.received(n, members[n.Name], of)
-			s.sent(n, members[n.Name], of)
+			s.queueToGuests(n, members[n.Name], of)
+			s.queueFromGuests(n, members[n.Name], of)
 		}
 		for _, m := range members[n.Name] {
-			s.leaving(n.Name, m.Link, of(m.Link).In)
+			s.limitEgress(n.Name, m.Link, of(m.Link).In)
 			if !n.Bandwidth.Out.limits() {
-				s.coming(n.Name, m.Link, of(m.Link).Out)
+				s.limitIngress(n.Name, m.Link, of(m.Link).Out)
 			}
 		}
 	}
@@ -214,42 +214,42 @@ func (s *State) macvtaps(in Intent, limits func(*Network, string) Bandwidth) {
 	for i := range in.Ports {
 		if p := &in.Ports[i]; direct[p.Network] != nil {
 			b := limits(direct[p.Network], p.Link)
-			s.leaving(p.Network, p.Link, b.Out)
-			s.coming(p.Network, p.Link, b.In)
+			s.limitEgress(p.Network, p.Link, b.Out)
+			s.limitIngress(p.Network, p.Link, b.In)
 		}
 	}
 }
 
 // received is what leaves by the bridge, for guests.
-func (s *State) received(n *Network, members []Member, of func(link string) Bandwidth) {
+func (s *State) queueToGuests(n *Network, members []Member, of func(link string) Bandwidth) {
 	if !n.Bandwidth.In.limits() {
 		return
 	}
 	q := newQueue(n.Name, n.Bridge.Name, n.Bandwidth.In)
-	q.shares(members, func(m *Member) (BitRate, Rate) { return of(m.Link).In.Floor, Rate{} }, Rate{})
+	q.addClasses(members, func(m *Member) (BitRate, Rate) { return of(m.Link).In.Floor, Rate{} }, Rate{})
 	s.Queues = append(s.Queues, q)
 }
 
 // sent is what comes in by guests' links, where their network as a whole is limited.
-func (s *State) sent(n *Network, members []Member, of func(link string) Bandwidth) {
+func (s *State) queueFromGuests(n *Network, members []Member, of func(link string) Bandwidth) {
 	if !n.Bandwidth.Out.limits() {
 		return
 	}
-	to := s.waiting(n.Name, n.Bridge.Name, Rate{})
+	to := s.addIfb(n.Name, n.Bridge.Name, Rate{})
 	q := newQueue(n.Name, to, n.Bandwidth.Out)
-	q.shares(members, func(m *Member) (BitRate, Rate) { return of(m.Link).Out.Floor, of(m.Link).Out }, n.Bandwidth.PerPort.Out)
+	q.addClasses(members, func(m *Member) (BitRate, Rate) { return of(m.Link).Out.Floor, of(m.Link).Out }, n.Bandwidth.PerPort.Out)
 	s.Queues = append(s.Queues, q)
 	for _, m := range members {
 		r := Redirect{Network: n.Name, Link: m.Link, To: to, Host: n.Bridge.MAC}
 		if own := of(m.Link).Out; own.limits() {
-			r.Rest = s.waiting(n.Name, m.Link, own)
+			r.Default = s.addIfb(n.Name, m.Link, own)
 		}
 		s.Redirects = append(s.Redirects, r)
 	}
 }
 
-// TellsGuestsApart reports whether what the network is kept to depends on who of its
+// NeedsMACs reports whether what the network is kept to depends on who of its
 // guests sends, so that their MACs have to be known.
-func (n *Network) TellsGuestsApart() bool {
+func (n *Network) NeedsMACs() bool {
 	return n.Bandwidth.Out.limits() && n.Bandwidth.PerPort.Out.limits()
 }

@@ -125,14 +125,14 @@ func TestSharesStay(t *testing.T) {
 	classes, moved := map[MAC]uint16{}, 0
 	seen := map[uint16]bool{}
 	for _, s := range all {
-		classes[s.MAC] = s.Class
-		if seen[s.Class] || s.Class < restClass {
-			t.Errorf("class %x twice", s.Class)
+		classes[s.MAC] = s.Minor
+		if seen[s.Minor] || s.Minor < defaultClass {
+			t.Errorf("class %x twice", s.Minor)
 		}
-		seen[s.Class] = true
+		seen[s.Minor] = true
 	}
 	for _, s := range few {
-		if classes[s.MAC] != s.Class {
+		if classes[s.MAC] != s.Minor {
 			moved++
 		}
 	}
@@ -141,11 +141,11 @@ func TestSharesStay(t *testing.T) {
 	}
 }
 
-func sharesOf(n *Network, members []Member) []Share {
+func sharesOf(n *Network, members []Member) []Class {
 	s := Compile(Intent{Live: []Network{*n}, Members: members}, Host{})
 	for _, q := range s.Queues {
-		if q.Shares != nil {
-			return q.Shares
+		if q.Classes != nil {
+			return q.Classes
 		}
 	}
 	return nil

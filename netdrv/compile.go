@@ -14,7 +14,7 @@ const defaultMTU = 1500
 type Intent struct {
 	// Live networks stand; the others are declared, and hold on to their guests.
 	Live, Stopped []Network
-	// Members are guests' links on bridges, as Learn has them.
+	// Members are guests' links on bridges, as UpdateMembers has them.
 	Members []Member
 	// Ports are to have links, whether their network is live or not.
 	Ports []Port

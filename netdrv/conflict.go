@@ -9,7 +9,7 @@ import (
 // this host; others may hold n itself, which is passed over by name.
 func Conflicts(n *Network, others []Network) Findings {
 	var fs Findings
-	prefixes, ports := newSpans(rangesOf(n.prefixes())), claimsOf(n.Forwards)
+	prefixes, ports := newRangeIndex(rangesOf(n.prefixes())), claimsOf(n.Forwards)
 	for i := range others {
 		if o := &others[i]; o.Name != n.Name {
 			linkConflicts(&fs, n, o)
@@ -59,9 +59,9 @@ func setOf[T comparable](list []T) map[T]bool {
 }
 
 // subnetConflicts names one of n's prefixes for each of o's that overlaps some.
-func subnetConflicts(fs *Findings, n *Network, prefixes *spans, o *Network) {
+func subnetConflicts(fs *Findings, n *Network, prefixes *rangeIndex, o *Network) {
 	for _, p := range o.prefixes() {
-		i := prefixes.meeting(rangeOf(p))
+		i := prefixes.overlapping(rangeOf(p))
 		switch {
 		case i < 0:
 		case i < len(n.Subnets):
@@ -95,8 +95,8 @@ func Taken(networks []Network, host Host) func(netip.Prefix) bool {
 	for _, h := range host.Prefixes {
 		all = append(all, rangeOf(h.Prefix))
 	}
-	s := newSpans(all)
-	return func(p netip.Prefix) bool { return s.meeting(rangeOf(p)) >= 0 }
+	s := newRangeIndex(all)
+	return func(p netip.Prefix) bool { return s.overlapping(rangeOf(p)) >= 0 }
 }
 
 // HostConflicts returns everything in which n collides with what the host had
@@ -123,13 +123,13 @@ func HostConflicts(n *Network, host Host) Findings {
 	for i, h := range host.Prefixes {
 		used[i] = rangeOf(h.Prefix)
 	}
-	hosts := newSpans(used)
+	hosts := newRangeIndex(used)
 	for i, p := range n.prefixes() {
 		path := index("subnets", i) + ".address"
 		if i >= len(n.Subnets) {
 			path = index("routes", i-len(n.Subnets)) + ".destination"
 		}
-		if j := hosts.meeting(rangeOf(p)); j >= 0 {
+		if j := hosts.overlapping(rangeOf(p)); j >= 0 {
 			fs.Add(path, "%s is in use by the host: %s", p, host.Prefixes[j])
 		}
 	}

@@ -88,7 +88,7 @@ func (d *differ) sorted() []Plan {
 
 func (d *differ) link(l Link) {
 	h, exists := d.have.links[l.Name]
-	if exists && remade(l, h) {
+	if exists && mustRecreate(l, h) {
 		d.add(l.Network, LinkDel{l.Name})
 		d.forget(l.Name)
 		h, exists = Link{}, false
@@ -99,7 +99,7 @@ func (d *differ) link(l Link) {
 		l.FDBMaxLearned = h.FDBMaxLearned
 	}
 	if exists && l.Kind == KindTap {
-		l = l.asItIs(h)
+		l = l.withDefaults(h)
 	}
 	switch {
 	case !exists:
@@ -124,7 +124,7 @@ func (d *differ) link(l Link) {
 }
 
 // asItIs leaves to a tap what nobody has an opinion about.
-func (l Link) asItIs(have Link) Link {
+func (l Link) withDefaults(have Link) Link {
 	if l.MAC.IsZero() {
 		l.MAC = have.MAC
 	}
@@ -136,7 +136,7 @@ func (l Link) asItIs(have Link) Link {
 
 // remade reports whether a link cannot become another: its kind, its parent and
 // its mode are for life, and so are a tap's owner and persist flag while a guest has it open.
-func remade(want, have Link) bool {
+func mustRecreate(want, have Link) bool {
 	return want.Kind != have.Kind || want.Parent != have.Parent || want.Mode != have.Mode ||
 		want.Owner != have.Owner || want.Group != have.Group || want.Persist != have.Persist
 }
@@ -157,7 +157,7 @@ func (d *differ) addrs(l Link) {
 		}
 	}
 	for _, a := range have {
-		if !wanted[a.Prefix] && !kernelMade(a, l) {
+		if !wanted[a.Prefix] && !keptByKernel(a, l) {
 			d.add(l.Network, AddrDel{a})
 		}
 	}
@@ -173,7 +173,7 @@ func prefixesOf(addrs []Addr) map[netip.Prefix]bool {
 
 // kernelMade reports whether the kernel keeps an address by itself: on links
 // that are not bridges it is not told otherwise.
-func kernelMade(a Addr, l Link) bool {
+func keptByKernel(a Addr, l Link) bool {
 	return l.Kind != KindBridge && a.Prefix.Addr().Is6()
 }
 
@@ -228,7 +228,7 @@ func (d *differ) members(want, have []Member) {
 	for _, m := range want {
 		_, ours := d.want.links[m.Link] // a port knows its bridge
 		h, exists := now[m.Index]
-		if exists && !ours && (h.Bridge == "" || d.goes(h.Bridge)) {
+		if exists && !ours && (h.Bridge == "" || d.removes(h.Bridge)) {
 			d.add(m.Network, MemberAdd{m})
 			h.Bridge, h.Isolated = m.Bridge, false
 		}
@@ -239,7 +239,7 @@ func (d *differ) members(want, have []Member) {
 }
 
 // goes reports whether a link of ours is not wanted any more.
-func (d *differ) goes(link string) bool {
+func (d *differ) removes(link string) bool {
 	_, had := d.have.links[link]
 	_, wanted := d.want.links[link]
 	return had && !wanted

@@ -151,14 +151,14 @@ func TestPublishedNames(t *testing.T) {
 // What ends is what goes where no forward leads any more, and what is led past one.
 func TestStaleFlows(t *testing.T) {
 	at := netip.MustParseAddrPort
-	was := Doors([]Network{publishing(forwardTo("tcp/8080-8081", "10.0.0.5:80-81", ""), forwardTo("udp/53", "10.0.0.5:53", "203.0.113.2"))})
-	is := Doors([]Network{publishing(forwardTo("tcp/8080", "10.0.0.6:80", ""), forwardTo("udp/53", "10.0.0.5:53", "203.0.113.2"))})
-	moved := MovedDoors(was, is)
+	was := PublishedPorts([]Network{publishing(forwardTo("tcp/8080-8081", "10.0.0.5:80-81", ""), forwardTo("udp/53", "10.0.0.5:53", "203.0.113.2"))})
+	is := PublishedPorts([]Network{publishing(forwardTo("tcp/8080", "10.0.0.6:80", ""), forwardTo("udp/53", "10.0.0.5:53", "203.0.113.2"))})
+	moved := PortChanges(was, is)
 	if len(moved) != 2 {
 		t.Fatalf("moved: %v", moved)
 	}
 	local := []netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("127.0.0.1")}
-	stale := FlowDel{Moved: moved}.Stale(func(a netip.Addr) bool { return slices.Contains(local, a) })
+	stale := FlowDel{Changes: moved}.Stale(func(a netip.Addr) bool { return slices.Contains(local, a) })
 	for _, c := range []struct {
 		protocol          Protocol
 		from, to, answers string

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// Learn returns whose guests' links are: what was recorded, brought up to date
+// UpdateMembers returns whose guests' links are: what was recorded, brought up to date
 // with what is there now. A link in a network's bridge is the network's. One
 // that was and has no master now still is, so that it can be put back; one that
 // somebody put into another bridge is not. have holds what was looked at, and all
 // says whether that was all there is.
-func Learn(recorded []Member, have State, networks []Network, all bool) []Member {
+func UpdateMembers(recorded []Member, have State, networks []Network, all bool) []Member {
 	was, declared := map[int]Member{}, map[string]bool{}
 	for _, m := range recorded {
 		was[m.Index] = m
@@ -18,7 +18,7 @@ func Learn(recorded []Member, have State, networks []Network, all bool) []Member
 	for i := range networks {
 		declared[networks[i].Name] = true
 	}
-	owner, uplinks := owners(networks, have.Links), uplinksOf(networks)
+	owner, uplinks := bridgeOwners(networks, have.Links), uplinksOf(networks)
 	var out []Member
 	seen := map[int]bool{}
 	for _, m := range have.Members {
@@ -30,7 +30,7 @@ func Learn(recorded []Member, have State, networks []Network, all bool) []Member
 		if m.Network = owner[m.Bridge]; m.Bridge == "" {
 			m.Network = old.Network
 		}
-		m.MAC, m.Seen = old.MAC, old.Seen
+		m.MAC, m.LearnedMAC = old.MAC, old.LearnedMAC
 		if declared[m.Network] {
 			out = append(out, m)
 		}
@@ -48,7 +48,7 @@ func Learn(recorded []Member, have State, networks []Network, all bool) []Member
 
 // owners says whose bridges are, by name. One of ours that its network does not
 // want any more, because it is to be called otherwise, is still its network's.
-func owners(networks []Network, links []Link) map[string]string {
+func bridgeOwners(networks []Network, links []Link) map[string]string {
 	owner := map[string]string{}
 	for _, l := range links {
 		if l.Kind == KindBridge {
@@ -77,7 +77,7 @@ func uplinksOf(networks []Network) map[string]bool {
 
 // Declared returns the members with the MACs of those that are declared ports: a
 // port says who is behind it.
-func Declared(members []Member, ports []Port) []Member {
+func WithPortMACs(members []Member, ports []Port) []Member {
 	mac := map[string]MAC{}
 	for i := range ports {
 		mac[ports[i].Link] = ports[i].MAC

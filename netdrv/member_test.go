@@ -34,7 +34,7 @@ func TestLearn(t *testing.T) {
 		"an uplink is no guest":        {nil, []Member{{Link: "eno1", Index: 9, Bridge: "br0"}}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Learn(c.recorded, State{Members: c.links, Links: ours}, networks, c.all)
+			got := UpdateMembers(c.recorded, State{Members: c.links, Links: ours}, networks, c.all)
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)
 			}
@@ -67,7 +67,7 @@ func TestEffectiveMTU(t *testing.T) {
 
 func TestDeclaredPortsAreKnown(t *testing.T) {
 	members := []Member{{Network: "lab", Link: "vnet0", Index: 3}, {Network: "lab", Link: "tap7", Index: 4, MAC: MAC{2, 0, 0, 0, 0, 4}}}
-	got := Declared(members, []Port{{Network: "lab", Link: "vnet0", MAC: MAC{2, 0, 0, 0, 0, 3}}, {Network: "lab", Link: "tap7"}})
+	got := WithPortMACs(members, []Port{{Network: "lab", Link: "vnet0", MAC: MAC{2, 0, 0, 0, 0, 3}}, {Network: "lab", Link: "tap7"}})
 	if got[0].MAC != (MAC{2, 0, 0, 0, 0, 3}) || got[1].MAC != members[1].MAC || !members[0].MAC.IsZero() {
 		t.Errorf("got %v of %v", got, members)
 	}

@@ -66,7 +66,7 @@ func SplitOrphans(have State, known func(Link) bool) (State, []Orphan) {
 	for _, r := range have.Redirects { // an ifb goes with the link that leads to it
 		if left(r.Link) {
 			orphan[r.To] = cmp.Or(orphan[r.Link], orphan[bridge[r.Link]])
-			orphan[r.Rest] = orphan[r.To]
+			orphan[r.Default] = orphan[r.To]
 		}
 	}
 	delete(orphan, "")

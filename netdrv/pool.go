@@ -13,7 +13,7 @@ func without(ranges, exclude []Range) []Range {
 	if len(exclude) == 0 {
 		return ranges
 	}
-	cut := newSpans(exclude)
+	cut := newRangeIndex(exclude)
 	var left []Range
 	for _, r := range ranges {
 		// The first that may reach into r is the one after all that end before it.

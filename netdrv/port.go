@@ -316,7 +316,7 @@ func portMTU(n *Network, host Host) int {
 	switch {
 	case n.Mode.OwnsBridge():
 		return EffectiveMTU(n, host)
-	case n.Built():
+	case n.HasUplinkBridge():
 		mtu := max(n.Bridge.MTU, 0)
 		for _, u := range n.Bridge.Uplinks {
 			if l := host.Links[u]; n.Bridge.MTU <= 0 && l.MTU > 0 && (mtu == 0 || l.MTU < mtu) {

@@ -128,9 +128,9 @@ type Member struct {
 	// MAC is the guest's, the first that was seen behind the link; zero until then.
 	// It stays for as long as the link does.
 	MAC MAC
-	// Seen is the single MAC that a bridge has learned behind the link, for people to
+	// LearnedMAC is the single MAC that a bridge has learned behind the link, for people to
 	// read; zero if none was, or several were. A guest may choose it.
-	Seen MAC
+	LearnedMAC MAC
 	// Isolated: the bridge passes nothing between this port and others that are
 	// isolated.
 	Isolated bool
@@ -150,7 +150,7 @@ type Host struct {
 	DefaultLinks []string
 	// Spent are routes of ours that stood on a link of the host for one that the
 	// kernel had yet to learn, and has learned.
-	Spent []LinkRoute
+	StalePlaceholders []LinkRoute
 	// Defaults says of which families the default routes of DefaultLinks are.
 	Defaults map[string]Families
 	// Uplinks have, or had while the daemon ran, a default route: one that was removed

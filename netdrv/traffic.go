@@ -23,7 +23,7 @@ type (
 const Handle = 0x766e
 
 // RestPref is the priority of the filters that take what others have not.
-const RestPref = Handle + 1
+const DefaultPref = Handle + 1
 
 func (s QueueSet) String() string {
 	q, root := s.Queue, ""
@@ -32,31 +32,31 @@ func (s QueueSet) String() string {
 	}
 	out := []string{root + fmt.Sprintf("tc class replace dev %s parent %x: classid %x:1 htb rate %s ceil %s burst %d cburst %d",
 		q.Link, Handle, Handle, q.Rate, q.Ceil, q.Burst, q.Cburst)}
-	for i := range q.Shares {
-		out = append(out, s.share(&q.Shares[i]))
+	for i := range q.Classes {
+		out = append(out, s.classCommand(&q.Classes[i]))
 	}
-	for i := range s.Have.Shares {
-		if h := &s.Have.Shares[i]; !q.has(h.Class) {
-			out = append(out, fmt.Sprintf("tc class del dev %s classid %x:%x", q.Link, Handle, h.Class))
+	for i := range s.Have.Classes {
+		if h := &s.Have.Classes[i]; !q.has(h.Minor) {
+			out = append(out, fmt.Sprintf("tc class del dev %s classid %x:%x", q.Link, Handle, h.Minor))
 		}
 	}
 	return strings.Join(out, " && ")
 }
 
 func (q *Queue) has(class uint16) bool {
-	return slices.ContainsFunc(q.Shares, func(s Share) bool { return s.Class == class })
+	return slices.ContainsFunc(q.Classes, func(s Class) bool { return s.Minor == class })
 }
 
-func (s QueueSet) share(h *Share) string {
+func (s QueueSet) classCommand(h *Class) string {
 	pref, match := Handle, "ether dst "+h.MAC.String()
-	if s.Queue.Sent() {
+	if s.Queue.Egress() {
 		match = "ether src " + h.MAC.String()
 	}
 	if h.MAC.IsZero() {
-		pref, match = RestPref, "u32 0 0"
+		pref, match = DefaultPref, "u32 0 0"
 	}
 	return fmt.Sprintf("tc class replace dev %s parent %x:1 %s && tc filter replace dev %s parent %x: pref %d u32 match %s classid %x:%x",
-		s.Queue.Link, Handle, h, s.Queue.Link, Handle, pref, match, Handle, h.Class)
+		s.Queue.Link, Handle, h, s.Queue.Link, Handle, pref, match, Handle, h.Minor)
 }
 
 func (s QueueDel) String() string { return "tc qdisc del dev " + s.Link + " root" }
@@ -73,8 +73,8 @@ func (s RedirectAdd) String() string {
 		add("ether dst "+r.Host.String(), r.To)
 		add("u8 1 1 at -14", r.To)
 	}
-	if r.Rest != "" {
-		add("u32 0 0", r.Rest)
+	if r.Default != "" {
+		add("u32 0 0", r.Default)
 	}
 	return strings.Join(out, " && ")
 }
@@ -89,12 +89,12 @@ func (d *differ) dropTraffic(want, have State) {
 	queues, redirects := queuesOf(want), redirectsOf(want)
 	owner := PortOwners(have)
 	for _, r := range have.Redirects {
-		if _, wanted := redirects[r.Link]; !wanted && !d.goes(r.Link) {
+		if _, wanted := redirects[r.Link]; !wanted && !d.removes(r.Link) {
 			d.add(owner[r.Link], RedirectDel{r.Link})
 		}
 	}
 	for _, q := range have.Queues {
-		if _, wanted := queues[q.Link]; !wanted && !d.goes(q.Link) {
+		if _, wanted := queues[q.Link]; !wanted && !d.removes(q.Link) {
 			d.add(owner[q.Link], QueueDel{q.Link})
 		}
 	}
@@ -113,7 +113,7 @@ func (d *differ) traffic(want, have State) {
 	}
 	for _, q := range want.Queues {
 		h := queues[q.Link]
-		if d.made(q.Link) {
+		if d.creates(q.Link) {
 			h = Queue{}
 		}
 		if exists[q.Link] && !q.like(h) {
@@ -121,17 +121,17 @@ func (d *differ) traffic(want, have State) {
 		}
 	}
 	for _, r := range want.Redirects {
-		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.made(r.To) || d.made(r.Rest) || d.made(r.Link)) {
+		if exists[r.Link] && (!r.like(redirects[r.Link]) || d.creates(r.To) || d.creates(r.Default) || d.creates(r.Link)) {
 			d.add(r.Network, RedirectAdd{r})
 		}
 	}
 }
 
 // made reports whether the plan makes a link, so that nothing is on it yet.
-func (d *differ) made(link string) bool {
+func (d *differ) creates(link string) bool {
 	h, had := d.have.links[link]
 	w, wanted := d.want.links[link]
-	return wanted && (!had || remade(w, h))
+	return wanted && (!had || mustRecreate(w, h))
 }
 
 func queuesOf(s State) map[string]Queue {
@@ -150,7 +150,9 @@ func redirectsOf(s State) map[string]Redirect {
 	return out
 }
 
-func (r Redirect) like(o Redirect) bool { return r.To == o.To && r.Host == o.Host && r.Rest == o.Rest }
+func (r Redirect) like(o Redirect) bool {
+	return r.To == o.To && r.Host == o.Host && r.Default == o.Default
+}
 
 // PortOwners are the networks of links, and of guests' links by their bridges.
 func PortOwners(s State) map[string]string {
@@ -168,7 +170,7 @@ func PortOwners(s State) map[string]string {
 
 // guestsTraffic reports whether a step holds a guest's traffic back that has just
 // come, by the name of its link, or lets go of one that has left.
-func guestsTraffic(s Step, newcomers map[string]bool) bool {
+func changesPortTraffic(s Step, newcomers map[string]bool) bool {
 	switch s := s.(type) {
 	case LinkAdd:
 		return s.Link.Kind == KindIfb && newcomers[s.Link.Name]
@@ -186,9 +188,9 @@ func guestsTraffic(s Step, newcomers map[string]bool) bool {
 	return false
 }
 
-// Newcomers are the links of guests that were not there before, and the ifbs that
+// NewPortLinks are the links of guests that were not there before, and the ifbs that
 // belong to them.
-func Newcomers(was, now []Member) map[string]bool {
+func NewPortLinks(was, now []Member) map[string]bool {
 	known, out := map[int]bool{}, map[string]bool{}
 	for _, m := range was {
 		known[m.Index] = true

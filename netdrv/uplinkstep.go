@@ -17,18 +17,18 @@ type (
 	// HoldingAdd puts something of the host's on another link, where it may be
 	// already; HoldingDel takes it off the link that it is on, where it may be
 	// gone. Back says that a bridge goes, and this before it.
-	HoldingAdd struct {
-		Holding Holding
-		To      string
-		Back    bool
+	ObjectAdd struct {
+		Object HostObject
+		To     string
+		Back   bool
 	}
-	HoldingDel struct {
-		Holding Holding
-		Back    bool
-		Spent   bool // it stood for one that the kernel has learned by now
+	ObjectDel struct {
+		Object HostObject
+		Back   bool
+		Stale  bool // it stood for one that the kernel has learned by now
 	}
 	// SpentDel is that on a link of the host which is no uplink any more.
-	SpentDel struct{ Route LinkRoute }
+	PlaceholderDel struct{ Route LinkRoute }
 )
 
 // Withdraws reports whether a step is part of taking something down, which
@@ -37,9 +37,9 @@ func Withdraws(s Step) bool {
 	switch s := s.(type) {
 	case LinkDel, UplinkDel, RedirectDel, QueueDel:
 		return true
-	case HoldingAdd:
+	case ObjectAdd:
 		return s.Back
-	case HoldingDel:
+	case ObjectDel:
 		return s.Back
 	}
 	return false
@@ -49,31 +49,31 @@ func (s UplinkAdd) String() string { return "ip link set " + s.Uplink + " master
 func (s UplinkUp) String() string  { return "ip link set " + s.Uplink + " up" }
 func (s UplinkDel) String() string { return "ip link set " + s.Uplink + " nomaster" }
 
-func (s HoldingAdd) String() string {
-	h := s.Holding
-	more := strings.ReplaceAll(h.More, "label "+cmp.Or(h.Read, h.Link)+":", "label "+s.To+":")
+func (s ObjectAdd) String() string {
+	h := s.Object
+	more := strings.ReplaceAll(h.Attributes, "label "+cmp.Or(h.RawLink, h.Link)+":", "label "+s.To+":")
 	return join("ip"+h.family(), string(h.Kind), "add", h.Key, "dev", s.To, more)
 }
 
-func (s HoldingDel) String() string {
-	h := s.Holding
+func (s ObjectDel) String() string {
+	h := s.Object
 	return join("ip"+h.family(), string(h.Kind), "del", h.Key, "dev", h.Link)
 }
 
-func (s SpentDel) String() string { return "ip -6 route del " + s.Route.String() }
+func (s PlaceholderDel) String() string { return "ip -6 route del " + s.Route.String() }
 
 func join(words ...string) string { return strings.TrimSpace(strings.Join(words, " ")) }
 
-// Unasked returns the plans without what follows from our own earlier steps, and
+// ExternalChanges returns the plans without what follows from our own earlier steps, and
 // from nobody's meddling: guests come, and take their bandwidth along when they go.
-func Unasked(plans []Plan, newcomers map[string]bool) []Plan {
+func ExternalChanges(plans []Plan, newcomers map[string]bool) []Plan {
 	var out []Plan
 	for _, p := range plans {
 		var steps []Step
 		for _, s := range p.Steps {
-			add, isAdd := s.(HoldingAdd)
-			del, isDel := s.(HoldingDel)
-			if isAdd && add.Holding.Kind == HeldNeighbour || isDel && del.Spent || guestsTraffic(s, newcomers) {
+			add, isAdd := s.(ObjectAdd)
+			del, isDel := s.(ObjectDel)
+			if isAdd && add.Object.Kind == ObjectNeighbour || isDel && del.Stale || changesPortTraffic(s, newcomers) {
 				continue
 			}
 			steps = append(steps, s)
@@ -94,10 +94,10 @@ func foundUplink(s Step) string {
 		return fmt.Sprintf("uplink %s was down", s.Uplink)
 	case UplinkDel:
 		return fmt.Sprintf("%s was in %s", s.Uplink, s.Bridge)
-	case HoldingAdd:
-		return fmt.Sprintf("%s %s was not on %s", s.Holding.Kind.word(), s.Holding.Key, s.To)
-	case HoldingDel:
-		return fmt.Sprintf("%s %s was on %s", s.Holding.Kind.word(), s.Holding.Key, s.Holding.Link)
+	case ObjectAdd:
+		return fmt.Sprintf("%s %s was not on %s", s.Object.Kind.word(), s.Object.Key, s.To)
+	case ObjectDel:
+		return fmt.Sprintf("%s %s was on %s", s.Object.Kind.word(), s.Object.Key, s.Object.Link)
 	}
 	return s.String()
 }

@@ -120,7 +120,7 @@ func validateRemote(fs *Findings, at string, r *FilterRule, network *Filter) {
 // are nobody's: of none of the networks, which hold n itself, and of none of the ports.
 func UnknownRemotes(f *Filter, n *Network, networks []Network, ports []Port) Findings {
 	var fs Findings
-	around := &Surroundings{Networks: networks, Ports: ports}
+	around := &Resolver{Networks: networks, Ports: ports}
 	for i := range f.Rules {
 		r := &f.Rules[i]
 		if !around.known(r.Remote, n) {
@@ -131,7 +131,7 @@ func UnknownRemotes(f *Filter, n *Network, networks []Network, ports []Port) Fin
 	return fs
 }
 
-func (s *Surroundings) known(remote string, n *Network) bool {
+func (s *Resolver) known(remote string, n *Network) bool {
 	_, isSet := setName(remote)
 	_, isPrefix := ParseRemotePrefix(remote)
 	if remote == "" || remote == RemoteHost || isSet || isPrefix || remote == n.Name {

@@ -38,21 +38,21 @@ func validateRoutes(fs *Findings, n *Network) {
 		fs.Add("routes", "are not vnetd's in mode %s", n.Mode)
 		return
 	}
-	seen, subnets := map[netip.Prefix]int{}, newSpans(rangesOf(n.prefixes()[:len(n.Subnets)]))
+	seen, subnets := map[netip.Prefix]int{}, newRangeIndex(rangesOf(n.prefixes()[:len(n.Subnets)]))
 	for i, r := range n.Routes {
 		path := index("routes", i)
 		if !r.Destination.IsValid() || !r.Via.IsValid() {
 			continue // the parser has said so
 		}
 		validateVia(fs, n, &subnets, path, r)
-		if j := subnets.meeting(rangeOf(r.Destination)); j >= 0 {
+		if j := subnets.overlapping(rangeOf(r.Destination)); j >= 0 {
 			fs.Add(path+".destination", "%s overlaps %s.address %s", r.Destination, index("subnets", j), n.Subnets[j].Address)
 		}
 		once(fs, path+".destination", "routes", seen, r.Destination, i)
 	}
 }
 
-func validateVia(fs *Findings, n *Network, subnets *spans, path string, r StaticRoute) {
+func validateVia(fs *Findings, n *Network, subnets *rangeIndex, path string, r StaticRoute) {
 	if r.Via.Is4() != r.Destination.Addr().Is4() {
 		fs.Add(path+".via", "%s and %s are of two families", r.Via, r.Destination)
 		return
@@ -60,7 +60,7 @@ func validateVia(fs *Findings, n *Network, subnets *spans, path string, r Static
 	if r.Destination.Bits() == 0 {
 		fs.Add(path+".destination", "a default route into a network would take the host's own")
 	}
-	i := subnets.meeting(Range{r.Via, r.Via})
+	i := subnets.overlapping(Range{r.Via, r.Via})
 	if i < 0 {
 		fs.Add(path+".via", "%s is in none of the network's subnets", r.Via)
 	} else if why := reservedProblem(r.Via, n.Subnets[i].Address); why != "" {

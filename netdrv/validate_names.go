@@ -38,9 +38,9 @@ func domainConflicts(fs *Findings, n, o *Network) {
 		return
 	}
 	switch {
-	case n.names(o):
+	case n.lists(o):
 		fs.Add("dns.domain", "%s is the domain of its peer %s, too, whose names would be hidden; give one of them another", n.DNS.Domain, o.Name)
-	case o.names(n):
+	case o.lists(n):
 		fs.Add("dns.domain", "%s is the domain of network %s, too, which names this one as its peer; give one of them another", n.DNS.Domain, o.Name)
 	}
 }

@@ -22,7 +22,7 @@ func validateRelayed(fs *Findings, n *Network) {
 			validateRelayedSubnet(fs, at, &s, r)
 		}
 	}
-	all := newSpans(rangesOf(taken))
+	all := newRangeIndex(rangesOf(taken))
 	for _, p := range all.overlaps() {
 		if p[0] >= len(n.Subnets) { // the others are validateOverlaps'
 			fs.Add(where[p[0]], "%s overlaps %s %s", taken[p[0]], where[p[1]], taken[p[1]])

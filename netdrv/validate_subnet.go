@@ -43,7 +43,7 @@ func validateSubnets(fs *Findings, n *Network) {
 }
 
 func validateOverlaps(fs *Findings, n *Network) {
-	all := newSpans(rangesOf(n.prefixes()[:len(n.Subnets)]))
+	all := newRangeIndex(rangesOf(n.prefixes()[:len(n.Subnets)]))
 	for _, p := range all.overlaps() {
 		fs.Add(index("subnets", p[0])+".address", "%s overlaps %s.address %s", n.Subnets[p[0]].Address, index("subnets", p[1]), n.Subnets[p[1]].Address)
 	}
@@ -112,7 +112,7 @@ func validateDHCP(fs *Findings, path string, s Subnet) {
 	validateLeaseTime(fs, path, d.LeaseTime)
 	validateRanges(fs, path, d.Ranges, d.Exclude, s.Address)
 	own := Range{s.Address.Addr(), s.Address.Addr()}
-	if left := newSpans(d.Pools()); left.meeting(own) >= 0 && len(without(left.all, []Range{own})) == 0 {
+	if left := newRangeIndex(d.Pools()); left.overlapping(own) >= 0 && len(without(left.all, []Range{own})) == 0 {
 		fs.Add(path+".ranges", "hold %s only, the gateway's own address: nothing could be handed out", own.Start)
 	}
 	if d.Boot != nil {
@@ -133,7 +133,7 @@ func validateRanges(fs *Findings, path string, ranges, exclude []Range, subnet n
 		at := index(path+".ranges", i)
 		validateRange(fs, at, r, subnet)
 	}
-	all := newSpans(ranges)
+	all := newRangeIndex(ranges)
 	for _, p := range all.overlaps() {
 		r, o := ranges[p[0]], ranges[p[1]]
 		fs.Add(index(path+".ranges", p[0]), "%s to %s overlaps ranges[%d], %s to %s", r.Start, r.End, p[1], o.Start, o.End)
@@ -144,7 +144,7 @@ func validateRanges(fs *Findings, path string, ranges, exclude []Range, subnet n
 		case !x.Start.IsValid() || !x.End.IsValid():
 		case x.End.Less(x.Start):
 			fs.Add(at, "ends at %s before it starts at %s", x.End, x.Start)
-		case all.meeting(x) < 0:
+		case all.overlapping(x) < 0:
 			fs.Add(at, "%s to %s is in none of the ranges", x.Start, x.End)
 		}
 	}

@@ -229,7 +229,7 @@ func TestMayName(t *testing.T) {
 		if c.back {
 			o.DNS.Peers = []string{"n"}
 		}
-		if got := MayName(&n, &o, c.reach); got != c.want {
+		if got := MayResolve(&n, &o, c.reach); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

@@ -46,9 +46,9 @@ type Kernel interface {
 	// ObserveLinks returns what is ours of some links, with the guests' links in
 	// them, and where some other guests' links are, by index.
 	ObserveLinks(ctx context.Context, names []string, members []int) (netdrv.State, error)
-	// ObserveGround returns what there is of built bridges and their uplinks, and
+	// ObserveUplinks returns what there is of built bridges and their uplinks, and
 	// what the host has on them.
-	ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error)
+	ObserveUplinks(ctx context.Context, names []string) (netdrv.UplinkSnapshot, error)
 	// Sysctls reads settings by their paths below /proc/sys; "" is one that is not there.
 	Sysctls(keys []string) (map[string]string, error)
 	// CountFlows counts tracked connections by the address that they are attributed to,
@@ -71,22 +71,22 @@ type Kernel interface {
 	MakeTap(ctx context.Context, l netdrv.Link, vnetHeader bool) ([]*os.File, error)
 	OpenTap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
 	OpenMacvtap(ctx context.Context, l netdrv.Link) ([]*os.File, error)
-	// Seen returns the MACs that bridges have learned behind links, by index; a single
-	// one is remembered for the life of the link. Remembered returns those, and Remember
+	// LearnedMACs returns the MACs that bridges have learned behind links, by index; a single
+	// one is remembered for the life of the link. StoredMACs returns those, and RestoreMACs
 	// adds to them what was remembered before a restart.
-	Seen(ctx context.Context) (map[int][]netdrv.MAC, error)
-	Remembered() map[int]netdrv.MAC
-	Remember(seen map[int]netdrv.MAC)
+	LearnedMACs(ctx context.Context) (map[int][]netdrv.MAC, error)
+	StoredMACs() map[int]netdrv.MAC
+	RestoreMACs(seen map[int]netdrv.MAC)
 	// HostChanges grows when something of the host's may have changed.
 	HostChanges() uint64
 	// Watch returns a function that calls wake after anything may have changed, with the
 	// network of a guest's link when its MAC address did.
 	Watch() (run func(ctx context.Context, wake func(network string)) error, err error)
-	// Heard lists which MACs bridges have seen behind their ports.
-	Heard(ctx context.Context) ([]netdrv.Heard, error)
-	// WatchHeard is Watch for that, with "", and for a bridge that got a port, with
+	// FDBEntries returns which MACs bridges have learned behind their ports.
+	FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error)
+	// WatchFDB is Watch for that, with "", and for a bridge that got a port, with
 	// its name.
-	WatchHeard() (run func(ctx context.Context, wake func(bridge string)) error, err error)
+	WatchFDB() (run func(ctx context.Context, wake func(bridge string)) error, err error)
 }
 
 // A Firewall replaces all rules at once; firewall/nft has the real one.
@@ -204,12 +204,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	seen := map[int]netdrv.MAC{}
 	for _, m := range e.Members() {
-		if !m.Seen.IsZero() {
-			seen[m.Index] = m.Seen
+		if !m.LearnedMAC.IsZero() {
+			seen[m.Index] = m.LearnedMAC
 		}
 	}
-	e.Kernel.Remember(seen)
-	watchFDB, err := e.Kernel.WatchHeard()
+	e.Kernel.RestoreMACs(seen)
+	watchFDB, err := e.Kernel.WatchFDB()
 	if err != nil {
 		return fmt.Errorf("watch bridges: %w", err)
 	}

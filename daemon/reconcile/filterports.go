@@ -10,13 +10,13 @@ import (
 
 // ruled gives ports of a network their filters: what a port says itself, on top of what
 // the network says.
-func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, around *netdrv.Surroundings) []firewall.Port {
+func ruled(now []firewall.Port, n *netdrv.Network, declared []netdrv.Port, around *netdrv.Resolver) []firewall.Port {
 	own, addresses := map[string]netdrv.Filter{}, map[string][]netip.Addr{}
 	for _, p := range declared {
 		own[p.Link], addresses[p.Link] = p.Filter, p.Addresses
 	}
 	outside := n.Mode == netdrv.ExistingBridge
-	if outside && !n.Built() { // what else is in a bridge of the host's is the host's
+	if outside && !n.HasUplinkBridge() { // what else is in a bridge of the host's is the host's
 		now = slices.DeleteFunc(now, func(p firewall.Port) bool { _, ours := own[p.Link]; return !ours })
 	}
 	shared := firewall.RulebookOf(n.Filter, n, "", 0, around)

@@ -21,9 +21,9 @@ type plan struct {
 	members    []netdrv.Member
 	links      map[string]netdrv.Link // of ports
 	dropped    []droppedPort
-	suspended  []suspension         // that are new
-	tamperings map[string]tampering // of declared ports, by link
-	ground     netdrv.Ground        // of bridges on uplinks
+	suspended  []suspension          // that are new
+	tamperings map[string]tampering  // of declared ports, by link
+	ground     netdrv.UplinkSnapshot // of bridges on uplinks
 	held       map[string]held
 	indexes    map[string]int     // of our links, by name
 	spent      []netdrv.LinkRoute // placeholders that are not needed any more
@@ -39,7 +39,7 @@ func (r *round) plan(ctx context.Context) (*plan, error) {
 			return nil, fmt.Errorf("observe: %w", err)
 		}
 		p.observed, p.have, p.host = &o, o.have, o.host
-		p.spent, p.networks, p.ours = o.host.Spent, map[string]bool{}, map[string]bool{}
+		p.spent, p.networks, p.ours = o.host.StalePlaceholders, map[string]bool{}, map[string]bool{}
 		for _, l := range o.have.Links {
 			p.networks[l.Network], p.ours[l.Name] = true, true
 		}
@@ -69,17 +69,17 @@ func (r *round) plan(ctx context.Context) (*plan, error) {
 	if r.full { // else the host is as of an earlier observation
 		p.plans = append(netdrv.RaiseUplinks(in.Live, p.host), p.plans...)
 	}
-	return p, r.planBuilt(ctx, p, netdrv.Building{Live: in.Live, Members: p.members, Have: have})
+	return p, r.planBuilt(ctx, p, netdrv.UplinkBridges{Live: in.Live, Members: p.members, Have: have})
 }
 
 // planBuilt adds bridges on uplinks to a plan: netdrv.Diff does not know what the host has
 // on them.
-func (r *round) planBuilt(ctx context.Context, p *plan, b netdrv.Building) (err error) {
+func (r *round) planBuilt(ctx context.Context, p *plan, b netdrv.UplinkBridges) (err error) {
 	var names []string
 	built := map[string]bool{}
 	for i := range b.Live {
 		n := &b.Live[i]
-		if built[n.Bridge.Name] = n.Built(); n.Built() {
+		if built[n.Bridge.Name] = n.HasUplinkBridge(); n.HasUplinkBridge() {
 			names = append(append(names, n.Bridge.Name), n.Bridge.Uplinks...)
 		}
 	}
@@ -89,13 +89,13 @@ func (r *round) planBuilt(ctx context.Context, p *plan, b netdrv.Building) (err 
 		}
 	}
 	if len(names) > 0 {
-		if p.ground, err = r.Kernel.ObserveGround(ctx, names); err != nil {
+		if p.ground, err = r.Kernel.ObserveUplinks(ctx, names); err != nil {
 			return err
 		}
 	}
 	p.held = r.restoreHeld(&p.ground)
 	var plans []netdrv.Plan
-	for _, d := range p.plans { // netdrv.Build removes its bridges
+	for _, d := range p.plans { // netdrv.PlanUplinkBridges removes its bridges
 		d.Steps = slices.DeleteFunc(d.Steps, func(s netdrv.Step) bool {
 			del, ok := s.(netdrv.LinkDel)
 			return ok && built[del.Name]
@@ -105,7 +105,7 @@ func (r *round) planBuilt(ctx context.Context, p *plan, b netdrv.Building) (err 
 		}
 	}
 	if p.plans = plans; len(names) > 0 {
-		p.plans = append(p.plans, netdrv.Build(b, p.ground)...)
+		p.plans = append(p.plans, netdrv.PlanUplinkBridges(b, p.ground)...)
 	}
 	return nil
 }
@@ -113,13 +113,13 @@ func (r *round) planBuilt(ctx context.Context, p *plan, b netdrv.Building) (err 
 // held is what was on a network's bridge.
 type held struct {
 	bridge   string
-	holdings []netdrv.Holding
+	holdings []netdrv.HostObject
 }
 
 // restoreHeld adds to what was observed what was on a bridge that another program deleted with
 // the host's addresses on it: the kernel drops them, and nothing else knows them. It returns what
 // is on bridges now.
-func (r *round) restoreHeld(g *netdrv.Ground) map[string]held {
+func (r *round) restoreHeld(g *netdrv.UplinkSnapshot) map[string]held {
 	r.hosts.mu.Lock()
 	all := maps.Clone(r.hosts.held)
 	r.hosts.mu.Unlock()
@@ -130,12 +130,12 @@ func (r *round) restoreHeld(g *netdrv.Ground) map[string]held {
 		n := &r.scope[i].Network
 		_, exists := g.Links[n.Bridge.Name]
 		switch {
-		case !r.scope[i].Live || !n.Built():
+		case !r.scope[i].Live || !n.HasUplinkBridge():
 			delete(all, n.Name)
 		case exists:
 			all[n.Name] = held{n.Bridge.Name, g.On(n.Bridge.Name)}
 		case all[n.Name].bridge == n.Bridge.Name:
-			g.Recall(all[n.Name].holdings, n.Bridge.Uplinks[0])
+			g.Restore(all[n.Name].holdings, n.Bridge.Uplinks[0])
 		}
 	}
 	return all
@@ -143,9 +143,9 @@ func (r *round) restoreHeld(g *netdrv.Ground) map[string]held {
 
 // learn returns the members as of an observation of what the round is about.
 func (r *round) learn(was []netdrv.Member, have netdrv.State) []netdrv.Member {
-	now, seen := netdrv.Learn(was, have, r.all, r.full), r.Kernel.Remembered()
+	now, seen := netdrv.UpdateMembers(was, have, r.all, r.full), r.Kernel.StoredMACs()
 	for i := range now {
-		now[i].Seen = seen[now[i].Index]
+		now[i].LearnedMAC = seen[now[i].Index]
 	}
 	return now
 }
@@ -231,7 +231,7 @@ func (r *round) record(p *plan) map[string]bool {
 	}
 	r.setSuspended(p)
 	r.setPorts(p)
-	return netdrv.Newcomers(p.was, p.members)
+	return netdrv.NewPortLinks(p.was, p.members)
 }
 
 // Plan returns what Reconcile would do to the host if n were stored and active, as commands
@@ -249,7 +249,7 @@ func (e *Engine) Plan(ctx context.Context, n *netdrv.Network) ([]string, error) 
 		return nil, err
 	}
 	var out []string
-	for _, warning := range netdrv.Leases(n, p.ground) {
+	for _, warning := range netdrv.LeasedAddresses(n, p.ground) {
 		out = append(out, "# "+warning)
 	}
 	for _, p := range p.plans {

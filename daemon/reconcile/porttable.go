@@ -236,7 +236,7 @@ func (r *round) setPorts(p *plan) {
 // publishMembers publishes which guests' links came and went.
 func (r *round) publishMembers(was, now []netdrv.Member) {
 	identity := func(m netdrv.Member) netdrv.Member {
-		m.MAC, m.Seen, m.Isolated = netdrv.MAC{}, netdrv.MAC{}, false
+		m.MAC, m.LearnedMAC, m.Isolated = netdrv.MAC{}, netdrv.MAC{}, false
 		return m
 	}
 	publish := func(k event.Kind, m netdrv.Member) {
@@ -305,7 +305,7 @@ func (r *round) identify(ctx context.Context) error {
 			}
 			if seen == nil {
 				var err error
-				if seen, err = r.Kernel.Seen(ctx); err != nil {
+				if seen, err = r.Kernel.LearnedMACs(ctx); err != nil {
 					return err
 				}
 			}

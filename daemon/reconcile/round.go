@@ -124,12 +124,12 @@ func (r *round) run(ctx context.Context) (err error) {
 	}
 	newcomers := r.record(p)
 	r.setLeasePorts(p, mark)
-	r.reportRepairs(netdrv.Unasked(p.plans, newcomers))
+	r.reportRepairs(netdrv.ExternalChanges(p.plans, newcomers))
 	for _, plan := range p.plans {
 		for _, s := range plan.Steps {
-			if add, ok := s.(netdrv.HoldingAdd); ok && add.Holding.Leased && !add.Back {
+			if add, ok := s.(netdrv.ObjectAdd); ok && add.Object.Leased && !add.Back {
 				r.log.Warn("a leased address moves; have the host's DHCP client use the bridge", "network", plan.Network,
-					"address", add.Holding.Key, "from", add.Holding.Link, "to", add.To)
+					"address", add.Object.Key, "from", add.Object.Link, "to", add.To)
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func (r *round) run(ctx context.Context) (err error) {
 	}
 	r.updatePeersOf(p)
 	for _, route := range p.spent {
-		s := netdrv.SpentDel{Route: route}
+		s := netdrv.PlaceholderDel{Route: route}
 		if err := r.Kernel.Apply(ctx, s); err != nil {
 			r.log.Warn("placeholder route not removed", "err", err)
 			continue
@@ -176,7 +176,7 @@ func (r *round) run(ctx context.Context) (err error) {
 	}
 	for i := range r.scope {
 		n := &r.scope[i].Network
-		if fs := netdrv.GroundConflicts(n, p.ground); fs != nil && r.scope[i].Live && r.failed[n.Name] == nil {
+		if fs := netdrv.UplinkConflicts(n, p.ground); fs != nil && r.scope[i].Live && r.failed[n.Name] == nil {
 			r.fail(n.Name, fs)
 		}
 	}
@@ -218,8 +218,8 @@ func (r *round) moveBack(ctx context.Context, p netdrv.Plan) {
 		if !ok || add.Link.Uplinks == "" {
 			continue
 		}
-		g, err := r.Kernel.ObserveGround(ctx, []string{add.Link.Name})
-		for _, back := range netdrv.Build(netdrv.Building{}, g) {
+		g, err := r.Kernel.ObserveUplinks(ctx, []string{add.Link.Name})
+		for _, back := range netdrv.PlanUplinkBridges(netdrv.UplinkBridges{}, g) {
 			err = errors.Join(err, r.applyPlan(ctx, back, func(netdrv.Step) bool { return true }))
 		}
 		if err != nil {

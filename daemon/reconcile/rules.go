@@ -43,7 +43,7 @@ type rules struct {
 	ruleset   firewall.Ruleset // of those networks
 	enforced  bool             // rules were applied since the start
 	pressure  firewall.Pressure
-	published map[netdrv.Door]netip.AddrPort // published ports in force
+	published map[netdrv.PublishedPort]netip.AddrPort // published ports in force
 
 	forwardsMu sync.Mutex
 	forwards   map[string][]netdrv.Forward // in force, by network, with addresses for names
@@ -167,12 +167,12 @@ func (f *rules) apply(ctx context.Context, active []netdrv.Network) error {
 		}
 	}
 	f.forwardsMu.Unlock()
-	doors := netdrv.Doors(networks)
-	moved := netdrv.MovedDoors(f.published, doors)
+	doors := netdrv.PublishedPorts(networks)
+	moved := netdrv.PortChanges(f.published, doors)
 	if len(moved) == 0 {
 		return nil
 	}
-	step := netdrv.FlowDel{Moved: moved}
+	step := netdrv.FlowDel{Changes: moved}
 	if err := f.Kernel.Apply(ctx, step); err != nil {
 		f.log.Error("connections to published ports not ended", "err", err) // they last until they are closed
 		return nil
@@ -196,7 +196,7 @@ func (f *rules) enforce(ctx context.Context, networks []netdrv.Network) error {
 		return err
 	}
 	f.filtered, f.ruleset, f.enforced = networks, want, true
-	f.asks.Store(slices.ContainsFunc(networks, func(n netdrv.Network) bool { return f.hasPortRules(&n) || n.TellsGuestsApart() }))
+	f.asks.Store(slices.ContainsFunc(networks, func(n netdrv.Network) bool { return f.hasPortRules(&n) || n.NeedsMACs() }))
 	f.tracks.Store(slices.ContainsFunc(networks, func(n netdrv.Network) bool { return firewall.Tracked(&n) }))
 	return nil
 }
@@ -237,14 +237,14 @@ func (f *rules) hasPortRules(n *netdrv.Network) bool {
 // learnMACs reads the forwarding databases for ports whose MAC is neither declared nor learned.
 func (f *rules) learnMACs(ctx context.Context, networks []netdrv.Network) error {
 	members, ports := f.ports.list(), f.Store.Ports()
-	now := netdrv.Declared(members, ports)
-	if without := netdrv.Unheard(now, networks, ports); len(without) > 0 {
-		learned, err := f.Kernel.Heard(ctx)
+	now := netdrv.WithPortMACs(members, ports)
+	if without := netdrv.WithoutMAC(now, networks, ports); len(without) > 0 {
+		learned, err := f.Kernel.FDBEntries(ctx)
 		if err != nil {
 			return err
 		}
 		known := func(network string, m netdrv.MAC) bool { return len(f.Leases.Held(network, m)) > 0 }
-		now = netdrv.Introduce(now, without, learned, networks, known)
+		now = netdrv.AssignMACs(now, without, learned, networks, known)
 	}
 	if slices.Equal(members, now) {
 		return nil
@@ -252,7 +252,7 @@ func (f *rules) learnMACs(ctx context.Context, networks []netdrv.Network) error 
 	now = f.ports.setMACs(now)
 	// Networks that shape each guest by its MAC are reconciled.
 	for _, m := range now {
-		if n, ok := f.Store.Get(m.Network); ok && n.Live && n.Network.TellsGuestsApart() {
+		if n, ok := f.Store.Get(m.Network); ok && n.Live && n.Network.NeedsMACs() {
 			f.queue.add([]string{m.Network}, nil)
 		}
 	}
@@ -262,7 +262,7 @@ func (f *rules) learnMACs(ctx context.Context, networks []netdrv.Network) error 
 // filterPorts returns the ports of networks that have rules about theirs.
 func (f *rules) filterPorts(networks []netdrv.Network) []firewall.Port {
 	host := f.hosts.get()
-	around := netdrv.Surroundings{Networks: networks, Ports: f.Store.Ports(), Leased: f.Leases.Held, Host: host.Addresses(), Names: func(n *netdrv.Network) *netdrv.Names { return f.derived.of(n).declared() }}
+	around := netdrv.Resolver{Networks: networks, Ports: f.Store.Ports(), Leased: f.Leases.Held, Host: host.Addresses(), Names: func(n *netdrv.Network) *netdrv.Names { return f.derived.of(n).declared() }}
 	members := map[string][]netdrv.Member{}
 	for _, m := range f.ports.list() {
 		members[m.Network] = append(members[m.Network], m)

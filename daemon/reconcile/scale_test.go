@@ -309,14 +309,14 @@ func path(t testing.TB, w *world) (out []stage) {
 	for i, p := range w.ports {
 		members = append(members, netdrv.Member{Network: "big", Link: p.Link, Bridge: "big", Index: i + 10, MAC: p.MAC})
 	}
-	around := netdrv.Surroundings{Networks: all, Ports: w.ports, Leased: func(_ string, m netdrv.MAC) []netip.Addr { return w.leased[m] }}
+	around := netdrv.Resolver{Networks: all, Ports: w.ports, Leased: func(_ string, m netdrv.MAC) []netip.Addr { return w.leased[m] }}
 	fp := ruled(portsOf(with, members, w.leased), &n, w.ports, &around)
 	lap("rules of ports")
 	rs := firewall.Compile(all, fp...)
 	firewall.Diff(rs, firewall.Compile(all, fp...))
 	lap("firewall")
-	doors := netdrv.Doors(all)
-	netdrv.MovedDoors(doors, doors)
+	doors := netdrv.PublishedPorts(all)
+	netdrv.PortChanges(doors, doors)
 	lap("doors")
 	want := netdrv.Compile(netdrv.Intent{Live: all, Members: members, Ports: w.ports}, netdrv.Host{})
 	netdrv.Diff(want, netdrv.State{})

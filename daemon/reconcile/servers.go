@@ -80,7 +80,7 @@ func (s *servers) serveDNS(n *netdrv.Network, link int, active []netdrv.Network)
 			continue
 		}
 		reach := firewall.Policy(firewall.PartyOf(*n), firewall.PartyOf(*o)) == firewall.Yes
-		if peer, served := s.derived.of(o).dnsConfig(s.Hostname); served && netdrv.MayName(n, o, reach) {
+		if peer, served := s.derived.of(o).dnsConfig(s.Hostname); served && netdrv.MayResolve(n, o, reach) {
 			peer.Names = s.Leases.Names(o.Name)
 			cfg.Peers = append(cfg.Peers, peer)
 		}

@@ -211,13 +211,13 @@ func (s *Service) check(ctx context.Context, d Definition, old *netdrv.Network, 
 
 // checkUse adds to findings what on the host is in use, and refuses a network that has any.
 func (s *Service) checkUse(ctx context.Context, n *netdrv.Network, fs netdrv.Findings, what string) error {
-	if n.Built() {
+	if n.HasUplinkBridge() {
 		// All addresses and routes of its uplinks have to move to the bridge.
-		g, err := s.Kernel.ObserveGround(ctx, n.Bridge.Uplinks)
+		g, err := s.Kernel.ObserveUplinks(ctx, n.Bridge.Uplinks)
 		if err != nil {
 			fs.Add("bridge.uplinks", "%v", err)
 		} else {
-			fs = append(fs, netdrv.GroundConflicts(n, g)...)
+			fs = append(fs, netdrv.UplinkConflicts(n, g)...)
 		}
 	}
 	busy, err := s.Engine.CheckForwards(n)
@@ -482,7 +482,7 @@ func (s *Service) publish(k event.Kind, e *store.Entry) Network {
 // released returns the host as it is once a network has changed: links in its bridge may
 // join another. The host itself is shared, and stays as it is.
 func released(host netdrv.Host, old *netdrv.Network) netdrv.Host {
-	if old == nil || !old.Built() {
+	if old == nil || !old.HasUplinkBridge() {
 		return host
 	}
 	host.Links = maps.Clone(host.Links)

@@ -50,7 +50,7 @@ func (s *Service) Adopt(ctx context.Context, name string, define func(shown netd
 			return Network{}, nil, err
 		}
 	}
-	seen, err := s.Kernel.Seen(ctx)
+	seen, err := s.Kernel.LearnedMACs(ctx)
 	if err != nil {
 		return Network{}, nil, failed(what, err)
 	}

@@ -46,7 +46,7 @@ func (s *Service) PortDetails(ctx context.Context, network string) ([]Port, erro
 	if _, err := s.entries(network); err != nil {
 		return nil, err
 	}
-	seen, err := s.Kernel.Seen(ctx)
+	seen, err := s.Kernel.LearnedMACs(ctx)
 	if err != nil {
 		return nil, failed("list ports", err)
 	}
@@ -326,7 +326,7 @@ func (s *Service) claimed(ctx context.Context, p *netdrv.Port, n *netdrv.Network
 			fs.Add("mac", "%s is the MAC of %s of the host", p.MAC, name)
 		}
 	}
-	seen, err := s.Kernel.Seen(ctx)
+	seen, err := s.Kernel.LearnedMACs(ctx)
 	for index, link := range links {
 		if slices.Contains(seen[index], p.MAC) {
 			fs.Add("mac", "%s is in use behind %s", p.MAC, link)

@@ -61,18 +61,18 @@ func (k *Kernel) apply(s netdrv.Step) error {
 		return k.sys.set(s.Sysctl.Key, s.Sysctl.Value)
 	case netdrv.FlowDel:
 		return k.flowDel(s)
-	case netdrv.SpentDel:
-		return k.spentDel(s.Route)
+	case netdrv.PlaceholderDel:
+		return k.placeholderDel(s.Route)
 	case netdrv.UplinkAdd:
 		return k.uplinkAdd(s)
 	case netdrv.UplinkUp:
 		return k.uplinkUp(s)
 	case netdrv.UplinkDel:
 		return k.uplinkDel(s)
-	case netdrv.HoldingAdd:
-		return k.holdingAdd(s)
-	case netdrv.HoldingDel:
-		return k.holdingDel(s.Holding)
+	case netdrv.ObjectAdd:
+		return k.objectAdd(s)
+	case netdrv.ObjectDel:
+		return k.objectDel(s.Object)
 	}
 	panic(fmt.Sprintf("kernel: unknown step %T", s))
 }
@@ -162,7 +162,7 @@ func (k *Kernel) setMaster(l netlink.Link, bridge string) error {
 	if err := k.nl.LinkSetMaster(l, master); err != nil {
 		return err
 	}
-	k.askAnew(l.Attrs().Index, master.Attrs().Index)
+	k.retryNeighbours(l.Attrs().Index, master.Attrs().Index)
 	return nil
 }
 
@@ -214,7 +214,7 @@ func (k *Kernel) memberAdd(m netdrv.Member) error {
 		if err := k.nl.LinkSetMaster(link, bridge); err != nil {
 			return err
 		}
-		k.askAnew(m.Index, bridge.Attrs().Index)
+		k.retryNeighbours(m.Index, bridge.Attrs().Index)
 		return nil
 	})
 }

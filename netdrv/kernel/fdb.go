@@ -23,7 +23,7 @@ type FDB struct {
 	buf [512]byte
 
 	links *netlink.Handle // and neighbours
-	moves moves
+	moves fdbHistory
 }
 
 // OpenFDB returns the forwarding databases of the bridges of the calling thread's

@@ -83,7 +83,7 @@ func TestFDBSettled(t *testing.T) {
 	}
 	now := time.Now().Add(settledAfter + time.Second)
 	fdb.moves.drain(now)
-	if at := fdb.moves.at[learned{br, netdrv.MAC{2, 0, 0, 0, 0xa, 0xa}}]; at.port != first || now.Sub(at.left) <= settledAfter {
+	if at := fdb.moves.at[fdbKey{br, netdrv.MAC{2, 0, 0, 0, 0xa, 0xa}}]; at.port != first || now.Sub(at.left) <= settledAfter {
 		t.Errorf("later: %+v", at)
 	}
 	w.Host.Run(t, "ip link set "+two.Port+" nomaster")

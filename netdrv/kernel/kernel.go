@@ -44,9 +44,9 @@ type Kernel struct {
 	hostChanges atomic.Uint64
 	// holds: queues or redirects of ours are there. The kernel lists those of the
 	// whole host only, which is nothing to do where nobody asks for any.
-	holds atomic.Bool
+	hasQueues atomic.Bool
 
-	memory memory // of what bridges have learned
+	memory learnedMACs // of what bridges have learned
 }
 
 // Open returns the kernel of the calling thread's network namespace.

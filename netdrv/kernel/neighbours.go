@@ -14,7 +14,7 @@ const carrierWithin = 50 * time.Millisecond
 // askAnew has the host ask at once who its neighbours on a bridge are, when a port has
 // come back. What it asked while the port was away is lost, and it would not ask again
 // for a second.
-func (k *Kernel) askAnew(port, bridge int) {
+func (k *Kernel) retryNeighbours(port, bridge int) {
 	for end := time.Now().Add(carrierWithin); k.carrier(port) && !k.carrier(bridge) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}

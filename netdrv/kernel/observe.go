@@ -46,11 +46,11 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 	for _, r := range routes {
 		o.route(r)
 	}
-	o.host.Spent = o.spent(routes)
+	o.host.StalePlaceholders = o.stalePlaceholders(routes)
 	if err := o.traffic(ctx, k); err != nil {
 		return netdrv.State{}, netdrv.Host{}, err
 	}
-	k.holds.Store(len(o.state.Queues)+len(o.state.Redirects) > 0)
+	k.hasQueues.Store(len(o.state.Queues)+len(o.state.Redirects) > 0)
 	o.readHostSysctls()
 	return o.state, o.host, o.err
 }
@@ -72,7 +72,7 @@ func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int
 			return netdrv.State{}, err
 		}
 	}
-	if k.holds.Load() {
+	if k.hasQueues.Load() {
 		if err := o.traffic(ctx, k); err != nil {
 			return netdrv.State{}, err
 		}
@@ -109,7 +109,7 @@ func (o *observer) look(ctx context.Context, k *Kernel, names []string, members 
 		}
 		links = append(links, listed{Link: l})
 	}
-	if k.holds.Load() {
+	if k.hasQueues.Load() {
 		ifbs, err := k.ifbs(ctx, links)
 		if err != nil {
 			return err

@@ -78,11 +78,11 @@ func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
 		case h.Handle == queueClass:
 			q.Rate, q.Ceil, q.Burst, q.Cburst = s.Rate, s.Ceil, s.Burst, s.Cburst
 		case h.Parent == queueClass:
-			q.Shares = append(q.Shares, s)
+			q.Classes = append(q.Classes, s)
 		}
 	}
-	if q.Shares != nil {
-		if err := k.whose(l, &q); err != nil {
+	if q.Classes != nil {
+		if err := k.classOwners(l, &q); err != nil {
 			return err
 		}
 	}
@@ -91,9 +91,9 @@ func (o *observer) queue(ctx context.Context, k *Kernel, l netlink.Link) error {
 }
 
 // readClass takes what the kernel holds: rates in bytes, bursts in ticks.
-func readClass(h *netlink.HtbClass) netdrv.Share {
-	return netdrv.Share{
-		Class: uint16(h.Handle),
+func readClass(h *netlink.HtbClass) netdrv.Class {
+	return netdrv.Class{
+		Minor: uint16(h.Handle),
 		Rate:  netdrv.BitRate(h.Rate * 8), Ceil: netdrv.BitRate(h.Ceil * 8),
 		Burst: netdrv.Size(netlink.Xmitsize(h.Rate, h.Buffer)), Cburst: netdrv.Size(netlink.Xmitsize(h.Ceil, h.Cbuffer)),
 	}
@@ -115,7 +115,7 @@ func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) erro
 		case !ok:
 			continue
 		case r.To != "" && len(u.Sel.Keys) == 1 && u.Sel.Keys[0].Mask == 0:
-			r.Rest = o.name(m.Ifindex)
+			r.Default = o.name(m.Ifindex)
 		default:
 			r.To, r.Host = o.name(m.Ifindex), hostKey(u.Sel.Keys, r.Host)
 		}
@@ -124,7 +124,7 @@ func (o *observer) redirect(ctx context.Context, k *Kernel, l netlink.Link) erro
 	if r.To == "" {
 		return nil
 	}
-	if found != len(selectors(r.Host, r.Rest != "")) {
+	if found != len(selectors(r.Host, r.Default != "")) {
 		r.To = "" // half of it
 	}
 	o.state.Redirects = append(o.state.Redirects, r)
@@ -175,7 +175,7 @@ func hostKey(keys []nl.TcU32Key, was netdrv.MAC) netdrv.MAC {
 
 // queueSet keeps a queue that is there, with the frames in it.
 func (k *Kernel) queueSet(s netdrv.QueueSet) error {
-	k.holds.Store(true)
+	k.hasQueues.Store(true)
 	l, err := k.nl.LinkByName(s.Queue.Link)
 	if err != nil {
 		return err
@@ -186,15 +186,15 @@ func (k *Kernel) queueSet(s netdrv.QueueSet) error {
 	if err := k.classSet(l, queueHandle, whole(&s.Queue)); err != nil {
 		return err
 	}
-	if s.Queue.Shares == nil && s.Have.Shares == nil {
+	if s.Queue.Classes == nil && s.Have.Classes == nil {
 		return k.leaf(l, queueClass, s.Queue.Rate)
 	}
-	return k.divide(l, &s.Queue)
+	return k.setClasses(l, &s.Queue)
 }
 
 // whole is the class that all shares are below.
-func whole(q *netdrv.Queue) netdrv.Share {
-	return netdrv.Share{Class: uint16(queueClass & 0xffff), Rate: q.Rate, Ceil: q.Ceil, Burst: q.Burst, Cburst: q.Cburst}
+func whole(q *netdrv.Queue) netdrv.Class {
+	return netdrv.Class{Minor: uint16(queueClass & 0xffff), Rate: q.Rate, Ceil: q.Ceil, Burst: q.Burst, Cburst: q.Cburst}
 }
 
 // queueRoot puts our queue in the place of whatever is there, unless it is ours.
@@ -215,7 +215,7 @@ func (k *Kernel) queueRoot(l netlink.Link) error {
 
 // classSet sets rates. The quantum is what a class may send in its turn when several
 // borrow; it is given because the kernel warns of those that it derives.
-func (k *Kernel) classSet(l netlink.Link, parent uint32, c netdrv.Share) error {
+func (k *Kernel) classSet(l netlink.Link, parent uint32, c netdrv.Class) error {
 	return k.nl.ClassReplace(netlink.NewHtbClass(
 		netlink.ClassAttrs{LinkIndex: l.Attrs().Index, Handle: classID(c), Parent: parent},
 		netlink.HtbClassAttrs{
@@ -224,7 +224,7 @@ func (k *Kernel) classSet(l netlink.Link, parent uint32, c netdrv.Share) error {
 	))
 }
 
-func classID(c netdrv.Share) uint32 { return queueHandle | uint32(c.Class) }
+func classID(c netdrv.Class) uint32 { return queueHandle | uint32(c.Minor) }
 
 // fairKinds share a queue fairly among connections, the best first. The last does
 // not, and is there in every kernel that has HTB.
@@ -285,7 +285,7 @@ func redirectFilter(l netlink.Link) netlink.FilterAttrs {
 }
 
 func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
-	k.holds.Store(true)
+	k.hasQueues.Store(true)
 	l, err := k.nl.LinkByName(r.Link)
 	if err != nil {
 		return err
@@ -294,7 +294,7 @@ func (k *Kernel) redirectAdd(r netdrv.Redirect) error {
 	if err != nil {
 		return err
 	}
-	rest, err := k.index(r.Rest)
+	rest, err := k.index(r.Default)
 	if err != nil {
 		return err
 	}

@@ -70,11 +70,11 @@ func (h *host) grounded(networks ...netdrv.Network) []string {
 		for _, n := range networks {
 			names = append(append(names, n.Bridge.Name), n.Bridge.Uplinks...)
 		}
-		g, err := h.k.ObserveGround(context.Background(), names)
+		g, err := h.k.ObserveUplinks(context.Background(), names)
 		if err != nil {
 			return err
 		}
-		for _, p := range netdrv.Build(netdrv.Building{Live: networks, Have: have}, g) {
+		for _, p := range netdrv.PlanUplinkBridges(netdrv.UplinkBridges{Live: networks, Have: have}, g) {
 			for _, s := range p.Steps {
 				steps = append(steps, s.String())
 				if err := h.k.Apply(context.Background(), s); err != nil {
@@ -158,11 +158,11 @@ func TestCutShortAnywhere(t *testing.T) {
 	back := len(h.grounded())
 	cut := func(n int, networks ...netdrv.Network) {
 		h.in(func() error {
-			g, err := h.k.ObserveGround(context.Background(), []string{"br0", "eno1"})
+			g, err := h.k.ObserveUplinks(context.Background(), []string{"br0", "eno1"})
 			if err != nil {
 				return err
 			}
-			for _, p := range netdrv.Build(netdrv.Building{Live: networks}, g) {
+			for _, p := range netdrv.PlanUplinkBridges(netdrv.UplinkBridges{Live: networks}, g) {
 				for i, s := range p.Steps {
 					if i == n {
 						return nil
@@ -202,9 +202,9 @@ func TestWhatCannotBeMoved(t *testing.T) {
 	h.Run(t, "ip rule add iif eno1 table 7 && ip -6 rule add oif eno1 table 8")
 	var got string
 	h.in(func() error {
-		g, err := h.k.ObserveGround(context.Background(), []string{"eno1"})
+		g, err := h.k.ObserveUplinks(context.Background(), []string{"eno1"})
 		n := office("eno1")
-		got = netdrv.GroundConflicts(&n, g).Error() + "\n" + strings.Join(netdrv.Leases(&n, g), "\n")
+		got = netdrv.UplinkConflicts(&n, g).Error() + "\n" + strings.Join(netdrv.LeasedAddresses(&n, g), "\n")
 		return err
 	})
 	for _, want := range []string{"10.9.0.0/16 proto boot of eno1 cannot be moved: it is a multipath", "nexthop object", "iif eno1", "oif eno1", "192.0.2.77/24 of eno1 is leased (", "2001:db8:1::7/128 of eno1 is leased"} {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Surroundings are what names in rules stand for.
-type Surroundings struct {
+// Resolver are what names in rules stand for.
+type Resolver struct {
 	// Networks are all of the host's that run, and Ports those of all of them.
 	Networks []Network
 	Ports    []Port
@@ -26,7 +26,7 @@ type Surroundings struct {
 // portKey is for a port's link or its guest's name, which has no '/'.
 func portKey(network, name string) string { return network + "/" + strings.ToLower(name) }
 
-func (s *Surroundings) index() {
+func (s *Resolver) index() {
 	if s.networks != nil {
 		return
 	}
@@ -44,7 +44,7 @@ func (s *Surroundings) index() {
 	}
 }
 
-func (s *Surroundings) namesOf(n *Network) *Names {
+func (s *Resolver) namesOf(n *Network) *Names {
 	if s.names[n.Name] == nil {
 		of := NamesOf
 		if s.Names != nil {
@@ -56,7 +56,7 @@ func (s *Surroundings) namesOf(n *Network) *Names {
 }
 
 // network returns the one of that name, n before all others, or nil.
-func (s *Surroundings) network(name string, n *Network) *Network {
+func (s *Resolver) network(name string, n *Network) *Network {
 	if name == n.Name {
 		return n
 	}
@@ -64,7 +64,7 @@ func (s *Surroundings) network(name string, n *Network) *Network {
 }
 
 // guestOf splits NETWORK/NAME. A name alone is on n.
-func (s *Surroundings) guestOf(remote string, n *Network) (*Network, string) {
+func (s *Resolver) guestOf(remote string, n *Network) (*Network, string) {
 	network, name, other := strings.Cut(remote, "/")
 	if !other {
 		return n, remote
@@ -74,7 +74,7 @@ func (s *Surroundings) guestOf(remote string, n *Network) (*Network, string) {
 
 // portsCalled returns the ports of a network by link or guest. A link's name is matched
 // as it is written.
-func (s *Surroundings) portsCalled(n *Network, name string) (out []*Port) {
+func (s *Resolver) portsCalled(n *Network, name string) (out []*Port) {
 	for _, p := range s.ports[portKey(n.Name, name)] {
 		if p.Link == name || strings.EqualFold(p.Guest, name) {
 			out = append(out, p)
@@ -86,7 +86,7 @@ func (s *Surroundings) portsCalled(n *Network, name string) (out []*Port) {
 // Remote returns the prefixes that a rule's remote stands for on a network now, in
 // order, none in another. A name that is nobody's, or of somebody who has no address,
 // stands for none. The remote "" is not for here.
-func (s *Surroundings) Remote(n *Network, remote string) []netip.Prefix {
+func (s *Resolver) Prefixes(n *Network, remote string) []netip.Prefix {
 	if p, ok := ParseRemotePrefix(remote); ok {
 		return []netip.Prefix{p}
 	}
@@ -119,7 +119,7 @@ func (n *Network) OwnAddresses() []netip.Addr {
 
 // isDeclared reports whether a name is a declared guest's: a port's link or guest, a
 // reservation's, or a record's.
-func (s *Surroundings) isDeclared(n *Network, name string) bool {
+func (s *Resolver) isDeclared(n *Network, name string) bool {
 	return len(s.portsCalled(n, name)) > 0 || len(s.namesOf(n).Addresses(name, noLeases)) > 0
 }
 
@@ -127,7 +127,7 @@ func noLeases(string) []netip.Addr { return nil }
 
 // guest returns the addresses of a guest that is declared. A hostname from DHCP does
 // not count: a guest could pick another's.
-func (s *Surroundings) guest(n *Network, name string) []netip.Addr {
+func (s *Resolver) guest(n *Network, name string) []netip.Addr {
 	names := s.namesOf(n)
 	out := names.Addresses(name, noLeases)
 	var macs []MAC

@@ -7,7 +7,7 @@ import (
 )
 
 // around are two networks with guests of each kind that a name may be of.
-func around() (Surroundings, *Network) {
+func around() (Resolver, *Network) {
 	mac := MAC{2, 0, 0, 0, 0, 1}
 	street := Network{
 		Name: "street", Mode: NAT, Bridge: Bridge{MAC: MAC{2, 0, 0, 0, 10, 1}},
@@ -26,7 +26,7 @@ func around() (Surroundings, *Network) {
 		Name: "farm", Mode: Route, Subnets: []Subnet{{Address: netip.MustParsePrefix("10.2.0.1/24")}},
 		Routes: []StaticRoute{{Destination: netip.MustParsePrefix("10.99.0.0/16"), Via: netip.MustParseAddr("10.2.0.5")}},
 	}
-	s := Surroundings{
+	s := Resolver{
 		Networks: []Network{street, farm},
 		Ports: []Port{
 			{Network: "street", Link: "vnet0", Guest: "App", MAC: MAC{2, 0, 0, 0, 0, 2}},
@@ -68,7 +68,7 @@ func TestRemotes(t *testing.T) {
 		"nobody":           "[]",
 		"@nobody":          "[]",
 	} {
-		if got := fmt.Sprint(s.Remote(n, remote)); got != want {
+		if got := fmt.Sprint(s.Prefixes(n, remote)); got != want {
 			t.Errorf("%s is %s, want %s", remote, got, want)
 		}
 	}

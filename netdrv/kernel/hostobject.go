@@ -124,7 +124,7 @@ func (a *address) lifetimes() (preferred, valid uint32) {
 
 // kernels reports whether the kernel made the address of the link's own, and
 // makes one on any other link.
-func (a *address) kernels(mac netdrv.MAC) bool {
+func (a *address) isAutomatic(mac netdrv.MAC) bool {
 	p := a.prefix()
 	if !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
 		return false
@@ -133,13 +133,13 @@ func (a *address) kernels(mac netdrv.MAC) bool {
 	return len(proto) == 1 && proto[0] == ifaProtoKernel6 || p == mac.LinkLocal()
 }
 
-func (a *address) holding(link string) netdrv.Holding {
+func (a *address) hostObject(link string) netdrv.HostObject {
 	p, peer := a.prefix(), a.addr(unix.IFA_ADDRESS)
-	h := netdrv.Holding{Kind: netdrv.HeldAddr, Link: link, Key: p.String(), Raw: string(a.bytes())}
+	h := netdrv.HostObject{Kind: netdrv.ObjectAddr, Link: link, Key: p.String(), Raw: string(a.bytes())}
 	if peer.IsValid() && peer != p.Addr() {
 		h.Key = p.Addr().String() + " peer " + netip.PrefixFrom(peer, p.Bits()).String()
 	}
-	h.More = a.more(link)
+	h.Attributes = a.more(link)
 	_, valid := a.lifetimes()
 	proto := a.get(ifaProto)
 	// 1 to 3 are the kernel's own protocols; it keeps those up by itself.
@@ -179,7 +179,7 @@ func (a *address) more(link string) string {
 }
 
 // onto makes the address another link's.
-func (a *address) onto(from, to string, index int) {
+func (a *address) moveTo(from, to string, index int) {
 	a.setIndex(index)
 	a.setFlags(a.flags() & addrFlags)
 	if rest, ok := strings.CutPrefix(a.label(), from); ok && (rest == "" || rest[0] == ':') && len(to+rest) < unix.IFNAMSIZ {
@@ -296,7 +296,7 @@ func (r *hostRoute) more() string {
 	return strings.Join(out, " ")
 }
 
-func (r *hostRoute) stays() string {
+func (r *hostRoute) immovable() string {
 	switch {
 	case r.get(rtaNHID) != nil:
 		return "it uses a nexthop object (ip nexthop); give it its gateway directly"
@@ -306,14 +306,14 @@ func (r *hostRoute) stays() string {
 	return ""
 }
 
-func (r *hostRoute) holding(link string) netdrv.Holding {
-	return netdrv.Holding{Kind: netdrv.HeldRoute, Link: link, Key: r.key(), More: r.more(), Raw: string(r.bytes()), Stays: r.stays()}
+func (r *hostRoute) hostObject(link string) netdrv.HostObject {
+	return netdrv.HostObject{Kind: netdrv.ObjectRoute, Link: link, Key: r.key(), Attributes: r.more(), Raw: string(r.bytes()), Immovable: r.immovable()}
 }
 
 // gap is what stands for a learned route until the kernel learns it again: one
 // that is worse by one, and ours. The kernel would stumble over one like its
 // own that it has not made (net/ipv6/ndisc.c: ndisc_router_discovery).
-func (r *hostRoute) gap() hostRoute {
+func (r *hostRoute) placeholder() hostRoute {
 	g := hostRoute{object{slices.Clone(r.fixed), slices.Clone(r.attrs)}}
 	g.fixed[5] = Protocol
 	g.setNumber(unix.RTA_PRIORITY, r.metric()+1)
@@ -321,7 +321,7 @@ func (r *hostRoute) gap() hostRoute {
 }
 
 // onto makes the route another link's.
-func (r *hostRoute) onto(index int) {
+func (r *hostRoute) moveTo(index int) {
 	if e := r.expires(); e > 0 {
 		const rtaExpires = 23
 		r.setNumber(rtaExpires, e)
@@ -344,16 +344,16 @@ func (n *neighbour) known() bool {
 	return n.state()&valid != 0 && len(n.get(unix.NDA_LLADDR)) == 6
 }
 
-func (n *neighbour) holding(link string) netdrv.Holding {
+func (n *neighbour) hostObject(link string) netdrv.HostObject {
 	key := fmt.Sprintf("%s lladdr %s", n.addr(unix.NDA_DST), netdrv.MAC(n.get(unix.NDA_LLADDR)))
 	if n.state()&unix.NUD_PERMANENT == 0 {
 		key += " nud stale"
 	}
-	return netdrv.Holding{Kind: netdrv.HeldNeighbour, Link: link, Key: key, Raw: string(n.bytes())}
+	return netdrv.HostObject{Kind: netdrv.ObjectNeighbour, Link: link, Key: key, Raw: string(n.bytes())}
 }
 
 // onto makes the neighbour another link's, to be asked for when it is used.
-func (n *neighbour) onto(index int) {
+func (n *neighbour) moveTo(index int) {
 	binary.NativeEndian.PutUint32(n.fixed[4:], uint32(index))
 	if n.state()&unix.NUD_PERMANENT == 0 {
 		binary.NativeEndian.PutUint16(n.fixed[8:], unix.NUD_STALE)

@@ -18,9 +18,9 @@ func TestSpansFindWhatComparingEachFinds(t *testing.T) {
 			all[i] = Range{start, netip.AddrFrom4([4]byte{10, 0, 0, start.As4()[3] + byte(random.IntN(6))})}
 		}
 		meet := func(a, b Range) bool { return a.Contains(b.Start) || b.Contains(a.Start) }
-		s := newSpans(all)
+		s := newRangeIndex(all)
 		asked := Range{addr(), netip.MustParseAddr("10.0.0.255")}
-		if i := s.meeting(asked); (i >= 0) != slices.ContainsFunc(all, func(r Range) bool { return meet(r, asked) }) || i >= 0 && !meet(all[i], asked) {
+		if i := s.overlapping(asked); (i >= 0) != slices.ContainsFunc(all, func(r Range) bool { return meet(r, asked) }) || i >= 0 && !meet(all[i], asked) {
 			t.Fatalf("%v meets %d of %v", asked, i, all)
 		}
 		some := false

@@ -11,7 +11,7 @@ import (
 // One MAC is remembered for a link; several are no guest's, and take no room.
 func TestMemory(t *testing.T) {
 	a, b := netdrv.MAC{2, 1}, netdrv.MAC{2, 2}
-	var m memory
+	var m learnedMACs
 	m.learn(1, a)
 	m.learn(1, a)
 	m.learn(2, a)

@@ -12,29 +12,29 @@ import (
 
 // whose finds out to whom the shares of a queue belong. One that nothing leads to
 // has a MAC that nobody asks for, and is set again.
-func (k *Kernel) whose(l netlink.Link, q *netdrv.Queue) error {
-	filters, err := k.shareFilters(l)
+func (k *Kernel) classOwners(l netlink.Link, q *netdrv.Queue) error {
+	filters, err := k.classFilters(l)
 	if err != nil {
 		return err
 	}
 	led := map[uint16]netdrv.MAC{}
 	for _, f := range filters {
-		led[uint16(f.ClassId)] = sharer(f)
+		led[uint16(f.ClassId)] = classMAC(f)
 	}
-	for i := range q.Shares {
-		s, ok := &q.Shares[i], false
-		if s.MAC, ok = led[s.Class]; !ok {
+	for i := range q.Classes {
+		s, ok := &q.Classes[i], false
+		if s.MAC, ok = led[s.Minor]; !ok {
 			s.MAC = netdrv.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 		}
 	}
-	netdrv.SortShares(q.Shares)
+	netdrv.SortClasses(q.Classes)
 	return nil
 }
 
-func sharer(f *netlink.U32) netdrv.MAC { return hostKey(f.Sel.Keys, netdrv.MAC{}) }
+func classMAC(f *netlink.U32) netdrv.MAC { return hostKey(f.Sel.Keys, netdrv.MAC{}) }
 
 // shareFilters are those of ours that lead to shares.
-func (k *Kernel) shareFilters(l netlink.Link) ([]*netlink.U32, error) {
+func (k *Kernel) classFilters(l netlink.Link) ([]*netlink.U32, error) {
 	filters, err := k.nl.FilterList(l, queueHandle)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (k *Kernel) shareFilters(l netlink.Link) ([]*netlink.U32, error) {
 	var out []*netlink.U32
 	for _, f := range filters {
 		u, ok := f.(*netlink.U32)
-		if ok && u.Sel != nil && u.ClassId != 0 && (u.Priority == netdrv.Handle || u.Priority == netdrv.RestPref) {
+		if ok && u.Sel != nil && u.ClassId != 0 && (u.Priority == netdrv.Handle || u.Priority == netdrv.DefaultPref) {
 			out = append(out, u)
 		}
 	}
@@ -51,8 +51,8 @@ func (k *Kernel) shareFilters(l netlink.Link) ([]*netlink.U32, error) {
 
 // divide has the shares below a queue be what they are to be. A guest whose share
 // stays loses no frame.
-func (k *Kernel) divide(l netlink.Link, q *netdrv.Queue) error {
-	for _, s := range q.Shares {
+func (k *Kernel) setClasses(l netlink.Link, q *netdrv.Queue) error {
+	for _, s := range q.Classes {
 		if err := k.classSet(l, queueClass, s); err != nil {
 			return err
 		}
@@ -60,30 +60,30 @@ func (k *Kernel) divide(l netlink.Link, q *netdrv.Queue) error {
 			return err
 		}
 	}
-	if err := k.lead(l, q); err != nil {
+	if err := k.setFilters(l, q); err != nil {
 		return err
 	}
-	if err := k.dropShares(l, q); err != nil {
+	if err := k.deleteClasses(l, q); err != nil {
 		return err
 	}
-	if q.Shares == nil {
+	if q.Classes == nil {
 		return k.leaf(l, queueClass, q.Rate)
 	}
 	return nil
 }
 
 // lead has each guest's frames go to his share, and the others' to the rest's.
-func (k *Kernel) lead(l netlink.Link, q *netdrv.Queue) error {
-	have, err := k.shareFilters(l)
+func (k *Kernel) setFilters(l netlink.Link, q *netdrv.Queue) error {
+	have, err := k.classFilters(l)
 	if err != nil {
 		return err
 	}
 	want := map[netdrv.MAC]uint32{}
-	for _, s := range q.Shares {
+	for _, s := range q.Classes {
 		want[s.MAC] = classID(s)
 	}
 	for _, f := range have {
-		mac := sharer(f)
+		mac := classMAC(f)
 		if want[mac] == f.ClassId {
 			delete(want, mac)
 		} else if err := k.nl.FilterDel(f); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -91,22 +91,22 @@ func (k *Kernel) lead(l netlink.Link, q *netdrv.Queue) error {
 		}
 	}
 	for mac, class := range want {
-		if err := k.nl.FilterAdd(shareFilter(l, q, mac, class)); err != nil {
+		if err := k.nl.FilterAdd(classFilter(l, q, mac, class)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func shareFilter(l netlink.Link, q *netdrv.Queue, mac netdrv.MAC, class uint32) *netlink.U32 {
+func classFilter(l netlink.Link, q *netdrv.Queue, mac netdrv.MAC, class uint32) *netlink.U32 {
 	f := &netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: l.Attrs().Index, Parent: queueHandle, Priority: netdrv.Handle, Protocol: unix.ETH_P_ALL},
 		ClassId:     class,
 	}
 	switch {
 	case mac.IsZero():
-		f.Priority, f.Sel = netdrv.RestPref, selector(nl.TcU32Key{})
-	case q.Sent():
+		f.Priority, f.Sel = netdrv.DefaultPref, selector(nl.TcU32Key{})
+	case q.Egress():
 		f.Sel = macSelector(sourceAt, mac)
 	default:
 		f.Sel = macSelector(destinationAt, mac)
@@ -115,9 +115,9 @@ func shareFilter(l netlink.Link, q *netdrv.Queue, mac netdrv.MAC, class uint32) 
 }
 
 // dropShares ends those that are nobody's any more.
-func (k *Kernel) dropShares(l netlink.Link, q *netdrv.Queue) error {
+func (k *Kernel) deleteClasses(l netlink.Link, q *netdrv.Queue) error {
 	wanted := map[uint32]bool{}
-	for _, s := range q.Shares {
+	for _, s := range q.Classes {
 		wanted[classID(s)] = true
 	}
 	classes, err := k.nl.ClassList(l, netlink.HANDLE_NONE)

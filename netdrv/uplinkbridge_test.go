@@ -10,23 +10,23 @@ import (
 )
 
 // builtGround is a host with eno1 and eno2, and what it has on them.
-func builtGround() Ground {
+func builtGround() UplinkSnapshot {
 	mac := MAC{2, 0, 0, 0, 0, 1}
-	learned := Holding{Kind: HeldRoute, Link: "eno1", Key: "::/0 via fe80::1 proto ra metric 1024"}
-	learned.Gap = &Holding{Kind: HeldRoute, Link: "eno1", Key: "::/0 via fe80::1 proto 118 metric 1025"}
-	return Ground{
-		Links: map[string]GroundLink{
+	learned := HostObject{Kind: ObjectRoute, Link: "eno1", Key: "::/0 via fe80::1 proto ra metric 1024"}
+	learned.Placeholder = &HostObject{Kind: ObjectRoute, Link: "eno1", Key: "::/0 via fe80::1 proto 118 metric 1025"}
+	return UplinkSnapshot{
+		Links: map[string]SnapshotLink{
 			"eno1": {Index: 2, Kind: "device", MAC: mac, MTU: 1500, Up: true, Settings: map[string]string{"ipv4/rp_filter": "2", "ipv6/accept_ra": "1"}},
 			"eno2": {Index: 3, Kind: "device", MAC: MAC{2, 0, 0, 0, 0, 2}, MTU: 1400, Up: true},
 		},
-		Holdings: []Holding{
-			{Kind: HeldAddr, Link: "eno1", Key: "192.0.2.5/24", More: "brd 192.0.2.255"},
-			{Kind: HeldAddr, Link: "eno1", Key: "192.0.2.6/24", More: "label eno1:web", Leased: true},
-			{Kind: HeldRoute, Link: "eno1", Key: "default via 192.0.2.1"},
+		Objects: []HostObject{
+			{Kind: ObjectAddr, Link: "eno1", Key: "192.0.2.5/24", Attributes: "brd 192.0.2.255"},
+			{Kind: ObjectAddr, Link: "eno1", Key: "192.0.2.6/24", Attributes: "label eno1:web", Leased: true},
+			{Kind: ObjectRoute, Link: "eno1", Key: "default via 192.0.2.1"},
 			learned,
-			{Kind: HeldRoute, Link: "eno1", Key: "2001:db8::/64 proto kernel", Follows: true},
-			{Kind: HeldNeighbour, Link: "eno1", Key: "192.0.2.1 lladdr 02:00:00:00:aa:01"},
-			{Kind: HeldAddr, Link: "eno2", Key: "198.51.100.5/24"},
+			{Kind: ObjectRoute, Link: "eno1", Key: "2001:db8::/64 proto kernel", KernelDerived: true},
+			{Kind: ObjectNeighbour, Link: "eno1", Key: "192.0.2.1 lladdr 02:00:00:00:aa:01"},
+			{Kind: ObjectAddr, Link: "eno2", Key: "198.51.100.5/24"},
 		},
 		Defaults: map[string]string{"ipv4/rp_filter": "0", "ipv6/accept_ra": "1"},
 	}
@@ -37,37 +37,37 @@ func built(uplinks ...string) Network {
 }
 
 // stands is the ground once the bridge has been built on eno1.
-func stands() Ground {
+func stands() UplinkSnapshot {
 	g := builtGround()
 	up := g.Links["eno1"]
 	up.Master = "br0"
 	g.Links["eno1"] = up
-	g.Links["br0"] = GroundLink{
+	g.Links["br0"] = SnapshotLink{
 		Index: 9, Kind: "bridge", MAC: up.MAC, MTU: 1500, Up: true, Ours: true, Network: "office", Uplinks: "eno1",
 		Settings: map[string]string{"ipv4/rp_filter": "2", "ipv6/accept_ra": "2"},
 	}
-	var on []Holding
-	for _, h := range g.Holdings {
-		if h.Link == "eno1" && !h.Follows && h.Kind != HeldNeighbour {
-			h = h.on()
+	var on []HostObject
+	for _, h := range g.Objects {
+		if h.Link == "eno1" && !h.KernelDerived && h.Kind != ObjectNeighbour {
+			h = h.copied()
 			h.Link = "br0"
 			on = append(on, h)
 		}
 	}
-	g.Holdings = on
+	g.Objects = on
 	return g
 }
 
 func TestPlansOfBuiltBridges(t *testing.T) {
 	late := stands()
-	late.Holdings = append(late.Holdings, Holding{Kind: HeldAddr, Link: "eno1", Key: "192.0.2.9/24"})
+	late.Objects = append(late.Objects, HostObject{Kind: ObjectAddr, Link: "eno1", Key: "192.0.2.9/24"})
 	thrownOut := stands()
 	thrownOut.Links["eno1"] = builtGround().Links["eno1"]
 	learned := stands()
-	learned.Holdings = append(learned.Holdings, builtGround().Holdings[3])
-	learned.Holdings[len(learned.Holdings)-1].Link = "br0"
+	learned.Objects = append(learned.Objects, builtGround().Objects[3])
+	learned.Objects[len(learned.Objects)-1].Link = "br0"
 	stuck := builtGround()
-	stuck.Holdings[2].Stays = "it is a multipath route"
+	stuck.Objects[2].Immovable = "it is a multipath route"
 	taken := builtGround()
 	up := taken.Links["eno1"]
 	up.Master = "bond0"
@@ -83,7 +83,7 @@ func TestPlansOfBuiltBridges(t *testing.T) {
 	bridged.Bridge = "br0"
 	for name, c := range map[string]struct {
 		live   []Network
-		ground Ground
+		ground UplinkSnapshot
 		have   State
 	}{
 		"built-new":                     {[]Network{built("eno1")}, builtGround(), State{}},
@@ -103,7 +103,7 @@ func TestPlansOfBuiltBridges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
-			for _, p := range Build(Building{Live: c.live, Members: c.have.Members, Have: c.have}, c.ground) {
+			for _, p := range PlanUplinkBridges(UplinkBridges{Live: c.live, Members: c.have.Members, Have: c.have}, c.ground) {
 				b.WriteString("# " + p.Network + "\n" + p.String())
 			}
 			golden(t, filepath.Join("testdata", "plan", name+".txt"), b.String())
@@ -142,7 +142,7 @@ func TestAliasTellsUplinks(t *testing.T) {
 
 func TestUplinksAreNobodysGuests(t *testing.T) {
 	links := []Member{{Link: "eno1", Index: 2, Kind: "veth", Bridge: "br0"}, {Link: "vnet0", Index: 3, Kind: "veth", Bridge: "br0"}}
-	got := Learn(nil, State{Members: links}, []Network{built("eno1")}, true)
+	got := UpdateMembers(nil, State{Members: links}, []Network{built("eno1")}, true)
 	if len(got) != 1 || got[0].Link != "vnet0" || got[0].Network != "office" {
 		t.Errorf("got %+v", got)
 	}

@@ -16,27 +16,27 @@ import (
 
 // heardEvery spaces the reading of what bridges learn: a guest that invents MACs has
 // the kernel tell of each, and what finds no room meanwhile is one overflow.
-const heardEvery = 10 * time.Millisecond
+const fdbInterval = 10 * time.Millisecond
 
-// Heard lists the MACs that bridges have learned, whosever they are.
-func (k *Kernel) Heard(ctx context.Context) ([]netdrv.Heard, error) {
+// FDBEntries lists the MACs that bridges have learned, whosever they are.
+func (k *Kernel) FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error) {
 	all, err := dump(ctx, func() ([]netlink.Neigh, error) { return k.nl.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
 		return nil, fmt.Errorf("list what bridges have learned: %w", err)
 	}
-	var out []netdrv.Heard
+	var out []netdrv.FDBEntry
 	for _, n := range all {
 		if n.State&netlink.NUD_PERMANENT == 0 && len(n.HardwareAddr) == 6 {
-			out = append(out, netdrv.Heard{Index: n.LinkIndex, MAC: netdrv.MAC(n.HardwareAddr)})
+			out = append(out, netdrv.FDBEntry{Index: n.LinkIndex, MAC: netdrv.MAC(n.HardwareAddr)})
 		}
 	}
 	return out, nil
 }
 
-// WatchHeard opens a subscription and returns; the returned function calls wake
+// WatchFDB opens a subscription and returns; the returned function calls wake
 // after a bridge may have learned a MAC, with "", and after a link may have joined
 // a bridge of ours, with the bridge's name, until ctx ends. It tells as Watch does.
-func (k *Kernel) WatchHeard() (run func(ctx context.Context, wake func(bridge string)) error, err error) {
+func (k *Kernel) WatchFDB() (run func(ctx context.Context, wake func(bridge string)) error, err error) {
 	c, err := mdnetlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
@@ -47,14 +47,14 @@ func (k *Kernel) WatchHeard() (run func(ctx context.Context, wake func(bridge st
 			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
 		}
 	}
-	if _, err := k.Seen(context.Background()); err != nil { // from before the subscription
+	if _, err := k.LearnedMACs(context.Background()); err != nil { // from before the subscription
 		c.Close()
 		return nil, err
 	}
-	return func(ctx context.Context, wake func(string)) error { return k.hear(ctx, c, wake) }, nil
+	return func(ctx context.Context, wake func(string)) error { return k.watchFDB(ctx, c, wake) }, nil
 }
 
-func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string)) error {
+func (k *Kernel) watchFDB(ctx context.Context, c *mdnetlink.Conn, wake func(string)) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -64,7 +64,7 @@ func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string))
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			if _, err := k.Seen(ctx); err != nil {
+			if _, err := k.LearnedMACs(ctx); err != nil {
 				k.log.Debug("lost notifications of bridges", "err", err)
 			}
 			wake("")
@@ -74,19 +74,19 @@ func (k *Kernel) hear(ctx context.Context, c *mdnetlink.Conn, wake func(string))
 		learned := false
 		for _, m := range msgs {
 			k.memory.note(m)
-			if bridge, ok := k.news(m); ok {
+			if bridge, ok := k.fdbChange(m); ok {
 				learned = learned || bridge == ""
 				wake(bridge)
 			}
 		}
 		if learned {
-			time.Sleep(heardEvery)
+			time.Sleep(fdbInterval)
 		}
 	}
 }
 
 // news reports whether a message is about a bridge's port or what it has learned.
-func (k *Kernel) news(m mdnetlink.Message) (bridge string, ok bool) {
+func (k *Kernel) fdbChange(m mdnetlink.Message) (bridge string, ok bool) {
 	switch {
 	case len(m.Data) < unix.SizeofNdMsg || m.Data[0] != unix.AF_BRIDGE:
 	case m.Header.Type == unix.RTM_NEWNEIGH:

@@ -5,19 +5,19 @@ import (
 	"net/netip"
 )
 
-// Door is a port of the host that leads to a guest, in one family.
-type Door struct {
+// PublishedPort is a port of the host that leads to a guest, in one family.
+type PublishedPort struct {
 	Protocol Protocol
 	Address  netip.Addr // of the host; none: all of the family
 	IPv6     bool
 	Port     uint16
-	From     string // who may call, as text
+	Sources  string // who may call, as text
 }
 
-// Doors returns where each published port of networks leads. Their forwards are
+// PublishedPorts returns where each published port of networks leads. Their forwards are
 // resolved.
-func Doors(networks []Network) map[Door]netip.AddrPort {
-	out := map[Door]netip.AddrPort{}
+func PublishedPorts(networks []Network) map[PublishedPort]netip.AddrPort {
+	out := map[PublishedPort]netip.AddrPort{}
 	for i := range networks {
 		for _, f := range networks[i].Forwards {
 			a := f.Target()
@@ -29,7 +29,7 @@ func Doors(networks []Network) map[Door]netip.AddrPort {
 				from = fmt.Sprint(f.Callers(a.Is4()))
 			}
 			for j := range f.Listen.Ports.Count() {
-				d := Door{f.Listen.Protocol, f.Address, a.Is6(), f.Listen.Ports.Start + uint16(j), from}
+				d := PublishedPort{f.Listen.Protocol, f.Address, a.Is6(), f.Listen.Ports.Start + uint16(j), from}
 				out[d] = netip.AddrPortFrom(a, f.Ports.Start+uint16(j))
 			}
 		}
@@ -44,28 +44,28 @@ type Flow struct {
 	From, To, Answers netip.AddrPort
 }
 
-// Moved is a door that leads elsewhere than before; the addresses are invalid where
+// PortChange is a door that leads elsewhere than before; the addresses are invalid where
 // there was, or is, no such door.
-type Moved struct {
-	Door    Door
+type PortChange struct {
+	Port    PublishedPort
 	Was, Is netip.AddrPort
 }
 
 // FlowDel ends connections through doors that lead elsewhere by now, so that the
 // next packet of theirs is led anew.
-type FlowDel struct{ Moved []Moved }
+type FlowDel struct{ Changes []PortChange }
 
 // String prints one as conntrack(8) would have it, and says how many there are.
 func (s FlowDel) String() string {
-	m := s.Moved[0]
-	out := fmt.Sprintf("conntrack -D -p %s --orig-port-dst %d", m.Door.Protocol, m.Door.Port)
-	if m.Door.Address.IsValid() {
-		out += " --orig-dst " + m.Door.Address.String()
+	m := s.Changes[0]
+	out := fmt.Sprintf("conntrack -D -p %s --orig-port-dst %d", m.Port.Protocol, m.Port.Port)
+	if m.Port.Address.IsValid() {
+		out += " --orig-dst " + m.Port.Address.String()
 	}
 	if m.Was.IsValid() {
 		out += fmt.Sprintf(" --reply-src %s --reply-port-src %d", m.Was.Addr(), m.Was.Port())
 	}
-	if more := len(s.Moved) - 1; more > 0 {
+	if more := len(s.Changes) - 1; more > 0 {
 		out += fmt.Sprintf(" (and %d more)", more)
 	}
 	return out
@@ -78,9 +78,9 @@ func (s FlowDel) Stale(local func(netip.Addr) bool) func(Flow) bool {
 		protocol Protocol
 		port     uint16
 	}
-	moved := map[at][]Moved{}
-	for _, m := range s.Moved {
-		k := at{m.Door.Protocol, m.Door.Port}
+	moved := map[at][]PortChange{}
+	for _, m := range s.Changes {
+		k := at{m.Port.Protocol, m.Port.Port}
 		moved[k] = append(moved[k], m)
 	}
 	return func(f Flow) bool {
@@ -95,28 +95,28 @@ func (s FlowDel) Stale(local func(netip.Addr) bool) func(Flow) bool {
 
 // ends: what went to where the door led, and what is led past the door. A guest
 // that calls itself is led to the host.
-func (m Moved) ends(f Flow, local func(netip.Addr) bool) bool {
+func (m PortChange) ends(f Flow, local func(netip.Addr) bool) bool {
 	to := f.To.Addr()
 	switch {
-	case to.Is6() != m.Door.IPv6, m.Door.Address.IsValid() && to != m.Door.Address, to.IsLoopback():
+	case to.Is6() != m.Port.IPv6, m.Port.Address.IsValid() && to != m.Port.Address, to.IsLoopback():
 		return false
 	case m.Was.IsValid() && f.Answers == m.Was && f.To != m.Was:
 		return true
 	}
-	return m.Is.IsValid() && f.Answers != m.Is && f.From.Addr() != m.Is.Addr() && (m.Door.Address.IsValid() || local(to))
+	return m.Is.IsValid() && f.Answers != m.Is && f.From.Addr() != m.Is.Addr() && (m.Port.Address.IsValid() || local(to))
 }
 
-// MovedDoors returns the doors that lead elsewhere.
-func MovedDoors(was, is map[Door]netip.AddrPort) []Moved {
-	var out []Moved
+// PortChanges returns the doors that lead elsewhere.
+func PortChanges(was, is map[PublishedPort]netip.AddrPort) []PortChange {
+	var out []PortChange
 	for d, to := range is {
 		if was[d] != to {
-			out = append(out, Moved{d, was[d], to})
+			out = append(out, PortChange{d, was[d], to})
 		}
 	}
 	for d, to := range was {
 		if _, stays := is[d]; !stays {
-			out = append(out, Moved{d, to, netip.AddrPort{}})
+			out = append(out, PortChange{d, to, netip.AddrPort{}})
 		}
 	}
 	return out

@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// Heard is a MAC that a bridge has seen behind one of its ports.
-type Heard struct {
+// FDBEntry is a MAC that a bridge has seen behind one of its ports.
+type FDBEntry struct {
 	Index int // of the port
 	MAC   MAC
 }
 
-// Unheard returns the members that are to be clean, by their networks or as ports, or
+// WithoutMAC returns the members that are to be clean, by their networks or as ports, or
 // whose networks tell guests apart, and whose guests have not been heard yet.
-func Unheard(members []Member, networks []Network, ports []Port) []int {
+func WithoutMAC(members []Member, networks []Network, ports []Port) []int {
 	asks, asksToo := map[string]bool{}, map[string]bool{}
 	for i := range networks {
-		asks[networks[i].Name] = networks[i].Filter.Preset.Clean() || networks[i].TellsGuestsApart()
+		asks[networks[i].Name] = networks[i].Filter.Preset.Clean() || networks[i].NeedsMACs()
 	}
 	for i := range ports {
 		asksToo[ports[i].Link] = ports[i].Filter.Preset.Clean()
@@ -30,11 +30,11 @@ func Unheard(members []Member, networks []Network, ports []Port) []int {
 	return out
 }
 
-// Introduce gives members their MACs: those ports in who that have none. Of
+// AssignMACs gives members their MACs: those ports in who that have none. Of
 // several, one that known says to be a guest's of the network counts, else the
 // lowest, so that two looks agree. Nobody gets a MAC that is a neighbour's or a
 // bridge's. What was told once stays.
-func Introduce(members []Member, who []int, heard []Heard, networks []Network, known func(network string, m MAC) bool) []Member {
+func AssignMACs(members []Member, who []int, heard []FDBEntry, networks []Network, known func(network string, m MAC) bool) []Member {
 	taken := map[string]map[MAC]bool{}
 	for i := range networks {
 		taken[networks[i].Name] = map[MAC]bool{networks[i].Bridge.MAC: true}
@@ -44,7 +44,7 @@ func Introduce(members []Member, who []int, heard []Heard, networks []Network, k
 			taken[m.Network][m.MAC] = true
 		}
 	}
-	asked, behind := setOf(who), map[int][]Heard{}
+	asked, behind := setOf(who), map[int][]FDBEntry{}
 	for _, h := range heard {
 		if asked[h.Index] {
 			behind[h.Index] = append(behind[h.Index], h)
@@ -56,13 +56,13 @@ func Introduce(members []Member, who []int, heard []Heard, networks []Network, k
 		if !asked[m.Index] {
 			continue
 		}
-		m.MAC = first(behind[m.Index], func(mac MAC) bool { return known(m.Network, mac) }, taken[m.Network])
+		m.MAC = preferredMAC(behind[m.Index], func(mac MAC) bool { return known(m.Network, mac) }, taken[m.Network])
 		taken[m.Network][m.MAC] = true
 	}
 	return out
 }
 
-func first(heard []Heard, known func(MAC) bool, taken map[MAC]bool) MAC {
+func preferredMAC(heard []FDBEntry, known func(MAC) bool, taken map[MAC]bool) MAC {
 	var out MAC
 	for _, h := range heard {
 		if taken[h.MAC] || h.MAC.IsMulticast() {

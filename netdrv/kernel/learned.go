@@ -14,10 +14,10 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Seen returns the Ethernet addresses that bridges have learned behind links, by the
+// LearnedMACs returns the Ethernet addresses that bridges have learned behind links, by the
 // links' indexes. What a bridge has forgotten (ageing_time) is remembered here for as
 // long as the link is there, if one address only was seen behind it.
-func (k *Kernel) Seen(ctx context.Context) (map[int][]netdrv.MAC, error) {
+func (k *Kernel) LearnedMACs(ctx context.Context) (map[int][]netdrv.MAC, error) {
 	list, err := dump(ctx, func() ([]netlink.Neigh, error) { return k.nl.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
 		return nil, fmt.Errorf("list what bridges have seen: %w", err)
@@ -34,24 +34,24 @@ func (k *Kernel) Seen(ctx context.Context) (map[int][]netdrv.MAC, error) {
 	return out, nil
 }
 
-// Remember adds what was learned behind links earlier, by the links' indexes.
-func (k *Kernel) Remember(seen map[int]netdrv.MAC) {
+// RestoreMACs adds what was learned behind links earlier, by the links' indexes.
+func (k *Kernel) RestoreMACs(seen map[int]netdrv.MAC) {
 	for index, mac := range seen {
 		k.memory.learn(index, mac)
 	}
 }
 
-// Remembered returns which single address was seen behind links, by the links' indexes.
-func (k *Kernel) Remembered() map[int]netdrv.MAC { return k.memory.known() }
+// StoredMACs returns which single address was seen behind links, by the links' indexes.
+func (k *Kernel) StoredMACs() map[int]netdrv.MAC { return k.memory.known() }
 
 // memory holds which MAC was learned behind a link, for as long as the link lives: the
 // zero MAC where there were several. It is one entry a link, whatever guests invent.
-type memory struct {
+type learnedMACs struct {
 	mu  sync.Mutex
 	mac map[int]netdrv.MAC
 }
 
-func (m *memory) learn(index int, mac netdrv.MAC) {
+func (m *learnedMACs) learn(index int, mac netdrv.MAC) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mac == nil {
@@ -63,20 +63,20 @@ func (m *memory) learn(index int, mac netdrv.MAC) {
 	m.mac[index] = mac
 }
 
-func (m *memory) forget(index int) {
+func (m *learnedMACs) forget(index int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.mac, index)
 }
 
-func (m *memory) known() map[int]netdrv.MAC {
+func (m *learnedMACs) known() map[int]netdrv.MAC {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.mac)
 }
 
 // merge takes what bridges know now, and adds what they knew of other links.
-func (m *memory) merge(now map[int][]netdrv.MAC) {
+func (m *learnedMACs) merge(now map[int][]netdrv.MAC) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mac == nil {
@@ -96,7 +96,7 @@ func (m *memory) merge(now map[int][]netdrv.MAC) {
 
 // note takes what a message says of an address behind a bridge's port, or of a link
 // that is gone.
-func (m *memory) note(msg mdnetlink.Message) {
+func (m *learnedMACs) note(msg mdnetlink.Message) {
 	switch {
 	case msg.Header.Type == unix.RTM_DELLINK && len(msg.Data) >= linkHeader && msg.Data[0] == unix.AF_UNSPEC:
 		m.forget(int(binary.NativeEndian.Uint32(msg.Data[4:])))

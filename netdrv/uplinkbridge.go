@@ -11,26 +11,28 @@ import (
 
 // Built reports whether the network's bridge is one that vnetd builds on links
 // of the host.
-func (n *Network) Built() bool { return n.Mode == ExistingBridge && len(n.Bridge.Uplinks) > 0 }
+func (n *Network) HasUplinkBridge() bool {
+	return n.Mode == ExistingBridge && len(n.Bridge.Uplinks) > 0
+}
 
 // MovesHost reports whether a live network's change from old to n moves
 // addresses of the host: from one link to another, or to a bridge that is made
 // anew. Either may be nil, for a network that starts or stops.
 func MovesHost(old, n *Network) bool {
-	was, is := old != nil && old.Built(), n != nil && n.Built()
+	was, is := old != nil && old.HasUplinkBridge(), n != nil && n.HasUplinkBridge()
 	if was && is {
 		return old.Bridge.Name != n.Bridge.Name || !slices.Equal(old.Bridge.Uplinks, n.Bridge.Uplinks)
 	}
 	return was || is
 }
 
-// Building is what there is to know about bridges on uplinks: what is wanted,
+// UplinkBridges is what there is to know about bridges on uplinks: what is wanted,
 // and who is attached.
-type Building struct {
+type UplinkBridges struct {
 	// Live are networks that are to stand; those that are not Built are passed
 	// over.
 	Live []Network
-	// Members are guests' links as Learn has them.
+	// Members are guests' links as UpdateMembers has them.
 	Members []Member
 	// Have is what the kernel holds of ours.
 	Have State
@@ -43,19 +45,19 @@ type Building struct {
 // bridge that goes belongs on its uplink, whoever put it there.
 //
 // What moves is on both links for a moment, never on none.
-func Build(b Building, g Ground) []Plan {
-	w := builder{Building: b, ground: g, plans: map[string][]Step{}, going: map[string]bool{}}
-	w.ground.Links = maps.Clone(g.Links)
-	w.ground.Holdings = slices.Clone(g.Holdings)
+func PlanUplinkBridges(b UplinkBridges, g UplinkSnapshot) []Plan {
+	w := bridgePlanner{UplinkBridges: b, snapshot: g, plans: map[string][]Step{}, removed: map[string]bool{}}
+	w.snapshot.Links = maps.Clone(g.Links)
+	w.snapshot.Objects = slices.Clone(g.Objects)
 	wanted := map[string]*Network{}
 	for i := range b.Live {
-		if n := &b.Live[i]; n.Built() {
+		if n := &b.Live[i]; n.HasUplinkBridge() {
 			wanted[n.Bridge.Name] = n
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Links)) {
 		if l := g.Links[name]; l.Ours && l.Uplinks != "" && wanted[name] == nil {
-			w.takeDown(name, l)
+			w.removeBridge(name, l)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
@@ -70,25 +72,25 @@ func Build(b Building, g Ground) []Plan {
 
 // builder plays its own steps on the ground, so that what one bridge gives back
 // is there for the next.
-type builder struct {
-	Building
-	ground Ground
-	plans  map[string][]Step
-	going  map[string]bool // bridges that are taken down
+type bridgePlanner struct {
+	UplinkBridges
+	snapshot UplinkSnapshot
+	plans    map[string][]Step
+	removed  map[string]bool // bridges that are taken down
 }
 
-func (w *builder) add(network string, steps ...Step) {
+func (w *bridgePlanner) add(network string, steps ...Step) {
 	if len(steps) > 0 {
 		w.plans[network] = append(w.plans[network], steps...)
 	}
 }
 
 // takeDown moves everything back and removes the bridge.
-func (w *builder) takeDown(bridge string, l GroundLink) {
-	w.going[bridge] = true
+func (w *bridgePlanner) removeBridge(bridge string, l SnapshotLink) {
+	w.removed[bridge] = true
 	var back []string
 	for _, u := range strings.Fields(l.Uplinks) {
-		if up, exists := w.ground.Links[u]; exists && (up.Master == bridge || up.Master == "") {
+		if up, exists := w.snapshot.Links[u]; exists && (up.Master == bridge || up.Master == "") {
 			back = append(back, u)
 		}
 	}
@@ -96,28 +98,28 @@ func (w *builder) takeDown(bridge string, l GroundLink) {
 		w.move(l.Network, []string{bridge}, back[0], true)
 	}
 	for _, u := range back {
-		up := w.ground.Links[u]
+		up := w.snapshot.Links[u]
 		if up.Master == bridge {
 			w.add(l.Network, UplinkDel{Uplink: u, Bridge: bridge})
 			up.Master = ""
-			w.ground.Links[u] = up
+			w.snapshot.Links[u] = up
 		}
 	}
 	w.add(l.Network, LinkDel{bridge})
-	delete(w.ground.Links, bridge)
+	delete(w.snapshot.Links, bridge)
 }
 
 // build makes a bridge stand. A new one needs its first uplink, which gives it
 // its MAC, and nothing on any that could not come along; otherwise nothing is
 // done, and HostConflicts or GroundConflicts say why.
-func (w *builder) build(n *Network) {
-	first, ok := w.ground.Links[n.Bridge.Uplinks[0]]
-	have, exists := w.ground.Links[n.Bridge.Name]
+func (w *bridgePlanner) build(n *Network) {
+	first, ok := w.snapshot.Links[n.Bridge.Uplinks[0]]
+	have, exists := w.snapshot.Links[n.Bridge.Name]
 	switch {
-	case exists && !have.Ours, !exists && (!ok || !w.free(first.Master) || GroundConflicts(n, w.ground) != nil):
+	case exists && !have.Ours, !exists && (!ok || !w.free(first.Master) || UplinkConflicts(n, w.snapshot) != nil):
 		return
 	case !exists:
-		have.Settings = w.ground.Defaults
+		have.Settings = w.snapshot.Defaults
 	case !ok:
 		first = have
 	}
@@ -128,13 +130,13 @@ func (w *builder) build(n *Network) {
 	if !have.Up {
 		w.add(n.Name, LinkUp{n.Bridge.Name})
 	}
-	in := w.uplinks(n, have)
+	in := w.enslaveUplinks(n, have)
 	w.move(n.Name, in, n.Bridge.Name, false)
 	w.members(n)
 }
 
 // bridge makes the link, or what it is to be.
-func (w *builder) bridge(n *Network, first, have GroundLink, exists bool) {
+func (w *bridgePlanner) bridge(n *Network, first, have SnapshotLink, exists bool) {
 	want := Link{
 		Network: n.Name, Name: n.Bridge.Name, Kind: KindBridge, MAC: first.MAC,
 		MTU: w.mtu(n, first), Up: true, Uplinks: strings.Join(n.Bridge.Uplinks, " "),
@@ -154,13 +156,13 @@ func (w *builder) bridge(n *Network, first, have GroundLink, exists bool) {
 
 // mtu is the network's word, or the smallest of the uplinks': a bridge forwards
 // to all of them.
-func (w *builder) mtu(n *Network, first GroundLink) int {
+func (w *bridgePlanner) mtu(n *Network, first SnapshotLink) int {
 	if n.Bridge.MTU > 0 {
 		return n.Bridge.MTU
 	}
 	mtu := first.MTU
 	for _, u := range n.Bridge.Uplinks {
-		if l, ok := w.ground.Links[u]; ok {
+		if l, ok := w.snapshot.Links[u]; ok {
 			mtu = min(mtu, l.MTU)
 		}
 	}
@@ -170,12 +172,12 @@ func (w *builder) mtu(n *Network, first GroundLink) int {
 // settings are the host's of its first uplink, which the bridge takes the place
 // of. Where the uplink accepts router advertisements, the bridge goes on to do
 // so when the host starts to forward (see keepRouterAdvertisements).
-func (w *builder) settings(n *Network, first, have GroundLink) []Sysctl {
+func (w *bridgePlanner) settings(n *Network, first, have SnapshotLink) []Sysctl {
 	var out []Sysctl
 	for _, key := range slices.Sorted(maps.Keys(first.Settings)) {
 		value := first.Settings[key]
 		if key == "ipv6/accept_ra" && value == "1" {
-			if w.ground.Forwarding {
+			if w.snapshot.Forwarding {
 				continue
 			}
 			value = "2"
@@ -191,10 +193,10 @@ func (w *builder) settings(n *Network, first, have GroundLink) []Sysctl {
 // uplinks puts uplinks into the bridge, and takes out those that were in it. One
 // that is in another's is another's. It returns those that are in by
 // then, and have nothing that cannot be moved.
-func (w *builder) uplinks(n *Network, have GroundLink) []string {
+func (w *bridgePlanner) enslaveUplinks(n *Network, have SnapshotLink) []string {
 	var in []string
 	for _, u := range n.Bridge.Uplinks {
-		l, exists := w.ground.Links[u]
+		l, exists := w.snapshot.Links[u]
 		switch {
 		case !exists || l.Master != n.Bridge.Name && !w.free(l.Master):
 			continue
@@ -202,12 +204,12 @@ func (w *builder) uplinks(n *Network, have GroundLink) []string {
 			w.add(n.Name, UplinkAdd{Uplink: u, Bridge: n.Bridge.Name})
 		}
 		// The last address that goes would take a route along that has to stay.
-		if !slices.ContainsFunc(w.ground.On(u), func(h Holding) bool { return h.Stays != "" }) {
+		if !slices.ContainsFunc(w.snapshot.On(u), func(h HostObject) bool { return h.Immovable != "" }) {
 			in = append(in, u)
 		}
 	}
 	for _, u := range strings.Fields(have.Uplinks) {
-		if w.ground.Links[u].Master == n.Bridge.Name && !slices.Contains(n.Bridge.Uplinks, u) {
+		if w.snapshot.Links[u].Master == n.Bridge.Name && !slices.Contains(n.Bridge.Uplinks, u) {
 			w.add(n.Name, UplinkDel{Uplink: u, Bridge: n.Bridge.Name})
 		}
 	}
@@ -218,27 +220,27 @@ func (w *builder) uplinks(n *Network, have GroundLink) []string {
 // there, then it goes here, the last first, so that no address takes a route
 // along and no second address of a subnet goes with its first. What follows
 // from an address goes after it: where one comes back, so does that.
-func (w *builder) move(network string, from []string, to string, back bool) {
-	there := w.ground.On(to)
+func (w *bridgePlanner) move(network string, from []string, to string, back bool) {
+	there := w.snapshot.On(to)
 	var adds, dels, follow, neighbours []Step
 	for _, link := range from {
-		for _, h := range w.ground.On(link) {
+		for _, h := range w.snapshot.On(link) {
 			switch {
-			case h.Stays != "":
-			case h.Kind == HeldNeighbour:
-				neighbours = append(neighbours, HoldingAdd{h, to, back})
-			case h.Follows:
-				follow = append(follow, HoldingDel{Holding: h, Back: back})
+			case h.Immovable != "":
+			case h.Kind == ObjectNeighbour:
+				neighbours = append(neighbours, ObjectAdd{h, to, back})
+			case h.KernelDerived:
+				follow = append(follow, ObjectDel{Object: h, Back: back})
 			default:
 				if !onLink(there, h) {
-					adds = append(adds, HoldingAdd{h.on(), to, back})
-					there = append(there, h.on())
+					adds = append(adds, ObjectAdd{h.copied(), to, back})
+					there = append(there, h.copied())
 				}
-				dels = append(dels, HoldingDel{Holding: h, Back: back})
+				dels = append(dels, ObjectDel{Object: h, Back: back})
 			}
 		}
 	}
-	dels = append(follow, append(dels, gaps(there, back)...)...)
+	dels = append(follow, append(dels, stalePlaceholders(there, back)...)...)
 	if len(adds) > 0 {
 		w.add(network, neighbours...)
 	}
@@ -249,19 +251,19 @@ func (w *builder) move(network string, from []string, to string, back bool) {
 }
 
 // onLink reports whether a link has a holding, or what takes its place.
-func onLink(there []Holding, h Holding) bool {
-	return slices.ContainsFunc(there, func(o Holding) bool {
-		return o.Kind == h.Kind && (o.Key == h.Key || o.Key == h.on().Key)
+func onLink(there []HostObject, h HostObject) bool {
+	return slices.ContainsFunc(there, func(o HostObject) bool {
+		return o.Kind == h.Kind && (o.Key == h.Key || o.Key == h.copied().Key)
 	})
 }
 
 // gaps are what took the place of a route that the kernel has learned since.
-func gaps(there []Holding, back bool) []Step {
+func stalePlaceholders(there []HostObject, back bool) []Step {
 	var out []Step
 	for _, h := range there {
 		for _, l := range there {
-			if l.Gap != nil && l.Gap.Key == h.Key && l.Key != h.Key {
-				out = append(out, HoldingDel{Holding: h, Back: back, Spent: true})
+			if l.Placeholder != nil && l.Placeholder.Key == h.Key && l.Key != h.Key {
+				out = append(out, ObjectDel{Object: h, Back: back, Stale: true})
 			}
 		}
 	}
@@ -269,27 +271,27 @@ func gaps(there []Holding, back bool) []Step {
 }
 
 // moved notes on the ground what move has planned.
-func (w *builder) moved(from []string, to string) {
-	for i, h := range w.ground.Holdings {
-		if slices.Contains(from, h.Link) && h.Stays == "" {
-			h = h.on()
-			h.Read, h.Link = cmp.Or(h.Read, h.Link), to
-			w.ground.Holdings[i] = h
+func (w *bridgePlanner) moved(from []string, to string) {
+	for i, h := range w.snapshot.Objects {
+		if slices.Contains(from, h.Link) && h.Immovable == "" {
+			h = h.copied()
+			h.RawLink, h.Link = cmp.Or(h.RawLink, h.Link), to
+			w.snapshot.Objects[i] = h
 		}
 	}
 }
 
 // free reports whether a link with that master may be put into a bridge.
-func (w *builder) free(master string) bool { return master == "" || w.going[master] }
+func (w *bridgePlanner) free(master string) bool { return master == "" || w.removed[master] }
 
 // members puts guests' links back that have no master, or one that goes.
-func (w *builder) members(n *Network) {
+func (w *bridgePlanner) members(n *Network) {
 	master := map[int]string{}
 	for _, m := range w.Have.Members {
 		master[m.Index] = m.Bridge
 	}
 	goes := func(bridge string) bool {
-		return bridge == "" || w.going[bridge] || slices.ContainsFunc(w.Have.Links, func(l Link) bool {
+		return bridge == "" || w.removed[bridge] || slices.ContainsFunc(w.Have.Links, func(l Link) bool {
 			return l.Name == bridge && l.Network == n.Name && bridge != n.Bridge.Name
 		})
 	}
@@ -303,9 +305,9 @@ func (w *builder) members(n *Network) {
 
 // GroundConflicts returns why the uplinks of n cannot carry its bridge, beyond
 // what HostConflicts finds.
-func GroundConflicts(n *Network, g Ground) Findings {
+func UplinkConflicts(n *Network, g UplinkSnapshot) Findings {
 	var fs Findings
-	if !n.Built() {
+	if !n.HasUplinkBridge() {
 		return nil
 	}
 	for i, u := range n.Bridge.Uplinks {
@@ -317,8 +319,8 @@ func GroundConflicts(n *Network, g Ground) Findings {
 			fs.Add(path, "%s is named by the routing rule %q, which would not fit traffic over %s; name %s there, or remove it", u, r, n.Bridge.Name, n.Bridge.Name)
 		}
 		for _, h := range g.On(u) {
-			if h.Stays != "" {
-				fs.Add(path, "%s %s of %s cannot be moved: %s", h.Kind.word(), h.Key, u, h.Stays)
+			if h.Immovable != "" {
+				fs.Add(path, "%s %s of %s cannot be moved: %s", h.Kind.word(), h.Key, u, h.Immovable)
 			}
 		}
 	}
@@ -327,24 +329,24 @@ func GroundConflicts(n *Network, g Ground) Findings {
 
 // Leases says which addresses of n's uplinks are kept up by a client of the
 // host, which will look for them where they were.
-func Leases(n *Network, g Ground) []string {
+func LeasedAddresses(n *Network, g UplinkSnapshot) []string {
 	var out []string
 	for _, u := range n.Bridge.Uplinks {
 		for _, h := range g.On(u) {
-			if h.Leased && n.Built() {
+			if h.Leased && n.HasUplinkBridge() {
 				out = append(out, fmt.Sprintf("%s of %s is leased (%s): the host's DHCP client renews it on %s; have its configuration name %s instead",
-					h.Key, u, h.More, u, n.Bridge.Name))
+					h.Key, u, h.Attributes, u, n.Bridge.Name))
 			}
 		}
 	}
 	return out
 }
 
-func (k HoldingKind) word() string {
+func (k HostObjectKind) word() string {
 	switch k {
-	case HeldAddr:
+	case ObjectAddr:
 		return "address"
-	case HeldNeighbour:
+	case ObjectNeighbour:
 		return "neighbour"
 	}
 	return "route"

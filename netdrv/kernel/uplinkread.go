@@ -33,44 +33,44 @@ var uplinkSettings = []string{
 	"ipv4/proxy_arp", "ipv4/promote_secondaries", "ipv4/route_localnet", "ipv4/src_valid_mark", "ipv4/log_martians",
 }
 
-// ObserveGround returns what there is of built bridges and their uplinks, by
+// ObserveUplinks returns what there is of built bridges and their uplinks, by
 // name; the uplinks that a bridge was built on are looked at without being
 // named.
-func (k *Kernel) ObserveGround(ctx context.Context, names []string) (netdrv.Ground, error) {
-	g := grounder{k: k, ground: netdrv.Ground{Links: map[string]netdrv.GroundLink{}}, names: map[int]string{}}
+func (k *Kernel) ObserveUplinks(ctx context.Context, names []string) (netdrv.UplinkSnapshot, error) {
+	g := uplinkReader{k: k, snapshot: netdrv.UplinkSnapshot{Links: map[string]netdrv.SnapshotLink{}}, names: map[int]string{}}
 	for i := 0; i < len(names); i++ {
 		uplinks, err := g.link(names[i])
 		if err != nil {
-			return netdrv.Ground{}, fmt.Errorf("look up link %s: %w", names[i], err)
+			return netdrv.UplinkSnapshot{}, fmt.Errorf("look up link %s: %w", names[i], err)
 		}
 		names = append(names, uplinks...)
 	}
 	if len(g.names) == 0 {
-		return g.ground, nil
+		return g.snapshot, nil
 	}
-	g.ground.Defaults = g.settings("default")
+	g.snapshot.Defaults = g.settings("default")
 	if v, err := k.sys.get("net/ipv6/conf/all/forwarding"); err == nil {
-		g.ground.Forwarding = v == "1"
+		g.snapshot.Forwarding = v == "1"
 	}
 	c, err := dialStrict()
 	if err != nil {
-		return netdrv.Ground{}, err
+		return netdrv.UplinkSnapshot{}, err
 	}
 	defer c.Close()
 	for _, read := range []func(context.Context, *netlink.Conn) error{g.addresses, g.routes, g.neighbours, g.rules} {
 		if err := read(ctx, c); err != nil {
-			return netdrv.Ground{}, err
+			return netdrv.UplinkSnapshot{}, err
 		}
 	}
-	return g.ground, nil
+	return g.snapshot, nil
 }
 
-type grounder struct {
-	k      *Kernel
-	ground netdrv.Ground
-	names  map[int]string
-	order  []int
-	addrs  []address
+type uplinkReader struct {
+	k        *Kernel
+	snapshot netdrv.UplinkSnapshot
+	names    map[int]string
+	order    []int
+	addrs    []address
 }
 
 // dialStrict opens a socket on which the kernel sifts what it lists.
@@ -87,8 +87,8 @@ func dialStrict() (*netlink.Conn, error) {
 }
 
 // link takes a link down, and returns the uplinks that its alias names.
-func (g *grounder) link(name string) ([]string, error) {
-	if _, known := g.ground.Links[name]; known {
+func (g *uplinkReader) link(name string) ([]string, error) {
+	if _, known := g.snapshot.Links[name]; known {
 		return nil, nil
 	}
 	l, err := g.k.nl.LinkByName(name)
@@ -99,7 +99,7 @@ func (g *grounder) link(name string) ([]string, error) {
 		return nil, err
 	}
 	a := l.Attrs()
-	out := netdrv.GroundLink{Index: a.Index, Kind: l.Type(), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, Ours: ours(l), Settings: g.settings(name), Wireless: wireless(name, a.Index)}
+	out := netdrv.SnapshotLink{Index: a.Index, Kind: l.Type(), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, Ours: ours(l), Settings: g.settings(name), Wireless: wireless(name, a.Index)}
 	copy(out.MAC[:], a.HardwareAddr)
 	if a.MasterIndex != 0 {
 		out.Master = "/"
@@ -111,13 +111,13 @@ func (g *grounder) link(name string) ([]string, error) {
 		out.Network, _ = netdrv.ParseAlias(a.Alias)
 		out.Uplinks = netdrv.ParseUplinks(a.Alias)
 	}
-	g.ground.Links[name] = out
+	g.snapshot.Links[name] = out
 	g.names[a.Index] = name
 	g.order = append(g.order, a.Index)
 	return strings.Fields(out.Uplinks), nil
 }
 
-func (g *grounder) settings(link string) map[string]string {
+func (g *uplinkReader) settings(link string) map[string]string {
 	out := map[string]string{}
 	for _, s := range uplinkSettings {
 		family, key, _ := strings.Cut(s, "/")
@@ -154,7 +154,7 @@ func list(ctx context.Context, c *netlink.Conn, kind netlink.HeaderType, body []
 	}
 }
 
-func (g *grounder) addresses(ctx context.Context, c *netlink.Conn) error {
+func (g *uplinkReader) addresses(ctx context.Context, c *netlink.Conn) error {
 	for _, index := range g.order {
 		body := make([]byte, addressFixed)
 		binary.NativeEndian.PutUint32(body[4:], uint32(index))
@@ -182,18 +182,18 @@ func (g *grounder) addresses(ctx context.Context, c *netlink.Conn) error {
 	return nil
 }
 
-func (g *grounder) address(a address, link string) {
+func (g *uplinkReader) address(a address, link string) {
 	g.addrs = append(g.addrs, a)
 	// An address that somebody else has is not to be used on the bridge either.
 	taken := a.is6() && a.flags()&unix.IFA_F_DADFAILED != 0
-	if !taken && !a.kernels(g.ground.Links[link].MAC) {
-		g.ground.Holdings = append(g.ground.Holdings, a.holding(link))
+	if !taken && !a.isAutomatic(g.snapshot.Links[link].MAC) {
+		g.snapshot.Objects = append(g.snapshot.Objects, a.hostObject(link))
 	}
 }
 
-func (g *grounder) routes(ctx context.Context, c *netlink.Conn) error {
+func (g *uplinkReader) routes(ctx context.Context, c *netlink.Conn) error {
 	for _, index := range g.order {
-		var near, far []netdrv.Holding
+		var near, far []netdrv.HostObject
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 			q := object{fixed: make([]byte, routeFixed)}
 			q.fixed[0] = family
@@ -218,26 +218,26 @@ func (g *grounder) routes(ctx context.Context, c *netlink.Conn) error {
 				}
 			}
 		}
-		g.ground.Holdings = append(append(g.ground.Holdings, near...), far...)
+		g.snapshot.Objects = append(append(g.snapshot.Objects, near...), far...)
 	}
 	return nil
 }
 
 // route returns a route as a holding; false for what the kernel makes of an
 // address, or of the link.
-func (g *grounder) route(r hostRoute, index int) (netdrv.Holding, bool) {
+func (g *uplinkReader) route(r hostRoute, index int) (netdrv.HostObject, bool) {
 	link := g.names[index]
-	h := r.holding(link)
-	learns := r.is6() && g.ground.Links[link].Settings["ipv6/accept_ra"] != "0"
+	h := r.hostObject(link)
+	learns := r.is6() && g.snapshot.Links[link].Settings["ipv6/accept_ra"] != "0"
 	switch {
-	case g.ground.Links[link].Ours && r.protocol() == Protocol && !r.is6():
+	case g.snapshot.Links[link].Ours && r.protocol() == Protocol && !r.is6():
 		return h, false
 	case r.protocol() == unix.RTPROT_KERNEL:
 		return g.kernelRoute(r, h, index, learns)
 	case r.protocol() == unix.RTPROT_RA && learns && r.addr(unix.RTA_GATEWAY).IsValid():
-		gap := r.gap()
-		standIn := gap.holding(link)
-		h.Gap = &standIn
+		gap := r.placeholder()
+		standIn := gap.hostObject(link)
+		h.Placeholder = &standIn
 	}
 	return h, true
 }
@@ -245,7 +245,7 @@ func (g *grounder) route(r hostRoute, index int) (netdrv.Holding, bool) {
 // kernelRoute tells a route that the kernel derived from one that a manager of
 // the host's links has marked like that: NetworkManager does, and keeps the
 // kernel from deriving by noprefixroute.
-func (g *grounder) kernelRoute(r hostRoute, h netdrv.Holding, index int, learns bool) (netdrv.Holding, bool) {
+func (g *uplinkReader) kernelRoute(r hostRoute, h netdrv.HostObject, index int, learns bool) (netdrv.HostObject, bool) {
 	d := r.destination()
 	if r.table() == unix.RT_TABLE_LOCAL || r.kind() != unix.RTN_UNICAST || d.Addr().IsMulticast() || d.Addr().Is6() && d.Addr().IsLinkLocalUnicast() {
 		return h, false
@@ -255,10 +255,10 @@ func (g *grounder) kernelRoute(r hostRoute, h netdrv.Holding, index int, learns 
 			continue
 		}
 		// One of an address with an end outlives it.
-		h.Follows = r.is6() && a.flags()&unix.IFA_F_PERMANENT == 0
-		return h, h.Follows
+		h.KernelDerived = r.is6() && a.flags()&unix.IFA_F_PERMANENT == 0
+		return h, h.KernelDerived
 	}
-	h.Follows = learns && r.expires() > 0
+	h.KernelDerived = learns && r.expires() > 0
 	return h, true
 }
 
@@ -268,7 +268,7 @@ func (a *address) covers(d netip.Prefix) bool {
 	return a.prefix().Masked() == d || peer == d
 }
 
-func (g *grounder) neighbours(ctx context.Context, c *netlink.Conn) error {
+func (g *uplinkReader) neighbours(ctx context.Context, c *netlink.Conn) error {
 	for _, index := range g.order {
 		q := object{fixed: make([]byte, neighbourFixed)}
 		q.setNumber(unix.NDA_IFINDEX, uint32(index))
@@ -279,7 +279,7 @@ func (g *grounder) neighbours(ctx context.Context, c *netlink.Conn) error {
 		for _, m := range msgs {
 			o, ok := parseObject(m.Data, neighbourFixed)
 			if n := (neighbour{o}); ok && n.known() && int(binary.NativeEndian.Uint32(n.fixed[4:])) == index {
-				g.ground.Holdings = append(g.ground.Holdings, n.holding(g.names[index]))
+				g.snapshot.Objects = append(g.snapshot.Objects, n.hostObject(g.names[index]))
 			}
 		}
 	}
@@ -287,16 +287,16 @@ func (g *grounder) neighbours(ctx context.Context, c *netlink.Conn) error {
 }
 
 // rules finds routing policy that names the links.
-func (g *grounder) rules(context.Context, *netlink.Conn) error {
+func (g *uplinkReader) rules(context.Context, *netlink.Conn) error {
 	rules, err := g.k.nl.RuleList(nl.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list routing rules: %w", err)
 	}
 	for _, r := range rules {
 		for word, name := range map[string]string{"iif": r.IifName, "oif": r.OifName} {
-			if l, ok := g.ground.Links[name]; ok {
+			if l, ok := g.snapshot.Links[name]; ok {
 				l.Rules = append(l.Rules, fmt.Sprintf("pref %d %s %s lookup %d", r.Priority, word, name, r.Table))
-				g.ground.Links[name] = l
+				g.snapshot.Links[name] = l
 			}
 		}
 	}

@@ -26,26 +26,26 @@ const (
 // a MAC moves from port to port, since two ports send with it, the forwarding database
 // shows only the one that was last. A notification is queued before the frame that caused
 // it is delivered to a packet socket.
-type moves struct {
+type fdbHistory struct {
 	mu   sync.Mutex
 	fd   int
 	buf  []byte
-	at   map[learned]place
+	at   map[fdbKey]fdbLocation
 	lost time.Time // the last time that notifications were lost
 }
 
-type learned struct {
+type fdbKey struct {
 	bridge int
 	mac    netdrv.MAC
 }
 
-type place struct {
+type fdbLocation struct {
 	port int
 	left time.Time // the port before it
 }
 
 // open subscribes, and asks for what is there.
-func (m *moves) open() error {
+func (m *fdbHistory) open() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink subscription: %w", err)
@@ -70,7 +70,7 @@ func (m *moves) open() error {
 		unix.Close(fd)
 		return fmt.Errorf("subscribe to what bridges learn: %w", err)
 	}
-	m.fd, m.buf, m.at = fd, make([]byte, 64<<10), map[learned]place{}
+	m.fd, m.buf, m.at = fd, make([]byte, 64<<10), map[fdbKey]fdbLocation{}
 	m.drain(time.Now())
 	return nil
 }
@@ -93,7 +93,7 @@ func attachBridgeFilter(fd int) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
-func (m *moves) close() {
+func (m *fdbHistory) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	unix.Close(m.fd)
@@ -101,7 +101,7 @@ func (m *moves) close() {
 }
 
 // drain reads what has happened. The lock is held.
-func (m *moves) drain(now time.Time) {
+func (m *fdbHistory) drain(now time.Time) {
 	for {
 		n, err := unix.Read(m.fd, m.buf)
 		switch {
@@ -125,7 +125,7 @@ func (m *moves) drain(now time.Time) {
 }
 
 // note notes one message: an entry that was made, has moved, or was deleted.
-func (m *moves) note(kind uint16, b []byte, now time.Time) {
+func (m *fdbHistory) note(kind uint16, b []byte, now time.Time) {
 	if len(b) < unix.SizeofNdMsg || b[0] != unix.AF_BRIDGE || kind != unix.RTM_NEWNEIGH && kind != unix.RTM_DELNEIGH ||
 		binary.NativeEndian.Uint16(b[8:])&unix.NUD_PERMANENT != 0 {
 		return
@@ -134,9 +134,9 @@ func (m *moves) note(kind uint16, b []byte, now time.Time) {
 	if len(mac) != 6 || len(bridge) != 4 {
 		return
 	}
-	key := learned{int(binary.NativeEndian.Uint32(bridge)), netdrv.MAC(mac)}
+	key := fdbKey{int(binary.NativeEndian.Uint32(bridge)), netdrv.MAC(mac)}
 	was, known := m.at[key]
-	next := place{port: int(int32(binary.NativeEndian.Uint32(b[4:]))), left: was.left}
+	next := fdbLocation{port: int(int32(binary.NativeEndian.Uint32(b[4:]))), left: was.left}
 	switch {
 	case kind == unix.RTM_DELNEIGH:
 		if next.port = 0; now.Sub(was.left) > settledAfter {
@@ -160,7 +160,7 @@ func (f *FDB) Settled(bridge int, mac netdrv.MAC, port int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drain(now)
-	at, known := m.at[learned{bridge, mac}]
+	at, known := m.at[fdbKey{bridge, mac}]
 	return now.Sub(m.lost) > settledAfter && (!known || at.port == port && now.Sub(at.left) > settledAfter)
 }
 

@@ -8,14 +8,14 @@ import (
 
 // spans finds which of many ranges of addresses share some, in time n log n. A range
 // that is not valid, or ends before it starts, shares none.
-type spans struct {
+type rangeIndex struct {
 	all    []Range
 	order  []int // of the valid ones, by Start
 	widest []int // of order[:i+1], the one that ends last
 }
 
-func newSpans(all []Range) spans {
-	s := spans{all: all, order: make([]int, 0, len(all))}
+func newRangeIndex(all []Range) rangeIndex {
+	s := rangeIndex{all: all, order: make([]int, 0, len(all))}
 	for i, r := range all {
 		if r.Start.IsValid() && r.End.IsValid() && !r.End.Less(r.Start) {
 			s.order = append(s.order, i)
@@ -33,7 +33,7 @@ func newSpans(all []Range) spans {
 }
 
 // meeting returns one of the ranges that shares addresses with r, or -1.
-func (s *spans) meeting(r Range) int {
+func (s *rangeIndex) overlapping(r Range) int {
 	if !r.Start.IsValid() || !r.End.IsValid() {
 		return -1
 	}
@@ -51,7 +51,7 @@ func (s *spans) meeting(r Range) int {
 
 // overlaps returns pairs of ranges that share addresses, each range once as the later
 // one of a pair at most, in the order of the list.
-func (s *spans) overlaps() (pairs [][2]int) {
+func (s *rangeIndex) overlaps() (pairs [][2]int) {
 	for at := 1; at < len(s.order); at++ {
 		i, j := s.order[at], s.widest[at-1]
 		if !s.all[j].End.Less(s.all[i].Start) {

@@ -5,63 +5,63 @@ import (
 	"strings"
 )
 
-// A Holding is something of the host's on a link: an address, a route, a
+// A HostObject is something of the host's on a link: an address, a route, a
 // neighbour. It is moved as the kernel gave it, so that nothing is lost that
 // this package has no word for.
-type Holding struct {
-	Kind HoldingKind
+type HostObject struct {
+	Kind HostObjectKind
 	Link string
 	// Key tells it from others of its kind on the link, and is the same on
 	// another one: what ip(8) says of it without the link.
 	Key string
 	// More is what ip(8) says besides: lifetimes, a label.
-	More string
+	Attributes string
 	// Raw is the kernel's message, which only netdrv/kernel reads, and Read the link
 	// that it was about; empty for Link.
-	Raw, Read string
+	Raw, RawLink string
 	// Follows: the kernel makes it because of an address, and on another link
 	// again. It is not moved, but does not stay behind either.
-	Follows bool
+	KernelDerived bool
 	// Leased: an address with an end, which a client of the host keeps up.
 	Leased bool
 	// Stays says why it cannot be moved; "" if it can.
-	Stays string
+	Immovable string
 	// Gap takes the place of a route that the kernel has learned, until it has
 	// learned it again on the other link. Nil for everything else.
-	Gap *Holding
+	Placeholder *HostObject
 }
 
 // HoldingKind is ip(8)'s word for an object.
-type HoldingKind string
+type HostObjectKind string
 
 // The kinds of holdings.
 const (
-	HeldAddr      HoldingKind = "addr"
-	HeldRoute     HoldingKind = "route"
-	HeldNeighbour HoldingKind = "neigh"
+	ObjectAddr      HostObjectKind = "addr"
+	ObjectRoute     HostObjectKind = "route"
+	ObjectNeighbour HostObjectKind = "neigh"
 )
 
 // on returns the holding as it is to be on another link.
-func (h Holding) on() Holding {
-	if h.Gap != nil {
-		return *h.Gap
+func (h HostObject) copied() HostObject {
+	if h.Placeholder != nil {
+		return *h.Placeholder
 	}
 	return h
 }
 
 // family is " -6" for what ip(8) would take for IPv4 otherwise.
-func (h *Holding) family() string {
-	if h.Kind == HeldRoute && strings.Contains(h.Key, ":") {
+func (h *HostObject) family() string {
+	if h.Kind == ObjectRoute && strings.Contains(h.Key, ":") {
 		return " -6"
 	}
 	return ""
 }
 
-// Ground is what bridges that vnetd builds stand on, as it is now: the bridges,
+// UplinkSnapshot is what bridges that vnetd builds stand on, as it is now: the bridges,
 // their uplinks, and what the host has on either.
-type Ground struct {
-	Links    map[string]GroundLink
-	Holdings []Holding // in the kernel's order
+type UplinkSnapshot struct {
+	Links   map[string]SnapshotLink
+	Objects []HostObject // in the kernel's order
 	// Forwarding: the host forwards IPv6.
 	Forwarding bool
 	// Defaults are the settings that a new link gets.
@@ -69,7 +69,7 @@ type Ground struct {
 }
 
 // GroundLink is a bridge or an uplink.
-type GroundLink struct {
+type SnapshotLink struct {
 	Index  int
 	Kind   string // ip-link's word
 	Master string
@@ -89,22 +89,22 @@ type GroundLink struct {
 	Rules []string
 }
 
-// Recall puts what was on a link that is gone on another, as if it were there:
+// Restore puts what was on a link that is gone on another, as if it were there:
 // what the kernel makes by itself, and where neighbours were, is left out.
-func (g *Ground) Recall(held []Holding, link string) {
+func (g *UplinkSnapshot) Restore(held []HostObject, link string) {
 	for _, h := range held {
-		if !h.Follows && h.Kind != HeldNeighbour && h.Stays == "" {
-			h = h.on()
-			h.Read, h.Link = cmp.Or(h.Read, h.Link), link
-			g.Holdings = append(g.Holdings, h)
+		if !h.KernelDerived && h.Kind != ObjectNeighbour && h.Immovable == "" {
+			h = h.copied()
+			h.RawLink, h.Link = cmp.Or(h.RawLink, h.Link), link
+			g.Objects = append(g.Objects, h)
 		}
 	}
 }
 
 // On returns what is on a link.
-func (g *Ground) On(link string) []Holding {
-	var out []Holding
-	for _, h := range g.Holdings {
+func (g *UplinkSnapshot) On(link string) []HostObject {
+	var out []HostObject
+	for _, h := range g.Objects {
 		if h.Link == link {
 			out = append(out, h)
 		}

@@ -22,20 +22,20 @@ func TestIntroduce(t *testing.T) {
 		{Network: "lab", Index: 14},
 		{Network: "wild", Index: 20, Bridge: "wild0"},
 	}
-	heard := []Heard{
+	heard := []FDBEntry{
 		{10, mac(99)},                             // heard already
 		{11, mac(10)}, {11, mac(1)}, {11, mac(7)}, // a neighbour's, the bridge's, its own
 		{12, mac(5)}, {12, mac(6)}, // 6 has a lease
 		{13, MAC{1, 0, 0, 0, 0, 1}}, // nobody's
 		{20, mac(20)},
 	}
-	who := Unheard(members, networks, nil)
+	who := WithoutMAC(members, networks, nil)
 	if diff := cmp.Diff([]int{11, 12, 13}, who); diff != "" {
 		t.Errorf("unheard (-want +got)\n%s", diff)
 	}
 	known := func(_ string, m MAC) bool { return m == mac(6) }
 	got := map[int]MAC{}
-	for _, m := range Introduce(members, who, heard, networks, known) {
+	for _, m := range AssignMACs(members, who, heard, networks, known) {
 		got[m.Index] = m.MAC
 	}
 	want := map[int]MAC{10: mac(10), 11: mac(7), 12: mac(6), 13: {}, 14: {}, 20: {}}

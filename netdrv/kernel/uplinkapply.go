@@ -30,7 +30,7 @@ func (k *Kernel) uplinkAdd(s netdrv.UplinkAdd) error {
 			return fmt.Errorf("%s is in another bridge or bond by now", s.Uplink)
 		}
 		if err := k.nl.LinkSetMaster(uplink, bridge); err != nil {
-			return whyNoPort(s.Uplink, err)
+			return explainEnslave(s.Uplink, err)
 		}
 		if err := k.nl.LinkSetUp(uplink); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (k *Kernel) uplinkUp(s netdrv.UplinkUp) error {
 }
 
 // whyNoPort says what the kernel means (net/bridge/br_if.c: br_add_if).
-func whyNoPort(link string, err error) error {
+func explainEnslave(link string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w: something else takes the frames of %s: a macvlan or macvtap on it, or a bond", err, link)
@@ -104,32 +104,32 @@ func (k *Kernel) uplinkDel(s netdrv.UplinkDel) error {
 }
 
 // holdingAdd puts something of the host's on another link.
-func (k *Kernel) holdingAdd(s netdrv.HoldingAdd) error {
+func (k *Kernel) objectAdd(s netdrv.ObjectAdd) error {
 	l, err := k.nl.LinkByName(s.To)
 	if err != nil {
 		return err
 	}
-	h, index := s.Holding, l.Attrs().Index
+	h, index := s.Object, l.Attrs().Index
 	switch h.Kind {
-	case netdrv.HeldAddr:
+	case netdrv.ObjectAddr:
 		return addressOnto(h, s.To, index)
-	case netdrv.HeldRoute:
+	case netdrv.ObjectRoute:
 		o, ok := parseObject([]byte(h.Raw), routeFixed)
 		if !ok {
 			return unix.EINVAL
 		}
 		r := hostRoute{o}
-		r.onto(index)
+		r.moveTo(index)
 		// Without any more flags it comes before others to its destination, and
 		// replaces none of them.
 		return ask(unix.RTM_NEWROUTE, netlink.Create, r.bytes(), unix.EEXIST)
-	case netdrv.HeldNeighbour:
+	case netdrv.ObjectNeighbour:
 		o, ok := parseObject([]byte(h.Raw), neighbourFixed)
 		if !ok {
 			return unix.EINVAL
 		}
 		n := neighbour{o}
-		n.onto(index)
+		n.moveTo(index)
 		err := ask(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, n.bytes())
 		if n.state()&unix.NUD_PERMANENT == 0 {
 			return nil // it only saves a question
@@ -141,14 +141,14 @@ func (k *Kernel) holdingAdd(s netdrv.HoldingAdd) error {
 
 // addressOnto adds an address without duplicate address detection, for the host
 // has it already, and has the flags be what they were.
-func addressOnto(h netdrv.Holding, to string, index int) error {
+func addressOnto(h netdrv.HostObject, to string, index int) error {
 	o, ok := parseObject([]byte(h.Raw), addressFixed)
 	if !ok {
 		return unix.EINVAL
 	}
 	a := address{o}
 	sure := a.is6() && a.flags()&(unix.IFA_F_NODAD|unix.IFA_F_TENTATIVE) == 0
-	a.onto(cmp.Or(h.Read, h.Link), to, index)
+	a.moveTo(cmp.Or(h.RawLink, h.Link), to, index)
 	if !sure {
 		return ask(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, a.bytes(), unix.EEXIST)
 	}
@@ -161,7 +161,7 @@ func addressOnto(h netdrv.Holding, to string, index int) error {
 }
 
 // holdingDel takes something of the host's off its link.
-func (k *Kernel) holdingDel(h netdrv.Holding) error {
+func (k *Kernel) objectDel(h netdrv.HostObject) error {
 	l, err := k.nl.LinkByName(h.Link)
 	if missing(err) {
 		return nil
@@ -170,7 +170,7 @@ func (k *Kernel) holdingDel(h netdrv.Holding) error {
 		return err
 	}
 	index := l.Attrs().Index
-	if h.Kind == netdrv.HeldAddr {
+	if h.Kind == netdrv.ObjectAddr {
 		o, ok := parseObject([]byte(h.Raw), addressFixed)
 		if !ok {
 			return unix.EINVAL
@@ -185,7 +185,7 @@ func (k *Kernel) holdingDel(h netdrv.Holding) error {
 		return unix.EINVAL
 	}
 	r := hostRoute{o}
-	r.onto(index)
+	r.moveTo(index)
 	return ask(unix.RTM_DELROUTE, 0, r.bytes(), unix.ESRCH)
 }
 
@@ -222,7 +222,7 @@ func send(requests []netlink.Message, fine ...unix.Errno) error {
 
 // spent are the routes that stood for learned ones on links of the host, as
 // gap made them, and have the learned one beside them by now.
-func (o *observer) spent(routes []listedRoute) []netdrv.LinkRoute {
+func (o *observer) stalePlaceholders(routes []listedRoute) []netdrv.LinkRoute {
 	var out []netdrv.LinkRoute
 	learned := map[netdrv.LinkRoute]bool{}
 	for _, want := range []byte{unix.RTPROT_RA, Protocol} {
@@ -245,7 +245,7 @@ func (o *observer) spent(routes []listedRoute) []netdrv.LinkRoute {
 	return out
 }
 
-func (k *Kernel) spentDel(r netdrv.LinkRoute) error {
+func (k *Kernel) placeholderDel(r netdrv.LinkRoute) error {
 	l, err := k.nl.LinkByName(r.Link)
 	if missing(err) {
 		return nil
