@@ -108,7 +108,7 @@ func (r *round) setSuspended(p *plan) {
 	slices.Sort(links)
 	var problem error
 	if len(links) > 0 {
-		problem = errors.New("suspended, as they were changed through their descriptors again and again: port " + strings.Join(links, ", "))
+		problem = errors.New("changed through their descriptors repeatedly, and suspended: port " + strings.Join(links, ", "))
 	}
 	r.Report("ports", problem)
 }
