@@ -47,9 +47,6 @@ var arpReplyFilter = assemble(
 	bpf.RetConstant{Val: 0},
 )
 
-// nothing lets nothing through.
-var nothing = assemble(bpf.RetConstant{Val: 0})
-
 func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
 	raw, err := bpf.Assemble(program)
 	if err != nil {

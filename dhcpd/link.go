@@ -16,6 +16,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/lease"
 	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/v4"
+	"github.com/vnetd/vnetd/internal/batchio"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
@@ -37,7 +38,7 @@ type link struct {
 	witness *witness
 	prober  *prober
 	inUse   *reservationsInUse
-	out     *outbox // of conn
+	out     *batchio.Queue // of conn
 	sinks   []net.PacketConn
 	closed  chan struct{}
 
@@ -61,7 +62,7 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP4, circuit4, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	if l.out, err = newOutbox(l.conn); err != nil {
+	if l.out, err = batchio.NewQueue(l.conn, batchSize, maxUnsent); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	for _, a := range l.servers {
@@ -93,7 +94,7 @@ func (l *link) configure(svc *v4.Service) {
 func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
 	l.prober.start = wg.Go
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
-	wg.Go(func() { l.out.run(l.closed) })
+	wg.Go(func() { l.out.Run(l.closed) })
 }
 
 func (l *link) close() {
@@ -178,7 +179,7 @@ func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool
 	}
 	frame := l.replyFrame(req, &d)
 	if !d.Bind {
-		l.out.put(frame)
+		l.out.Put(frame)
 		return false
 	}
 	if d.Why == pool.Bound {
@@ -237,7 +238,7 @@ func (l *link) probe(req v4.Request, d v4.Decision, claimed int) bool {
 			if d.Bind {
 				l.answer(&req, claimed, time.Now())
 			} else {
-				l.out.put(l.replyFrame(&req, &d))
+				l.out.Put(l.replyFrame(&req, &d))
 			}
 		},
 	})
@@ -276,7 +277,7 @@ func (l *link) bound(frame []byte, addr netip.Addr, mac lease.MAC, err error) {
 		l.log.Error("lease not given", "addr", addr, "mac", mac, "err", err)
 		return
 	}
-	l.out.put(frame)
+	l.out.Put(frame)
 }
 
 func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {

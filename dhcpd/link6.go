@@ -20,6 +20,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v6"
+	"github.com/vnetd/vnetd/internal/batchio"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
@@ -32,8 +33,8 @@ type link6 struct {
 	mac     lease.MAC
 	local   netip.Addr // the interface's link-local address, our source
 	conn    *packet.Conn
-	in      *ingress // of conn
-	out     *outbox  // of conn: replies to DHCPv6
+	in      *ingress       // of conn
+	out     *batchio.Queue // of conn: replies to DHCPv6
 	full    *fullPools
 	tally   *tally
 	groups  *memberships
@@ -65,7 +66,7 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP6, circuit6, l.log, l.unheard); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	if l.out, err = newOutbox(l.conn); err != nil {
+	if l.out, err = batchio.NewQueue(l.conn, batchSize, maxUnsent); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
@@ -152,7 +153,7 @@ func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
 func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
 	l.prober.start = wg.Go
 	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
-	wg.Go(func() { l.out.run(l.closed) })
+	wg.Go(func() { l.out.Run(l.closed) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Hour, func() { l.advertise(time.Now()) })
@@ -405,7 +406,7 @@ func (l *link6) fillReply(b []byte, f *frame6, req *v6.Request) {
 // client that merely extends what it has is not cut off by a full disk.
 func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 	if len(leases) == 0 {
-		l.out.put(frame)
+		l.out.Put(frame)
 		return
 	}
 	var left atomic.Int32
@@ -420,7 +421,7 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 				l.log.Error("lease not given", "addr", bound.Address, "mac", bound.MAC, "err", err)
 			}
 			if left.Add(-1) == 0 && !failed.Load() {
-				l.out.put(frame)
+				l.out.Put(frame)
 			}
 		})
 	}

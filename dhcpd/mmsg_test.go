@@ -103,9 +103,7 @@ func listen(t *testing.T, ns *nettest.Namespace) (conn *packet.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if _, err := newInbox(conn); err != nil { // for its buffer
-		t.Fatal(err)
-	}
+	growReceiveBuffer(conn)
 	if err := conn.SetPromiscuous(true); err != nil {
 		t.Fatal(err)
 	}
@@ -113,26 +111,4 @@ func listen(t *testing.T, ns *nettest.Namespace) (conn *packet.Conn) {
 		t.Fatal(err)
 	}
 	return conn
-}
-
-// A link that nobody speaks on has no room for what is read, and gets it back for
-// the first packet.
-func TestIdleLinksHoldNoBuffers(t *testing.T) {
-	l, g := unstarted(t)
-	in := l.in.in
-	if n, err := in.next(false); n != 0 || err != nil || in.batch != nil {
-		t.Fatalf("%d frames, %v, batch %v", n, err, in.batch != nil)
-	}
-	conn := listen(t, g.Namespace)
-	for range 2 {
-		if _, err := conn.WriteTo(discovery(1), &packet.Addr{HardwareAddr: broadcastMAC[:]}); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := in.next(true); n != 1 || err != nil || len(in.frame(0)) != len(discovery(1)) {
-			t.Fatalf("%d frames, %v", n, err)
-		}
-		if n, _ := in.next(false); n != 0 || in.batch != nil {
-			t.Fatalf("%d frames, batch %v", n, in.batch != nil)
-		}
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnetd/vnetd/internal/sockfilter"
 )
 
 // listenSink holds a port of our address on an interface, and takes nothing
@@ -28,10 +30,5 @@ func makeSink(fd int, link string) error {
 	if err := unix.BindToDevice(fd, link); err != nil {
 		return fmt.Errorf("bind to %s: %w", link, err)
 	}
-	filter := make([]unix.SockFilter, len(nothing))
-	for i, r := range nothing {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	return sockfilter.Attach(fd, assemble(sockfilter.Drop))
 }

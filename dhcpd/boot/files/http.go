@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/internal/limit"
@@ -45,12 +44,12 @@ func newHTTP(l *net.TCPListener, open func(string) (*file, error), counts *count
 		ReadTimeout:       requestTime,
 		IdleTimeout:       requestTime,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, visitorKey{}, c) },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          limit.StdLog(log, "HTTP server of boot files"),
 	}}
 }
 
-func (s *httpServer) serve()                  { _ = s.http.Serve(newDoor(s.sock, s.counts)) }
+func (s *httpServer) serve()                  { _ = s.http.Serve(newListener(s.sock, s.counts)) }
 func (s *httpServer) refilter(f filter) error { return refilter(s.sock, f) }
 
 func (s *httpServer) close() {
@@ -58,8 +57,8 @@ func (s *httpServer) close() {
 	_ = s.sock.Close() // which Serve may not have seen yet
 }
 
-// visitorKey is that of a request's connection.
-type visitorKey struct{}
+// connKey is that of a request's connection.
+type connKey struct{}
 
 // A handler serves files to GET and HEAD, whole or in ranges (RFC 9110 §14).
 type handler struct {
@@ -69,9 +68,9 @@ type handler struct {
 }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
-		v.note(true)
-		defer v.note(false)
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.conns.SetBusy(c.Conn, true)
+		defer c.conns.SetBusy(c.Conn, false)
 	}
 	defer func() {
 		if v := recover(); v != nil {
@@ -114,104 +113,48 @@ func (h handler) refuse(w http.ResponseWriter, err error) {
 	http.Error(w, "this cannot be read", http.StatusForbidden)
 }
 
-// A door lets in no more connections than there may be, and no client that does
-// not take what it is sent. One more ends the oldest that has no request under way.
-type door struct {
+// A limitedListener accepts connections within limits: one more closes the oldest that has no
+// request. A client must receive what it is sent.
+type limitedListener struct {
 	*net.TCPListener
 	counts *counts
-
-	mu      sync.Mutex
-	let     uint64
-	open    map[*visitor]bool
-	clients map[netip.Addr]int
+	conns  limit.Conns
 }
 
-func newDoor(l *net.TCPListener, c *counts) *door {
-	return &door{TCPListener: l, counts: c, open: map[*visitor]bool{}, clients: map[netip.Addr]int{}}
+func newListener(l *net.TCPListener, c *counts) *limitedListener {
+	return &limitedListener{TCPListener: l, counts: c, conns: limit.Conns{Max: maxConns, MaxClient: maxClientConns, MinClient: maxClientConns, OnlyIdle: true}}
 }
 
-// Accept returns the next connection for which there is room.
-func (d *door) Accept() (net.Conn, error) {
+// Accept returns the next connection within the limits.
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
-		c, err := d.AcceptTCP()
+		c, err := l.AcceptTCP()
 		if err != nil {
 			return nil, err
 		}
-		v := &visitor{Conn: c, door: d, client: c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}
-		if d.enter(v) {
-			return v, nil
+		if l.conns.Add(c, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()) {
+			return &conn{c, &l.conns}, nil
 		}
-		d.counts.add(Busy)
+		l.counts.add(Busy)
 		_ = c.Close()
 	}
 }
 
-func (d *door) enter(v *visitor) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	own := d.clients[v.client] >= maxClientConns
-	if own || len(d.open) >= maxConns {
-		var oldest *visitor
-		for o := range d.open {
-			if !o.busy && (!own || o.client == v.client) && (oldest == nil || o.number < oldest.number) {
-				oldest = o
-			}
-		}
-		if oldest == nil {
-			return false
-		}
-		_ = oldest.Conn.Close()
-		d.forgetLocked(oldest)
-	}
-	d.let++
-	v.number = d.let
-	d.open[v] = true
-	d.clients[v.client]++
-	return true
-}
-
-func (d *door) leave(v *visitor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.forgetLocked(v)
-}
-
-func (d *door) forgetLocked(v *visitor) {
-	if !d.open[v] {
-		return
-	}
-	delete(d.open, v)
-	if d.clients[v.client]--; d.clients[v.client] <= 0 {
-		delete(d.clients, v.client)
-	}
-}
-
-// A visitor is a connection that was let in.
-type visitor struct {
+// A conn is an accepted connection.
+type conn struct {
 	net.Conn
-	door   *door
-	client netip.Addr
-	number uint64 // later ones have higher ones
-	busy   bool   // its request is complete; guarded by door.mu
-}
-
-// note records whether a request of the connection is under way.
-func (v *visitor) note(busy bool) {
-	v.door.mu.Lock()
-	defer v.door.mu.Unlock()
-	v.busy = busy
+	conns *limit.Conns
 }
 
 // Write waits for the client for writeTime at most.
-func (v *visitor) Write(b []byte) (int, error) {
-	if err := v.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return 0, err
 	}
-	return v.Conn.Write(b)
+	return c.Conn.Write(b)
 }
 
-// Close gives the place free.
-func (v *visitor) Close() error {
-	v.door.leave(v)
-	return v.Conn.Close()
+func (c *conn) Close() error {
+	c.conns.Remove(c.Conn)
+	return c.Conn.Close()
 }
