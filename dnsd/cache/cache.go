@@ -1,13 +1,13 @@
-// Package cache keeps upstream's replies for as long as their TTLs say, within
-// bounds of number and memory. Many owners share it; none sees what is another's.
+// Package cache stores upstream's replies for their TTLs, within
+// limits of number and memory. Owners share it, each with entries of its own.
 //
-// It goes by the whole question (name, type, DO, CD: [wire.Query.Key]) and keeps
-// whole replies. Records out of one reply never answer another question, so a
-// reply cannot poison names that nobody asked it for.
+// The key is the whole question (name, type, DO, CD: [wire.Query.Key]), the value the
+// whole reply. Records of one reply never answer another question, so a
+// reply cannot poison other names.
 //
-// What is asked for again while less than a tenth of its life is left is to be
-// refreshed, so that hot names are never waited for. What is past its life
-// stays for [StaleLife], if there is room: stale is better than nothing when no
+// An entry that is hit in the last tenth of its life is
+// refreshed, so that popular names are always cached. Stale entries
+// stay for [StaleLife], if there is room: they are used when no
 // upstream answers (RFC 8767).
 //
 // The clock is the caller's. A hit allocates nothing.
@@ -15,23 +15,24 @@ package cache
 
 import (
 	"hash/maphash"
+	"sync"
 	"time"
 
 	"github.com/vnetd/vnetd/dnsd/wire"
 )
 
 const (
-	// StaleLife is how long a reply can stand in after its end (RFC 8767 §5: one
+	// StaleLife is how long a stale reply can be used (RFC 8767 §5: one
 	// to three days).
 	StaleLife = 24 * time.Hour
 
-	// RetryTime is how long a stale reply is given out at once, after upstreams
+	// RetryTime is how long a stale reply is used at once, after upstreams
 	// have failed (the failure recheck timer of RFC 8767 §5).
 	RetryTime = 30 * time.Second
 
-	shards       = 16               // more than the cores that guests will ever keep busy
+	shards       = 16               // more than the cores that guests keep busy
 	refreshPart  = 10               // the last tenth of a life
-	refreshLeast = 10 * time.Second // shorter lives are not worth it
+	refreshLeast = 10 * time.Second // entries with a shorter life are not refreshed
 )
 
 // A Cache is safe for many goroutines. Get one from New.
@@ -46,26 +47,28 @@ func New(entries, bytes int) *Cache {
 	c := &Cache{seed: maphash.MakeSeed()}
 	for i := range c.shards {
 		s := &c.shards[i]
-		s.maxEntries, s.maxBytes = max(entries/shards, 1), bytes/shards
-		s.reset()
+		s.maxEntries, s.maxBytes, s.entries = max(entries/shards, 1), bytes/shards, map[key]*entry{}
+		for _, r := range []*ring{&s.probation, &s.protected} {
+			r.head.prev, r.head.next = &r.head, &r.head
+		}
 	}
 	return c
 }
 
-// A Hit is what Get found.
+// A Hit is the result of Get.
 type Hit struct {
-	Message *wire.Message // nil: nothing
+	Message *wire.Message // nil: a miss
 	Age     uint32        // seconds
-	Refresh bool          // it should be asked for again; said once
-	Stale   bool          // it is past its life, and upstreams failed a short while ago
+	Refresh bool          // it should be refreshed; returned once
+	Stale   bool          // it is past its life, and upstreams have failed less than RetryTime ago
 }
 
 // Get returns the reply to an owner's key.
-func (c *Cache) Get(owner uint32, key []byte, now time.Time) Hit {
-	s := c.shard(key)
+func (c *Cache) Get(owner uint32, name []byte, now time.Time) Hit {
+	s := c.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.find(owner, key, now)
+	e := s.find(owner, name, now)
 	if e == nil {
 		return Hit{}
 	}
@@ -76,8 +79,11 @@ func (c *Cache) Get(owner uint32, key []byte, now time.Time) Hit {
 		}
 		return Hit{}
 	}
-	again := e.ring == &s.kept
-	s.touch(e)
+	again := e.ring == &s.protected
+	if s.protected.head.next != e {
+		e.unlink()
+		s.protected.push(e)
+	}
 	hit := Hit{Message: e.msg, Age: uint32(max(since, 0) / time.Second)}
 	hit.Refresh = again && !e.refreshed && life >= refreshLeast && life-since < life/refreshPart
 	e.refreshed = e.refreshed || hit.Refresh
@@ -85,74 +91,70 @@ func (c *Cache) Get(owner uint32, key []byte, now time.Time) Hit {
 }
 
 // Stale returns the reply to a key although its life may be over, or nil.
-func (c *Cache) Stale(owner uint32, key []byte, now time.Time) *wire.Message {
-	s := c.shard(key)
+func (c *Cache) Stale(owner uint32, name []byte, now time.Time) *wire.Message {
+	s := c.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.find(owner, key, now); e != nil && e.msg.MayServeStale() {
+	if e := s.find(owner, name, now); e != nil && e.msg.MayServeStale() {
 		return e.msg
 	}
 	return nil
 }
 
-// Keep has Get give out the stale reply to a key for RetryTime.
-func (c *Cache) Keep(owner uint32, key []byte, now time.Time) {
-	s := c.shard(key)
+// Keep has Get return the stale reply to a key for RetryTime.
+func (c *Cache) Keep(owner uint32, name []byte, now time.Time) {
+	s := c.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.find(owner, key, now); e != nil {
+	if e := s.find(owner, name, now); e != nil {
 		e.retry = now.Add(RetryTime)
 	}
 }
 
-// Put keeps a reply for its Life, and nothing if that is 0 or if the reply would
-// take more than its share of the memory.
-func (c *Cache) Put(owner uint32, key []byte, m *wire.Message, now time.Time) {
-	s := c.shard(key)
-	size := m.Size() + len(key) + overhead
+// Put stores a reply for its Life, unless that is 0 or the reply is too large.
+func (c *Cache) Put(owner uint32, name []byte, m *wire.Message, now time.Time) {
+	s := c.shard(name)
+	size := m.Size() + len(name) + overhead
 	if m.Life() <= 0 || size > s.maxBytes/4 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to := &s.trial
-	if old := s.entries[place{owner, string(key)}]; old != nil {
+	to, k := &s.probation, key{owner, string(name)}
+	if old := s.entries[k]; old != nil {
 		to = old.ring
 		s.remove(old)
 	}
-	s.add(&entry{place: place{owner, string(key)}, msg: m, stored: now, size: size}, to)
+	e := &entry{key: k, msg: m, stored: now, size: size}
+	s.entries[k] = e
+	to.push(e)
+	for s.probation.bytes+s.protected.bytes > s.maxBytes || len(s.entries) > s.maxEntries {
+		from := &s.probation // the least recently used of it, unless the other one has more than its share
+		if from.head.prev == &from.head || s.protected.bytes > s.maxBytes/4*3 {
+			from = &s.protected
+		}
+		s.remove(from.head.prev)
+	}
 }
 
-// Size is what a cache holds, in replies and about in bytes.
+// Size is the size of a cache, stale replies included; bytes are approximate.
 type Size struct{ Entries, Bytes int }
 
-// Size returns what is held, stale replies included.
+// Size returns the size of the cache.
 func (c *Cache) Size() (out Size) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		out.Entries += len(s.entries)
-		out.Bytes += s.trial.bytes + s.kept.bytes
+		out.Bytes += s.probation.bytes + s.protected.bytes
 		s.mu.Unlock()
 	}
 	return out
 }
 
-// Len returns how many replies are held, stale ones included.
-func (c *Cache) Len() int {
-	n := 0
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		n += len(s.entries)
-		s.mu.Unlock()
-	}
-	return n
-}
-
-// find returns the entry of a key, and drops it if it is past its use.
-func (s *shard) find(owner uint32, key []byte, now time.Time) *entry {
-	e := s.entries[place{owner, string(key)}]
+// find returns the entry of a key, and removes it if it is too stale.
+func (s *shard) find(owner uint32, name []byte, now time.Time) *entry {
+	e := s.entries[key{owner, string(name)}]
 	if e == nil {
 		return nil
 	}
@@ -167,6 +169,59 @@ func (s *shard) find(owner uint32, key []byte, now time.Time) *entry {
 	return e
 }
 
-func (c *Cache) shard(key []byte) *shard {
-	return &c.shards[maphash.Bytes(c.seed, key)%shards]
+func (c *Cache) shard(name []byte) *shard {
+	return &c.shards[maphash.Bytes(c.seed, name)%shards]
+}
+
+// overhead is about the size of an entry besides its key and message.
+const overhead = 200
+
+// A shard is one part of the cache: a segmented LRU. New entries are on probation; those that
+// are hit again are protected, and have most of the room.
+// So a client that asks for a million names evicts its own only.
+type shard struct {
+	maxEntries, maxBytes int
+
+	mu                   sync.Mutex
+	entries              map[key]*entry
+	probation, protected ring
+}
+
+type key struct {
+	owner uint32
+	name  string
+}
+
+// A ring has entries from the most to the least recently used.
+type ring struct {
+	head  entry // head.next is the most recently used
+	bytes int
+}
+
+type entry struct {
+	prev, next *entry
+	ring       *ring
+	key        key
+	msg        *wire.Message
+	stored     time.Time
+	size       int
+	refreshed  bool
+	retry      time.Time // until then a stale one is used at once
+}
+
+func (s *shard) remove(e *entry) {
+	delete(s.entries, e.key)
+	e.unlink()
+}
+
+func (r *ring) push(e *entry) {
+	e.ring = r
+	r.bytes += e.size
+	e.prev, e.next = &r.head, r.head.next
+	e.prev.next, e.next.prev = e, e
+}
+
+func (e *entry) unlink() {
+	e.ring.bytes -= e.size
+	e.prev.next, e.next.prev = e.next, e.prev
 }

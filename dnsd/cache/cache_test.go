@@ -78,7 +78,7 @@ func TestRepliesLiveAsLongAsTheyMay(t *testing.T) {
 				}
 			}
 			cache.Get(1, q.Key(), start.Add(c.life+StaleLife))
-			if cache.Len() != 0 {
+			if cache.Size().Entries != 0 {
 				t.Error("what was met past all use is still there")
 			}
 		})
@@ -128,14 +128,14 @@ func TestBoundsHold(t *testing.T) {
 	}
 	byNumber := New(160, 1<<30)
 	put(byNumber, 5000)
-	if n := byNumber.Len(); n > 160 || n < 100 {
+	if n := byNumber.Size().Entries; n > 160 || n < 100 {
 		t.Errorf("%d entries of 160", n)
 	}
 	byMemory := New(1<<20, 64<<10)
 	put(byMemory, 5000)
 	for i := range byMemory.shards {
 		s := &byMemory.shards[i]
-		if n := s.trial.bytes + s.kept.bytes; n > s.maxBytes || n < s.maxBytes/2 {
+		if n := s.probation.bytes + s.protected.bytes; n > s.maxBytes || n < s.maxBytes/2 {
 			t.Errorf("shard %d holds %d bytes of %d", i, n, s.maxBytes)
 		}
 	}
@@ -169,8 +169,8 @@ func TestPutReplaces(t *testing.T) {
 	cache, q := New(100, 1<<20), parse(t, question("a."))
 	cache.Put(1, q.Key(), message(t, q, "a. 60 IN A 192.0.2.1"), start)
 	cache.Put(1, q.Key(), message(t, q, "a. 90 IN A 192.0.2.2"), start.Add(50*time.Second))
-	if hit := cache.Get(1, q.Key(), start.Add(100*time.Second)); hit.Message == nil || hit.Age != 50 || cache.Len() != 1 {
-		t.Errorf("%+v, %d entries", hit, cache.Len())
+	if hit := cache.Get(1, q.Key(), start.Add(100*time.Second)); hit.Message == nil || hit.Age != 50 || cache.Size().Entries != 1 {
+		t.Errorf("%+v, %d entries", hit, cache.Size().Entries)
 	}
 }
 
@@ -189,8 +189,8 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if cache.Len() > 200+shards {
-		t.Error(cache.Len())
+	if cache.Size().Entries > 200+shards {
+		t.Error(cache.Size().Entries)
 	}
 }
 
@@ -233,8 +233,8 @@ func TestKeptNamesAreBounded(t *testing.T) {
 		cache.Get(1, q.Key(), start)
 	}
 	for i := range cache.shards {
-		if s := &cache.shards[i]; s.trial.bytes+s.kept.bytes > s.maxBytes {
-			t.Errorf("shard %d holds %d bytes of %d", i, s.trial.bytes+s.kept.bytes, s.maxBytes)
+		if s := &cache.shards[i]; s.probation.bytes+s.protected.bytes > s.maxBytes {
+			t.Errorf("shard %d holds %d bytes of %d", i, s.probation.bytes+s.protected.bytes, s.maxBytes)
 		}
 	}
 }
