@@ -51,15 +51,11 @@ func toBoot(b *netdrv.Boot) *vnetv1.Boot {
 		p.Server = b.Server.String()
 	}
 	for _, f := range b.Files {
-		p.Files = append(p.Files, toBootFile(f))
-	}
-	return p
-}
-
-func toBootFile(f netdrv.BootFile) *vnetv1.BootFile {
-	p := &vnetv1.BootFile{Arch: f.Arch.String(), File: f.File, Params: f.Params}
-	if f.IPXE {
-		p.Client = "ipxe"
+		file := &vnetv1.BootFile{Arch: f.Arch.String(), File: f.File, Params: f.Params}
+		if f.IPXE {
+			file.Client = "ipxe"
+		}
+		p.Files = append(p.Files, file)
 	}
 	return p
 }

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/hex"
 	"regexp"
 	"strings"
 )
@@ -14,8 +13,8 @@ func readClientID(s string) string {
 	if !octetsRE.MatchString(s) {
 		return s
 	}
-	b, _ := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	return string(b)
+	b, _ := octets(s)
+	return b
 }
 
 // writeClientID is the inverse: text if that is read back the same.
@@ -23,9 +22,5 @@ func writeClientID(id string) string {
 	if !octetsRE.MatchString(id) && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return id
 	}
-	octets := make([]string, len(id))
-	for i := range len(id) {
-		octets[i] = hex.EncodeToString([]byte{id[i]})
-	}
-	return strings.Join(octets, ":")
+	return colons(id)
 }

@@ -8,18 +8,20 @@ import (
 )
 
 func (r *reader) filter(path string, p *vnetv1.Filter) netdrv.Filter {
-	preset, ok := netdrv.ParsePreset(p.GetPreset())
-	if !ok {
-		r.findings.Add(path+".preset", "%q is not a preset: use clean-traffic, internet-only or none", p.GetPreset())
-	}
 	return netdrv.Filter{
-		Preset:   preset,
+		Preset:   known(r, path+".preset", p.GetPreset(), netdrv.ParsePreset, "%q is not a preset: use clean-traffic, internet-only or none"),
 		Isolated: p.GetIsolated(),
 		Rules:    each(path+".rules", p.GetRules(), r.filterRule),
 		In:       r.action(path+".in", p.GetIn()),
 		Out:      r.action(path+".out", p.GetOut()),
-		Sets:     each(path+".sets", p.GetSets(), r.filterSet),
-		Allow:    each(path+".allow", p.GetAllow(), r.frameKind),
+		Sets: each(path+".sets", p.GetSets(), func(path string, p *vnetv1.FilterSet) netdrv.FilterSet {
+			return netdrv.FilterSet{Name: p.GetName(), Prefixes: each(path+".prefixes", p.GetPrefixes(), func(path, s string) netip.Prefix {
+				return known(r, path, s, netdrv.ParseRemotePrefix, "%q is neither an address nor a prefix, such as 192.0.2.0/24")
+			})}
+		}),
+		Allow: each(path+".allow", p.GetAllow(), func(path, s string) netdrv.FrameKind {
+			return known(r, path, s, netdrv.ParseFrameKind, "%q is not bpdu, vlan, ra or dhcp-server")
+		}),
 	}
 }
 
@@ -28,60 +30,33 @@ func (r *reader) filterRule(path string, p *vnetv1.FilterRule) netdrv.FilterRule
 	if err != nil {
 		r.findings.Add(path+".protocol", "%v", err)
 	}
-	direction, ok := netdrv.ParseDirection(p.GetDirection())
-	if !ok && p.GetDirection() != "" {
-		r.findings.Add(path+".direction", "%q is neither out nor in", p.GetDirection())
-	}
 	return netdrv.FilterRule{
-		Direction: direction,
+		Direction: knownIfAny(r, path+".direction", p.GetDirection(), netdrv.ParseDirection, "%q is neither out nor in"),
 		Action:    r.action(path+".action", p.GetAction()),
 		Protocol:  protocol,
-		Ports:     each(path+".ports", p.GetPorts(), r.portRange),
-		Remote:    p.GetRemote(),
-		Log:       p.GetLog(),
+		Ports: each(path+".ports", p.GetPorts(), func(path, s string) netdrv.PortRange {
+			p, err := netdrv.ParsePortRange(s)
+			if err != nil {
+				r.findings.Add(path, "%v", err)
+			}
+			return p
+		}),
+		Remote: p.GetRemote(),
+		Log:    p.GetLog(),
 	}
 }
 
 func (r *reader) action(path, s string) netdrv.Action {
-	a, ok := netdrv.ParseAction(s)
-	if !ok && s != "" {
-		r.findings.Add(path, "%q is not accept, drop or reject", s)
-	}
-	return a
-}
-
-func (r *reader) frameKind(path, s string) netdrv.FrameKind {
-	k, ok := netdrv.ParseFrameKind(s)
-	if !ok {
-		r.findings.Add(path, "%q is not bpdu, vlan, ra or dhcp-server", s)
-	}
-	return k
-}
-
-func (r *reader) portRange(path, s string) netdrv.PortRange {
-	p, err := netdrv.ParsePortRange(s)
-	if err != nil {
-		r.findings.Add(path, "%v", err)
-	}
-	return p
-}
-
-func (r *reader) filterSet(path string, p *vnetv1.FilterSet) netdrv.FilterSet {
-	return netdrv.FilterSet{Name: p.GetName(), Prefixes: each(path+".prefixes", p.GetPrefixes(), r.remotePrefix)}
-}
-
-func (r *reader) remotePrefix(path, s string) netip.Prefix {
-	p, ok := netdrv.ParseRemotePrefix(s)
-	if !ok {
-		r.findings.Add(path, "%q is neither an address nor a prefix, such as 192.0.2.0/24", s)
-	}
-	return p
+	return knownIfAny(r, path, s, netdrv.ParseAction, "%q is not accept, drop or reject")
 }
 
 func toFilter(f netdrv.Filter) *vnetv1.Filter {
 	p := &vnetv1.Filter{
 		Isolated: f.Isolated, Rules: all(f.Rules, toFilterRule), In: actionWord(f.In), Out: actionWord(f.Out),
-		Sets: all(f.Sets, toFilterSet), Allow: all(f.Allow, netdrv.FrameKind.String),
+		Sets: all(f.Sets, func(s netdrv.FilterSet) *vnetv1.FilterSet {
+			return &vnetv1.FilterSet{Name: s.Name, Prefixes: all(s.Prefixes, prefixWord)}
+		}),
+		Allow: all(f.Allow, netdrv.FrameKind.String),
 	}
 	if f.Preset != netdrv.Unfiltered {
 		p.Preset = f.Preset.String()
@@ -105,10 +80,6 @@ func actionWord(a netdrv.Action) string {
 		return ""
 	}
 	return a.String()
-}
-
-func toFilterSet(s netdrv.FilterSet) *vnetv1.FilterSet {
-	return &vnetv1.FilterSet{Name: s.Name, Prefixes: all(s.Prefixes, prefixWord)}
 }
 
 // prefixWord writes a single address without its length.

@@ -1,6 +1,5 @@
-// Package wire translates between the contract (api/vnet/v1) and the
-// vocabulary (netdrv), both ways. It is one assignment after the other; what
-// cannot be read, an address say, becomes a finding with the field's path.
+// Package wire translates between the contract (api/vnet/v1) and domain types (netdrv). What
+// cannot be read, such as an address, becomes a finding with the path of its field.
 package wire
 
 import (
@@ -8,6 +7,9 @@ import (
 	"net/netip"
 	"strings"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/vnetd/vnetd/api/definition"
 	vnetv1 "github.com/vnetd/vnetd/api/vnet/v1"
 	"github.com/vnetd/vnetd/netdrv"
 )
@@ -17,21 +19,39 @@ import (
 func FromNetwork(p *vnetv1.Network) (netdrv.Network, netdrv.Findings) {
 	var r reader
 	n := netdrv.Network{
-		Name:      p.GetName(),
-		Mode:      r.mode("mode", p.GetMode()),
-		Bridge:    r.bridge("bridge", p.GetBridge()),
-		Direct:    r.direct("direct", p.GetDirect()),
-		Uplinks:   p.GetUplinks(),
-		Subnets:   each("subnets", p.GetSubnets(), r.subnet),
+		Name: p.GetName(),
+		Mode: knownIfAny(&r, "mode", enumWord(p.GetMode()), netdrv.ParseMode, "%s is not known to this version"),
+		Bridge: netdrv.Bridge{
+			Name: p.GetBridge().GetName(), MAC: r.optionalMAC("bridge.mac", p.GetBridge().GetMac()), MTU: r.mtu("bridge.mtu", p.GetBridge().GetMtu()),
+			FDBMaxLearned: int(p.GetBridge().GetFdbMaxLearned()), Uplinks: p.GetBridge().GetUplinks(),
+		},
+		Direct:  r.direct("direct", p.GetDirect()),
+		Uplinks: p.GetUplinks(),
+		Subnets: each("subnets", p.GetSubnets(), func(path string, p *vnetv1.Subnet) netdrv.Subnet {
+			return netdrv.Subnet{Address: r.gateway(path+".address", p.GetAddress()), SLAAC: choice(p.Slaac), DHCP: r.dhcp(path+".dhcp", p.GetDhcp())}
+		}),
 		DNS:       r.dns("dns", p.GetDns()),
 		RA:        r.ra("ra", p.GetRa()),
 		Filter:    r.filter("filter", p.GetFilter()),
-		NAT:       r.nat("nat", p.GetNat()),
-		Routes:    each("routes", p.GetRoutes(), r.route),
-		Bandwidth: r.networkBandwidth("bandwidth", p.GetBandwidth()),
 		Autostart: p.GetAutostart(),
 		Transient: p.GetTransient(),
-		Access:    access(p.GetAccess()),
+		NAT: netdrv.NATOptions{
+			Ports:     r.ports("nat.ports", p.GetNat().GetPorts()),
+			Addresses: each("nat.addresses", p.GetNat().GetAddresses(), r.addresses), IPv6: p.GetNat().GetIpv6(),
+		},
+		Routes: each("routes", p.GetRoutes(), func(path string, p *vnetv1.Route) netdrv.StaticRoute {
+			return netdrv.StaticRoute{
+				Destination: r.prefix(path+".destination", p.GetDestination()), Via: r.addr(path+".via", p.GetVia()), Metric: int(p.GetMetric()),
+			}
+		}),
+		Bandwidth: netdrv.NetworkBandwidth{
+			In: r.rate("bandwidth.in", p.GetBandwidth().GetIn()), Out: r.rate("bandwidth.out", p.GetBandwidth().GetOut()),
+			PerPort: r.bandwidth("bandwidth.perPort", p.GetBandwidth().GetPerPort()),
+		},
+		Access: netdrv.Access{
+			Users: p.GetAccess().GetUsers(), Groups: p.GetAccess().GetGroups(),
+			MACPrefix: p.GetAccess().GetMacPrefix(), MaxPorts: int(min(p.GetAccess().GetMaxPorts(), 1<<20)),
+		},
 	}
 	n.Forwards = each("forwards", p.GetForwards(), r.forward)
 	n.HostAccess = r.hostAccess("hostServices", n.Mode, p.GetHostServices())
@@ -52,17 +72,33 @@ func each[P, T any](path string, list []P, read func(path string, p P) T) []T {
 
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
+// enumWord is the word of an enum's value, "" for an unspecified one.
+func enumWord(v protoreflect.Enum) string {
+	if v.Number() == 0 {
+		return ""
+	}
+	return definition.Word(v)
+}
+
+// known reads a word by parse; why is the finding if that does not know it.
+func known[T any](r *reader, path, s string, parse func(string) (T, bool), why string) T {
+	v, ok := parse(s)
+	if !ok {
+		r.findings.Add(path, why, s)
+	}
+	return v
+}
+
+// knownIfAny is known; an empty word is the zero value.
+func knownIfAny[T any](r *reader, path, s string, parse func(string) (T, bool), why string) (zero T) {
+	if s == "" {
+		return zero
+	}
+	return known(r, path, s, parse, why)
+}
+
 // reader collects what cannot be read.
 type reader struct{ findings netdrv.Findings }
-
-func (r *reader) mode(path string, m vnetv1.Mode) netdrv.Mode {
-	word := strings.ToLower(strings.TrimPrefix(m.String(), "MODE_"))
-	mode, ok := netdrv.ParseMode(word)
-	if !ok && m != vnetv1.Mode_MODE_UNSPECIFIED {
-		r.findings.Add(path, "%s is not known to this version", word)
-	}
-	return mode
-}
 
 func (r *reader) optionalMAC(path, s string) netdrv.MAC {
 	if s == "" {

@@ -19,11 +19,13 @@ func (r *reader) options(path string, p *vnetv1.DHCPOptions) netdrv.Options {
 		return netdrv.Options{}
 	}
 	return netdrv.Options{
-		Routers:        each(path+".routers", p.GetRouters(), r.addr),
-		DNSServers:     each(path+".dnsServers", p.GetDnsServers(), r.addr),
-		Domain:         strings.TrimSuffix(p.GetDomain(), "."),
-		Search:         each(path+".search", p.GetSearch(), func(_, d string) string { return strings.TrimSuffix(d, ".") }),
-		Routes:         each(path+".routes", p.GetRoutes(), r.optionRoute),
+		Routers:    each(path+".routers", p.GetRouters(), r.addr),
+		DNSServers: each(path+".dnsServers", p.GetDnsServers(), r.addr),
+		Domain:     strings.TrimSuffix(p.GetDomain(), "."),
+		Search:     each(path+".search", p.GetSearch(), func(_, d string) string { return strings.TrimSuffix(d, ".") }),
+		Routes: each(path+".routes", p.GetRoutes(), func(path string, p *vnetv1.DHCPRoute) netdrv.OptionRoute {
+			return netdrv.OptionRoute{Destination: r.prefix(path+".destination", p.GetDestination()), Via: r.addr(path+".via", p.GetVia())}
+		}),
 		MTU:            int(p.GetMtu()),
 		NTPServers:     each(path+".ntpServers", p.GetNtpServers(), r.addr),
 		Vendor:         r.hex(path+".vendor", p.GetVendor()),
@@ -40,19 +42,8 @@ func (r *reader) options(path string, p *vnetv1.DHCPOptions) netdrv.Options {
 	}
 }
 
-func (r *reader) optionRoute(path string, p *vnetv1.DHCPRoute) netdrv.OptionRoute {
-	return netdrv.OptionRoute{
-		Destination: r.prefix(path+".destination", p.GetDestination()),
-		Via:         r.addr(path+".via", p.GetVia()),
-	}
-}
-
 func (r *reader) hex(path, s string) string {
-	b, ok := octets(s)
-	if !ok {
-		r.findings.Add(path, "%q is not octets in hexadecimal, such as 01:04:c0:a8:0a:01", s)
-	}
-	return b
+	return known(r, path, s, octets, "%q is not octets in hexadecimal, such as 01:04:c0:a8:0a:01")
 }
 
 // customOption reads the one value that an option has.
@@ -64,7 +55,11 @@ func (r *reader) customOption(path string, p *vnetv1.DHCPCustomOption) netdrv.Cu
 		}
 		o.Form, o.Value = form, value
 	}
-	if addrs := customAddrs(p); addrs != nil {
+	addrs := p.GetAddresses()
+	if p.GetAddress() != "" {
+		addrs = append([]string{p.GetAddress()}, addrs...)
+	}
+	if addrs != nil {
 		give(r.addrOctets(path, addrs))
 	}
 	if p.GetText() != "" {
@@ -79,7 +74,10 @@ func (r *reader) customOption(path string, p *vnetv1.DHCPCustomOption) netdrv.Cu
 		size  int
 	}{{netdrv.FormU8, p.U8, 1}, {netdrv.FormU16, p.U16, 2}, {netdrv.FormU32, p.U32, 4}} {
 		if n.value != nil {
-			give(n.form, r.number(path+"."+string(n.form), *n.value, n.size))
+			if most := uint64(math.MaxUint64) >> (64 - 8*n.size); uint64(*n.value) > most {
+				r.findings.Add(path+"."+string(n.form), "%d is more than %d", *n.value, most)
+			}
+			give(n.form, string(binary.BigEndian.AppendUint32(nil, *n.value)[4-n.size:]))
 		}
 	}
 	if p.GetDomains() != nil {
@@ -89,13 +87,6 @@ func (r *reader) customOption(path string, p *vnetv1.DHCPCustomOption) netdrv.Cu
 		r.findings.Add(path, "has no value: give address, addresses, text, hex, u8, u16, u32 or domains")
 	}
 	return o
-}
-
-func customAddrs(p *vnetv1.DHCPCustomOption) []string {
-	if p.GetAddress() == "" {
-		return p.GetAddresses()
-	}
-	return append([]string{p.GetAddress()}, p.GetAddresses()...)
 }
 
 // addrOctets reads addresses of one family.
@@ -117,14 +108,6 @@ func (r *reader) addrOctets(path string, addrs []string) (netdrv.OptionForm, str
 		b = append(b, a.AsSlice()...)
 	}
 	return form, string(b)
-}
-
-func (r *reader) number(path string, v uint32, size int) string {
-	if most := uint64(math.MaxUint64) >> (64 - 8*size); uint64(v) > most {
-		r.findings.Add(path, "%d is more than %d", v, most)
-	}
-	b := binary.BigEndian.AppendUint32(nil, v)
-	return string(b[4-size:])
 }
 
 // domains writes domains in the DNS's format, RFC 1035 section 3.1.
@@ -157,7 +140,7 @@ func (r *reader) tag(path string, p *vnetv1.DHCPTag) netdrv.Tag {
 		r.findings.Add(path+".match.macPrefix", "%q is not the first octets of an Ethernet address, such as 52:54:00", m.GetMacPrefix())
 	}
 	if m != nil && ok && t.Match == (netdrv.OptionMatch{}) {
-		r.findings.Add(path+".match", "fits nobody: give vendorClass, userClass, macPrefix or hostname, or leave it out for a tag that reservations name")
+		r.findings.Add(path+".match", "matches no client: give vendorClass, userClass, macPrefix or hostname, or leave it out for a tag that reservations name")
 	}
 	return t
 }
@@ -167,8 +150,8 @@ func toOptions(o netdrv.Options) *vnetv1.DHCPOptions {
 		return nil
 	}
 	p := &vnetv1.DHCPOptions{
-		Routers: texts(o.Routers), DnsServers: texts(o.DNSServers), Domain: o.Domain, Search: o.Search,
-		Mtu: uint32(o.MTU), NtpServers: texts(o.NTPServers), Vendor: colons(o.Vendor), VendorClass: o.VendorClass,
+		Routers: all(o.Routers, netip.Addr.String), DnsServers: all(o.DNSServers, netip.Addr.String), Domain: o.Domain, Search: o.Search,
+		Mtu: uint32(o.MTU), NtpServers: all(o.NTPServers, netip.Addr.String), Vendor: colons(o.Vendor), VendorClass: o.VendorClass,
 		TftpServerName: o.TFTPServerName, BootFile: o.BootFile, Ipv6OnlyWait: toDuration(o.IPv6OnlyWait),
 		CaptivePortal: o.CaptivePortal, InformationRefreshTime: toDuration(o.RefreshTime),
 		SolMaxRt: toDuration(o.SolMaxRT), InfMaxRt: toDuration(o.InfMaxRT), Omit: o.Omit,
@@ -176,18 +159,8 @@ func toOptions(o netdrv.Options) *vnetv1.DHCPOptions {
 	for _, r := range o.Routes {
 		p.Routes = append(p.Routes, &vnetv1.DHCPRoute{Destination: r.Destination.String(), Via: r.Via.String()})
 	}
-	for _, x := range o.Custom {
-		p.Custom = append(p.Custom, toCustomOption(x))
-	}
+	p.Custom = all(o.Custom, toCustomOption)
 	return some(p)
-}
-
-func texts(addrs []netip.Addr) []string {
-	var out []string
-	for _, a := range addrs {
-		out = append(out, a.String())
-	}
-	return out
 }
 
 // colons writes octets as Ethernet addresses are written.

@@ -13,17 +13,6 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-func (r *reader) bridge(path string, p *vnetv1.Bridge) netdrv.Bridge {
-	return netdrv.Bridge{
-		Name: p.GetName(),
-		MAC:  r.optionalMAC(path+".mac", p.GetMac()),
-		MTU:  r.mtu(path+".mtu", p.GetMtu()),
-
-		FDBMaxLearned: int(p.GetFdbMaxLearned()),
-		Uplinks:       p.GetUplinks(),
-	}
-}
-
 func (r *reader) mtu(path, s string) int {
 	switch s {
 	case "":
@@ -40,25 +29,14 @@ func (r *reader) mtu(path, s string) int {
 
 func (r *reader) direct(path string, p *vnetv1.Direct) netdrv.Direct {
 	d := netdrv.Direct{Uplinks: p.GetUplinks(), HostAccess: p.GetHostAccess()}
-	if m := p.GetMode(); m != vnetv1.DirectMode_DIRECT_MODE_UNSPECIFIED {
-		word := strings.ToLower(strings.TrimPrefix(m.String(), "DIRECT_MODE_"))
-		var ok bool
-		if d.Mode, ok = netdrv.ParseDirectMode(word); !ok {
-			r.findings.Add(path+".mode", "%s is not known to this version", word)
-		}
-	}
+	d.Mode = knownIfAny(r, path+".mode", enumWord(p.GetMode()), netdrv.ParseDirectMode, "%s is not known to this version")
 	return d
 }
 
-func (r *reader) subnet(path string, p *vnetv1.Subnet) netdrv.Subnet {
-	s := netdrv.Subnet{Address: r.gateway(path+".address", p.GetAddress()), SLAAC: choice(p.Slaac)}
-	if d := p.GetDhcp(); d != nil {
-		s.DHCP = r.dhcp(path+".dhcp", d)
-	}
-	return s
-}
-
 func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
+	if p == nil {
+		return nil
+	}
 	return &netdrv.DHCP{
 		Ranges:       each(path+".ranges", p.GetRanges(), r.addresses),
 		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
@@ -75,21 +53,18 @@ func (r *reader) dhcp(path string, p *vnetv1.DHCP) *netdrv.DHCP {
 }
 
 func (r *reader) relayed(path string, p *vnetv1.RelayedSubnet) netdrv.RelayedSubnet {
+	var router netip.Addr
+	if p.GetRouter() != "" {
+		router = r.addr(path+".router", p.GetRouter())
+	}
 	return netdrv.RelayedSubnet{
 		Subnet:       r.prefix(path+".subnet", p.GetSubnet()),
-		Router:       r.optionalAddr(path+".router", p.GetRouter()),
+		Router:       router,
 		Ranges:       each(path+".ranges", p.GetRanges(), r.addresses),
 		Exclude:      each(path+".exclude", p.GetExclude(), r.addresses),
 		LeaseTime:    r.duration(path+".leaseTime", p.GetLeaseTime()),
 		Reservations: each(path+".reservations", p.GetReservations(), r.reservation),
 	}
-}
-
-func (r *reader) optionalAddr(path, s string) netip.Addr {
-	if s == "" {
-		return netip.Addr{}
-	}
-	return r.addr(path, s)
 }
 
 func (r *reader) addresses(path string, p *vnetv1.AddressRange) netdrv.Range {
@@ -100,22 +75,13 @@ func (r *reader) reservation(path string, p *vnetv1.Reservation) netdrv.Reservat
 	return netdrv.Reservation{
 		MAC:      r.optionalMAC(path+".mac", p.GetMac()),
 		ClientID: readClientID(p.GetClientId()),
-		DUID:     r.duid(path+".duid", p.GetDuid()),
+		DUID:     known(r, path+".duid", p.GetDuid(), octets, "%q is not a DUID in hexadecimal, such as 00:01:00:01:2c:de:ea:a0:52:54:00:aa:bb:01"),
 		Address:  r.addr(path+".address", p.GetAddress()),
 		Hostname: p.GetHostname(),
 		Options:  r.options(path+".options", p.GetOptions()),
 		Tags:     p.GetTags(),
 		BootFile: r.guestBoot(path+".boot", p.GetBoot()),
 	}
-}
-
-// duid reads a DUID in hexadecimal.
-func (r *reader) duid(path, s string) string {
-	b, ok := octets(s)
-	if !ok {
-		r.findings.Add(path, "%q is not a DUID in hexadecimal, such as 00:01:00:01:2c:de:ea:a0:52:54:00:aa:bb:01", s)
-	}
-	return b
 }
 
 // octets reads hexadecimal, with or without colons between the octets.
@@ -206,24 +172,13 @@ func (r *reader) ra(path string, p *vnetv1.RA) netdrv.RA {
 	if p == nil {
 		return netdrv.RA{}
 	}
-	a := netdrv.RA{
+	return netdrv.RA{
 		Enabled:  choice(p.Enabled),
 		Interval: r.duration(path+".interval", p.GetInterval()),
 		Lifetime: r.duration(path+".lifetime", p.GetLifetime()),
 		Routes:   each(path+".routes", p.GetRoutes(), r.prefix),
-	}
-	var ok bool
-	if a.Preference, ok = netdrv.ParsePreference(p.GetPreference()); !ok {
-		r.findings.Add(path+".preference", "%q is not low, medium or high", p.GetPreference())
-	}
-	return a
-}
 
-func (r *reader) nat(path string, p *vnetv1.NAT) netdrv.NATOptions {
-	return netdrv.NATOptions{
-		Ports:     r.ports(path+".ports", p.GetPorts()),
-		Addresses: each(path+".addresses", p.GetAddresses(), r.addresses),
-		IPv6:      p.GetIpv6(),
+		Preference: known(r, path+".preference", p.GetPreference(), netdrv.ParsePreference, "%q is not low, medium or high"),
 	}
 }
 
@@ -236,14 +191,6 @@ func (r *reader) ports(path string, p *vnetv1.PortRange) netdrv.PortRange {
 		return netdrv.PortRange{}
 	}
 	return netdrv.PortRange{Start: uint16(p.GetStart()), End: uint16(p.GetEnd())}
-}
-
-func (r *reader) route(path string, p *vnetv1.Route) netdrv.StaticRoute {
-	return netdrv.StaticRoute{
-		Destination: r.prefix(path+".destination", p.GetDestination()),
-		Via:         r.addr(path+".via", p.GetVia()),
-		Metric:      int(p.GetMetric()),
-	}
 }
 
 func (r *reader) prefix(path, s string) netip.Prefix {

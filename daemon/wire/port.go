@@ -65,13 +65,3 @@ func (r *reader) uid(path, s string) uint32 {
 	}
 	return uint32(n)
 }
-
-func access(p *vnetv1.Access) netdrv.Access {
-	return netdrv.Access{
-		Users: p.GetUsers(), Groups: p.GetGroups(), MACPrefix: p.GetMacPrefix(), MaxPorts: int(min(p.GetMaxPorts(), 1<<20)),
-	}
-}
-
-func toAccess(a netdrv.Access) *vnetv1.Access {
-	return some(&vnetv1.Access{Users: a.Users, Groups: a.Groups, MacPrefix: a.MACPrefix, MaxPorts: uint32(a.MaxPorts)})
-}

@@ -5,14 +5,6 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-func (r *reader) networkBandwidth(path string, p *vnetv1.NetworkBandwidth) netdrv.NetworkBandwidth {
-	return netdrv.NetworkBandwidth{
-		In:      r.rate(path+".in", p.GetIn()),
-		Out:     r.rate(path+".out", p.GetOut()),
-		PerPort: r.bandwidth(path+".perPort", p.GetPerPort()),
-	}
-}
-
 func (r *reader) bandwidth(path string, p *vnetv1.Bandwidth) netdrv.Bandwidth {
 	return netdrv.Bandwidth{In: r.rate(path+".in", p.GetIn()), Out: r.rate(path+".out", p.GetOut())}
 }
@@ -40,10 +32,6 @@ func quantity[T ~uint32 | ~uint64](r *reader, path, s string, parse func(string)
 		r.findings.Add(path, "would let nothing pass; leave it out for no limit")
 	}
 	return v
-}
-
-func toNetworkBandwidth(b netdrv.NetworkBandwidth) *vnetv1.NetworkBandwidth {
-	return some(&vnetv1.NetworkBandwidth{In: toRate(b.In), Out: toRate(b.Out), PerPort: ToBandwidth(b.PerPort)})
 }
 
 // ToBandwidth is nil for one that limits nothing.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -17,32 +18,36 @@ import (
 // ToNetwork writes a definition. FromNetwork reads it back the same.
 func ToNetwork(n *netdrv.Network) *vnetv1.Network {
 	p := &vnetv1.Network{
-		Name:         n.Name,
-		Mode:         vnetv1.Mode(vnetv1.Mode_value["MODE_"+strings.ToUpper(n.Mode.String())]),
-		Autostart:    &n.Autostart,
-		Transient:    n.Transient,
-		Bridge:       toBridge(n.Bridge),
-		Direct:       toDirect(n.Direct),
+		Name:      n.Name,
+		Mode:      vnetv1.Mode(vnetv1.Mode_value["MODE_"+strings.ToUpper(n.Mode.String())]),
+		Autostart: &n.Autostart,
+		Transient: n.Transient,
+		Bridge:    toBridge(n.Bridge),
+		Direct: some(&vnetv1.Direct{
+			Uplinks:    n.Direct.Uplinks,
+			Mode:       vnetv1.DirectMode(vnetv1.DirectMode_value["DIRECT_MODE_"+strings.ToUpper(n.Direct.Mode.String())]),
+			HostAccess: n.Direct.HostAccess,
+		}),
 		Dns:          toDNS(n.DNS),
 		Ra:           toRA(n.RA),
 		Nat:          toNAT(n.NAT),
 		Uplinks:      n.Uplinks,
 		HostServices: toHostServices(n),
 		Filter:       toFilter(n.Filter),
-		Access:       toAccess(n.Access),
+		Access: some(&vnetv1.Access{
+			Users: n.Access.Users, Groups: n.Access.Groups, MacPrefix: n.Access.MACPrefix, MaxPorts: uint32(n.Access.MaxPorts),
+		}),
+		Bandwidth: some(&vnetv1.NetworkBandwidth{
+			In: toRate(n.Bandwidth.In), Out: toRate(n.Bandwidth.Out), PerPort: ToBandwidth(n.Bandwidth.PerPort),
+		}),
+		Forwards: all(n.Forwards, ToForward),
 	}
-	for _, s := range n.Subnets {
-		p.Subnets = append(p.Subnets, toSubnet(s))
-	}
+	p.Subnets = all(n.Subnets, toSubnet)
 	for _, r := range n.Routes {
 		p.Routes = append(p.Routes, &vnetv1.Route{
 			Destination: r.Destination.String(), Via: r.Via.String(), Metric: uint32(r.Metric),
 		})
 	}
-	for _, f := range n.Forwards {
-		p.Forwards = append(p.Forwards, ToForward(f))
-	}
-	p.Bandwidth = toNetworkBandwidth(n.Bandwidth)
 	return p
 }
 
@@ -70,24 +75,10 @@ func toBridge(b netdrv.Bridge) *vnetv1.Bridge {
 	return some(p)
 }
 
-func toDirect(d netdrv.Direct) *vnetv1.Direct {
-	return some(&vnetv1.Direct{
-		Uplinks:    d.Uplinks,
-		Mode:       vnetv1.DirectMode(vnetv1.DirectMode_value["DIRECT_MODE_"+strings.ToUpper(d.Mode.String())]),
-		HostAccess: d.HostAccess,
-	})
-}
-
 func toDNS(d netdrv.DNS) *vnetv1.DNS {
 	p := &vnetv1.DNS{
 		Domain: d.Domain, Enabled: optional(d.Enabled), LocalOnly: optional(d.LocalOnly), Peers: d.Peers,
-		RebindProtection: d.RebindProtection,
-	}
-	for _, f := range d.Forwarders {
-		p.Forwarders = append(p.Forwarders, toForwarder(f))
-	}
-	for _, r := range d.Records {
-		p.Records = append(p.Records, ToRecord(r))
+		RebindProtection: d.RebindProtection, Forwarders: all(d.Forwarders, toForwarder), Records: all(d.Records, ToRecord),
 	}
 	return some(p)
 }
@@ -117,12 +108,9 @@ func toForwarder(f netdrv.Forwarder) *vnetv1.Forwarder {
 }
 
 func toRA(a netdrv.RA) *vnetv1.RA {
-	p := &vnetv1.RA{Enabled: optional(a.Enabled), Interval: toDuration(a.Interval), Lifetime: toDuration(a.Lifetime)}
+	p := &vnetv1.RA{Enabled: optional(a.Enabled), Interval: toDuration(a.Interval), Lifetime: toDuration(a.Lifetime), Routes: all(a.Routes, netip.Prefix.String)}
 	if a.Preference != netdrv.Medium {
 		p.Preference = a.Preference.String()
-	}
-	for _, r := range a.Routes {
-		p.Routes = append(p.Routes, r.String())
 	}
 	return some(p)
 }
@@ -138,12 +126,9 @@ func toDuration(d time.Duration) *durationpb.Duration {
 }
 
 func toNAT(o netdrv.NATOptions) *vnetv1.NAT {
-	p := &vnetv1.NAT{Ipv6: o.IPv6}
+	p := &vnetv1.NAT{Ipv6: o.IPv6, Addresses: all(o.Addresses, toRange)}
 	if !o.Ports.IsZero() {
 		p.Ports = &vnetv1.PortRange{Start: uint32(o.Ports.Start), End: uint32(o.Ports.End)}
-	}
-	for _, r := range o.Addresses {
-		p.Addresses = append(p.Addresses, toRange(r))
 	}
 	return some(p)
 }
