@@ -17,7 +17,7 @@ func Compile(networks []netdrv.Network, ports ...Port) Ruleset {
 	ns := classify(networks)
 	inet := Table{
 		Family: INet, Name: TableName,
-		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns), refusedSets(ports)),
+		Sets:   slices.Concat(forwardSets(ns), hostSets(ns), natSets(ns), publishSets(ns), []Set{refusedSet(ports)}),
 		Chains: slices.Concat(forwardChains(), hostChains(), natChains(ns), publishChains(), refusedChains()),
 	}
 	return Ruleset{}.with(inet).with(bridgeTable(ns, ports))

@@ -25,7 +25,7 @@ type Side struct {
 	Else    netdrv.Action
 }
 
-// Clause is a rule whose names are resolved.
+// Clause is a rule with resolved names.
 type Clause struct {
 	Protocol netdrv.Protocol // 0: any
 	Ports    []netdrv.PortRange

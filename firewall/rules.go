@@ -231,13 +231,13 @@ func (d *direction) fragments(began *direction) []Rule {
 	}
 }
 
-// refusedSets have the mark that bridges set on what the host is to reject, if one does.
-func refusedSets(ports []Port) []Set {
+// refusedSet has the mark that bridges set on what the host is to reject, if one does.
+func refusedSet(ports []Port) Set {
 	refused := Set{Name: "refused", Key: []Type{MarkValue}}
 	if slices.ContainsFunc(ports, func(p Port) bool { return p.Rules != nil && p.Rules.Out.rejects() }) {
 		refused.add(number(refusedMark))
 	}
-	return []Set{refused}
+	return refused
 }
 
 func refusedChains() []Chain {

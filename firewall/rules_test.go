@@ -223,3 +223,10 @@ func TestInternetOnlySays(t *testing.T) {
 		t.Error("it is about the wrong direction")
 	}
 }
+
+func prefixList(words ...string) (out []netip.Prefix) {
+	for _, w := range words {
+		out = append(out, netip.MustParsePrefix(w))
+	}
+	return out
+}
