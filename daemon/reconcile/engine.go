@@ -92,8 +92,9 @@ type Kernel interface {
 // A Firewall replaces all rules at once; firewall/nft has the real one.
 type Firewall interface {
 	Apply(ctx context.Context, want firewall.Ruleset) error
-	// Mended says what the last Apply found changed by others; "" if nothing was.
-	Mended() string
+	// Repaired describes the external change that the last Apply has found, and what it has
+	// done; "" if there was none.
+	Repaired() (found, done string)
 	// Treatments returns what the rules in force do with bridges, by their names.
 	Treatments(ctx context.Context) (map[string]netdrv.Treatment, error)
 	Watch(ctx context.Context, wake func()) error

@@ -41,6 +41,13 @@ func (r *round) reportRepairs(plans []netdrv.Plan) {
 	}
 }
 
+// reportFirewallRepair reports the external change that the last change of rules has reverted.
+func (e *Engine) reportFirewallRepair() {
+	if found, done := e.Firewall.Repaired(); found != "" {
+		e.repaired("", "firewall: "+found, []string{"nftables: " + done})
+	}
+}
+
 // repaired reports a repair.
 func (e *Engine) repaired(network, found string, steps []string) {
 	e.networks.count(func(s *Stats) { s.Repairs++ })

@@ -147,9 +147,7 @@ func (r *round) run(ctx context.Context) (err error) {
 		// Fail closed: no bridge comes up without its rules.
 		return fmt.Errorf("firewall: %w", err)
 	}
-	if found := r.Firewall.Mended(); found != "" {
-		r.repaired("", "firewall: "+found, []string{"replace tables inet vnetd and bridge vnetd"})
-	}
+	r.reportFirewallRepair()
 	r.apply(ctx, p.plans, func(s netdrv.Step) bool { return !netdrv.Withdraws(s) })
 	if r.applied {
 		p = r.verify(ctx, p)

@@ -11,15 +11,13 @@ import (
 
 // Attributes that golang.org/x/sys does not name (linux/netfilter/nf_tables.h).
 const (
-	attrTableUserdata   = 6
-	attrTableOwner      = 7
-	attrChainFlags      = 10
-	attrSetExpr         = 17
-	attrSetExpressions  = 18
-	attrElemKeyEnd      = 10
-	attrElemExpressions = 11
-	attrSetDescConcat   = 2
-	attrSetFieldLen     = 1
+	attrTableUserdata  = 6
+	attrTableOwner     = 7
+	attrSetExpr        = 17
+	attrSetExpressions = 18
+	attrElemKeyEnd     = 10
+	attrSetDescConcat  = 2
+	attrSetFieldLen    = 1
 
 	tableFlagOwner   = 2
 	tableFlagPersist = 4

@@ -28,7 +28,7 @@ func BenchmarkReplace(b *testing.B) {
 			for b.Loop() {
 				must(b, d.Apply(context.Background(), firewall.Compile(networks)))
 				b.StopTimer()
-				must(b, d.Remove(context.Background()))
+				must(b, d.Apply(context.Background(), firewall.Ruleset{}))
 				b.StartTimer()
 			}
 		})

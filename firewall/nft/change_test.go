@@ -97,7 +97,7 @@ func TestMessagesAreWhatNftWouldSend(t *testing.T) {
 			if out, err := ns.script(t, string(script)); err != nil {
 				t.Fatal(out)
 			}
-			theirs, err := ns.open(t).sock.look(t.Context())
+			theirs, err := ns.open(t).sock.read(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +197,7 @@ func TestSecondDriverIsToldWhoHolds(t *testing.T) {
 	if !errors.Is(err, ErrHeld) {
 		t.Errorf("Apply of the second: %v, want ErrHeld", err)
 	}
-	if err := second.Remove(context.Background()); !errors.Is(err, ErrHeld) {
+	if err := second.Apply(context.Background(), firewall.Ruleset{}); !errors.Is(err, ErrHeld) {
 		t.Errorf("Remove of the second: %v, want ErrHeld", err)
 	}
 	first.Close()
@@ -212,7 +212,7 @@ func plain(t *testing.T, ns *namespace) *Driver {
 }
 
 // Without an owner: whatever somebody does to the table is found and mended.
-func TestPlainTableIsMended(t *testing.T) {
+func TestPlainTableIsRepaired(t *testing.T) {
 	for name, script := range map[string]string{
 		"flushed":           "flush ruleset\n",
 		"deleted":           "delete table inet vnetd\n",
@@ -248,18 +248,18 @@ func TestPlainTableIsMended(t *testing.T) {
 			}
 			t.Log(drift)
 			apply(t, d, goldens["mix"]...)
-			if got := d.Mended(); got != drift {
-				t.Errorf("says that it mended %q, and found %q", got, drift)
+			if found, done := d.Repaired(); found != drift || !strings.HasPrefix(done, "replace table inet vnetd") {
+				t.Errorf("repaired %q by %q, want %q by replacing the table", found, done, drift)
 			}
 			if drift := verify(t, d); drift != "" {
 				t.Errorf("after Apply: %s", drift)
 			}
 			apply(t, d, goldens["mix"]...)
-			if got := d.Mended(); got != "" {
-				t.Errorf("nothing was wrong, and it says that it mended %q", got)
+			if found, done := d.Repaired(); found != "" || done != "" {
+				t.Errorf("nothing was wrong, and it repaired %q by %q", found, done)
 			}
 			if diff := cmp.Diff(before, ns.list(t)); diff != "" {
-				t.Errorf("(-before +mended)\n%s", diff)
+				t.Errorf("(-before +repaired)\n%s", diff)
 			}
 		})
 	}
@@ -293,15 +293,15 @@ func TestOthersTablesAreLeftAlone(t *testing.T) {
 	if diff := cmp.Diff(handles, ns.run(t, "nft", "-a", "list", "table", "inet", "vnetd")); diff != "" {
 		t.Errorf("ours was touched: %s", diff)
 	}
-	if err := d.Remove(context.Background()); err != nil {
+	if err := d.Apply(context.Background(), firewall.Ruleset{}); err != nil {
 		t.Fatal(err)
 	}
 	want := "table ip docker\ntable ip6 docker\ntable inet docker\ntable bridge docker\ntable ip vnetd\n"
 	if diff := cmp.Diff(want, ns.run(t, "nft", "list", "tables")); diff != "" {
-		t.Errorf("(-want +after Remove)\n%s", diff)
+		t.Errorf("(-want +after removal)\n%s", diff)
 	}
-	if err := d.Remove(context.Background()); err != nil {
-		t.Errorf("Remove of what is gone: %v", err)
+	if err := d.Apply(context.Background(), firewall.Ruleset{}); err != nil {
+		t.Errorf("removal of what is gone: %v", err)
 	}
 }
 

@@ -21,9 +21,9 @@ var verbs = map[uint16]string{
 	nftType(unix.NFT_MSG_DELRULE):    "flush chain",
 }
 
-// describe says what a message asks for, as an administrator would. In messages
-// of all kinds attribute 1 is the table's name and attribute 2 the name of chain
-// or set, but for chains, where that is attribute 3.
+// describe returns what a message asks for, in words. In messages of all kinds attribute 1 is the
+// name of the table and attribute 2 that of the chain or set, except for messages about chains,
+// where it is attribute 3.
 func describe(m message) string {
 	as := m.attributes()
 	words := []string{verbs[m.typ], tableOf(m, text(as, 1))}
@@ -38,7 +38,10 @@ func describe(m message) string {
 	if m.typ != nftType(unix.NFT_MSG_NEWRULE) {
 		return s
 	}
-	s += ": " + strings.Join(expressions(as), " ")
+	s += ":"
+	for _, e := range attrs(get(as, unix.NFTA_RULE_EXPRESSIONS)) {
+		s += " " + text(attrs(e.data), unix.NFTA_EXPR_NAME)
+	}
 	// The library's own reader panics on a length beyond the end.
 	if c := get(as, unix.NFTA_RULE_USERDATA); len(c) > 2 && c[0] == byte(userdata.TypeComment) && len(c) >= 2+int(c[1]) {
 		s += ` comment "` + strings.TrimRight(string(c[2:2+int(c[1])]), "\x00") + `"`
@@ -46,15 +49,7 @@ func describe(m message) string {
 	return s
 }
 
-func expressions(rule []attr) []string {
-	var names []string
-	for _, e := range attrs(get(rule, unix.NFTA_RULE_EXPRESSIONS)) {
-		names = append(names, text(attrs(e.data), unix.NFTA_EXPR_NAME))
-	}
-	return names
-}
-
-// modules are the kernel's modules that rules may miss, by expression.
+// modules are the kernel's modules that implement expressions.
 var modules = map[string]string{
 	"masq":   "nft_masq",
 	"nat":    "nft_nat",
@@ -65,7 +60,7 @@ var modules = map[string]string{
 	"log":    "nf_log_syslog",
 }
 
-// hint guesses what a kernel lacks that does not know an object.
+// hint names what the kernel may lack if it does not know an object.
 func hint(m message, errno syscall.Errno, offset int) string {
 	if errno == unix.EPERM {
 		return "it needs CAP_NET_ADMIN, and the table must not belong to another process"
@@ -80,30 +75,25 @@ func hint(m message, errno syscall.Errno, offset int) string {
 	case nftType(unix.NFT_MSG_NEWCHAIN):
 		return "does the kernel lack nft_chain_" + text(as, unix.NFTA_CHAIN_TYPE) + "?"
 	case nftType(unix.NFT_MSG_NEWRULE):
-		return ruleHint(m, as, offset)
-	}
-	return ""
-}
-
-// ruleHint names the module for the expression that the kernel points at, or for
-// all of the rule's if it points nowhere.
-func ruleHint(m message, as []attr, offset int) string {
-	var lacking []string
-	for _, a := range as {
-		if a.typ != unix.NFTA_RULE_EXPRESSIONS {
-			continue
-		}
-		start := headerLen + 4 + a.at + 4 // headers of netlink, nfnetlink and the list
-		for _, e := range attrs(a.data) {
-			module := modules[text(attrs(e.data), unix.NFTA_EXPR_NAME)]
-			at := start + e.at
-			if pointed := offset < start || offset >= at && offset < at+4+len(e.data); pointed && module != "" {
-				lacking = append(lacking, module)
+		// The module for the expression at the offset, or for all of the rule's if there is
+		// none.
+		var lacking []string
+		for _, a := range as {
+			if a.typ != unix.NFTA_RULE_EXPRESSIONS {
+				continue
+			}
+			start := headerLen + 4 + a.at + 4 // headers of netlink, nfnetlink and the list
+			for _, e := range attrs(a.data) {
+				module := modules[text(attrs(e.data), unix.NFTA_EXPR_NAME)]
+				at := start + e.at
+				if module != "" && (offset < start || offset >= at && offset < at+4+len(e.data)) {
+					lacking = append(lacking, module)
+				}
 			}
 		}
+		if len(lacking) > 0 {
+			return "does the kernel lack the module " + strings.Join(lacking, " or ") + "?"
+		}
 	}
-	if len(lacking) == 0 {
-		return ""
-	}
-	return "does the kernel lack the module " + strings.Join(lacking, " or ") + "?"
+	return ""
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/vnetd/vnetd/firewall"
 )
 
-// ErrHeld: one of our tables belongs to another process's socket. Most likely
-// another vnetd runs in this network namespace.
-var ErrHeld = errors.New("the table is held by another process")
+// ErrHeld: the socket of another process owns one of our tables. Most likely another vnetd
+// runs in this network namespace.
+var ErrHeld = errors.New("the table is owned by another process")
 
 // Driver keeps our tables in one network namespace. Its methods may be called
 // from any goroutine.
@@ -26,15 +26,14 @@ type Driver struct {
 
 	mu   sync.Mutex
 	sock *socket
-	// last is the ruleset that was applied last, and gen the generation in
-	// which the kernel is known to hold exactly that; 0 means that it is not
-	// known.
+	// last is the ruleset that was applied last, and gen the generation in which the kernel
+	// has exactly that; 0 if it is not known.
 	last firewall.Ruleset
 	gen  uint32
 	// applied: there is a last ruleset.
 	applied bool
-	// mended is what the last Apply put right.
-	mended string
+	// found is the external change that the last Apply has reverted, and done how.
+	found, done string
 }
 
 // Open returns a Driver for the network namespace of the calling thread. It
@@ -58,143 +57,94 @@ func Open(log *slog.Logger) (*Driver, error) {
 	return d, nil
 }
 
-// Close releases the tables and leaves them standing.
+// Close gives up the ownership of the tables, which stay in the kernel.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.watch != nil {
-		d.watch.close()
+		d.watch.sock.close()
 	}
 	return d.sock.close()
 }
 
-// probe finds out whether tables can have an owner and persist. Its transaction
-// asks for the impossible last, so that it is never committed.
+// probe returns the flags that the kernel supports: owner and persist, or none. The last
+// message of its transaction is impossible, so that it is never committed.
 func probe(s *socket) (flags uint32, err error) {
 	const wanted = tableFlagOwner | tableFlagPersist
 	table := firewall.Table{Family: firewall.INet, Name: firewall.TableName + "-probe"}
 	impossible := firewall.Table{Family: firewall.INet, Name: firewall.TableName + "-probe-none"}
 	err = s.commit([]message{newTable(table, wanted), delTable(impossible)}, 0)
 	switch {
-	case errors.Is(err, unix.ENOENT): // only the impossible was refused
+	case errors.Is(err, unix.ENOENT): // only the impossible message failed
 		return wanted, nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
-		return 0, availability(s)
+		return 0, s.available()
 	case errors.Is(err, unix.EPERM):
 		return 0, fmt.Errorf("change nftables: %w: it needs CAP_NET_ADMIN", unix.EPERM)
 	case err == nil:
-		return 0, errors.New("probe nftables: the kernel did what it cannot do")
+		return 0, errors.New("probe nftables: the kernel deleted a table that does not exist")
 	}
 	return 0, fmt.Errorf("probe nftables: %w", err)
 }
 
-// availability tells a kernel without nf_tables from one that only lacks owners.
-func availability(s *socket) error {
-	_, err := s.generation(context.Background())
-	return err
-}
-
-// Apply makes the kernel hold exactly want in our tables, in one transaction. If
-// it does already, nothing is touched, not even counters, whoever put it there.
-// After an error the kernel holds what it held before, or, if the error says that
-// the outcome is unknown, one or the other; calling Apply again is always right.
-// ErrHeld means that another process owns a table.
+// Apply makes our tables in the kernel exactly want, in one transaction. If they are already,
+// nothing is touched, not even counters, also if another process made them. After an error
+// the kernel has the tables of before, or, if the error says that the outcome is unknown,
+// either; it is always right to call Apply again. ErrHeld means that another process owns a
+// table.
 func (d *Driver) Apply(ctx context.Context, want firewall.Ruleset) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.applyLocked(ctx, want); err != nil {
-		d.gen = 0
-		return fmt.Errorf("apply firewall: %w", err)
-	}
-	return nil
-}
-
-// Remove deletes our tables: everything passes, and nothing is translated.
-func (d *Driver) Remove(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.applyLocked(ctx, firewall.Ruleset{}); err != nil {
-		d.gen = 0
-		return fmt.Errorf("remove firewall: %w", err)
-	}
-	return nil
-}
-
-// Verify looks whether the kernel holds what was applied last. If not, drift says
-// in a line what is different, and the next Apply will mend it.
-func (d *Driver) Verify(ctx context.Context) (drift string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.applied {
-		return "nothing was applied yet", nil
-	}
-	h, err := d.sock.look(ctx)
-	if err != nil {
-		return "", fmt.Errorf("verify firewall: %w", err)
-	}
-	_, last, err := d.encode(d.last)
-	if err != nil {
-		return "", fmt.Errorf("verify firewall: %w", err)
-	}
-	d.gen = 0
-	if drift = d.compareLocked(h, last); drift == "" {
-		d.gen = h.gen
-	}
-	return drift, nil
-}
-
-// Mended says in a line what the last Apply found changed by others and put
-// right; "" if nothing was.
-func (d *Driver) Mended() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mended
-}
-
-func (d *Driver) applyLocked(ctx context.Context, want firewall.Ruleset) error {
-	d.mended = ""
+	d.found, d.done = "", ""
 	for range attempts {
-		if err := ctx.Err(); err != nil {
-			return err
+		err := ctx.Err()
+		var p plan
+		if err == nil {
+			p, err = d.planLocked(ctx, want)
 		}
-		p, err := d.planLocked(ctx, want)
-		if err != nil {
-			return err
+		switch {
+		case err != nil:
+		case len(p.messages) == 0:
+			d.last, d.gen, d.applied = want, p.gen, true
+			return nil
+		default:
+			err = d.commitLocked(ctx, p, want)
 		}
-		if len(p.messages) == 0 {
-			d.rememberLocked(want, p.gen)
+		if err == nil {
 			return nil
 		}
-		err = d.commitLocked(ctx, p, want)
-		if errors.Is(err, errStale) || errors.Is(err, errUnknown) {
-			d.log.Debug("firewall looks again", "err", err)
-			d.gen = 0
-			continue
+		d.gen = 0
+		if !errors.Is(err, errStale) && !errors.Is(err, errUnknown) {
+			return fmt.Errorf("apply firewall: %w", err)
 		}
-		return err
+		d.log.Debug("firewall state is read again", "err", err)
 	}
-	return fmt.Errorf("tried %d times: %w", attempts, errStale)
+	return fmt.Errorf("apply firewall: tried %d times: %w", attempts, errStale)
 }
 
-func (d *Driver) rememberLocked(r firewall.Ruleset, gen uint32) {
-	d.last, d.gen, d.applied = r, gen, true
+// Repaired describes, in a line each, the external change that the last Apply has found, and
+// what it has done; "" if there was none.
+func (d *Driver) Repaired() (found, done string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found, d.done
 }
 
-// plan is a transaction to be: what it does, and the generation it was made for.
+// plan is a transaction: what it does, and the generation for which it was made.
 type plan struct {
 	gen      uint32
 	messages []message
 	what     string
-	// whole: tables are made anew, so a look afterwards is worth its cost. If image is
-	// not the zero value, it is what that look has to find.
+	// whole: tables are replaced, so it is worth its cost to read them back. If image is not
+	// the zero value, it is what they have to be.
 	whole bool
 	image image
-	// mends is the drift from the last ruleset that made a look necessary.
-	mends string
+	// repairs is the drift from the last ruleset.
+	repairs string
 }
 
-// planLocked decides how to get to want: by an edit of what is known to be in the
-// kernel, or after a look by an edit, by nothing or by a replacement.
+// planLocked returns the transaction to get to want: an edit if the tables in the kernel are
+// known, or once they have been read an edit, nothing, or a replacement.
 func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, error) {
 	gen, err := d.sock.generation(ctx)
 	if err != nil {
@@ -203,20 +153,22 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 	if d.gen != 0 && d.gen == gen {
 		return d.editLocked(gen, want)
 	}
-	h, err := d.sock.look(ctx)
+	h, err := d.sock.read(ctx)
 	if err != nil {
 		return plan{}, err
 	}
-	if err := d.heldLocked(h); err != nil {
-		return plan{}, err
+	for id, t := range h.tables {
+		if t.flags&tableFlagOwner != 0 && t.owner != d.sock.port {
+			return plan{}, fmt.Errorf("table %s: %w (netlink port %d, usually the pid): is another vnetd running here?", id, ErrHeld, t.owner)
+		}
 	}
-	var mends string
+	var repairs string
 	if d.applied {
 		_, last, err := d.encode(d.last)
 		if err != nil {
 			return plan{}, err
 		}
-		if mends = d.compareLocked(h, last); mends == "" {
+		if repairs = d.compareLocked(h, last); repairs == "" {
 			return d.editLocked(h.gen, want)
 		}
 	}
@@ -225,11 +177,17 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 		return plan{}, err
 	}
 	drift := d.compareLocked(h, im)
-	if drift == "" {
-		return d.adopt(h, want), nil
+	if drift == "" { // adopted
+		p := plan{gen: h.gen, what: "adopt"}
+		for _, t := range want.Tables {
+			if h.tables[t.ID()].owner != d.sock.port && d.flags != 0 {
+				p.messages = append(p.messages, newTable(t, d.flags))
+			}
+		}
+		return p, nil
 	}
-	d.log.Debug("firewall replaces its tables", "because", drift)
-	p := plan{gen: h.gen, whole: true, image: im, mends: mends, what: firewall.Diff(firewall.Ruleset{}, want).String()}
+	d.log.Debug("firewall tables are replaced", "drift", drift)
+	p := plan{gen: h.gen, whole: true, image: im, repairs: repairs, what: firewall.Diff(firewall.Ruleset{}, want).String()}
 	if len(want.Tables) == 0 {
 		p.what = "delete our tables"
 	}
@@ -242,20 +200,9 @@ func (d *Driver) planLocked(ctx context.Context, want firewall.Ruleset) (plan, e
 	return p, nil
 }
 
-// heldLocked reports a table that another socket owns.
-func (d *Driver) heldLocked(h holding) error {
-	for id, t := range h.tables {
-		if t.flags&tableFlagOwner != 0 && t.owner != d.sock.port {
-			return fmt.Errorf("table %s: %w (netlink port %d, often its pid): is another vnetd running here?",
-				id, ErrHeld, t.owner)
-		}
-	}
-	return nil
-}
-
-// compareLocked says how the kernel differs from what was encoded. A table that should
+// compareLocked describes how the kernel differs from what was encoded. A table that should
 // have an owner and cannot get one counts as different.
-func (d *Driver) compareLocked(h holding, want image) (drift string) {
+func (d *Driver) compareLocked(h state, want image) (drift string) {
 	if drift := want.drift(h.image); drift != "" {
 		return drift
 	}
@@ -267,8 +214,8 @@ func (d *Driver) compareLocked(h holding, want image) (drift string) {
 	return ""
 }
 
-// encode returns the messages that make the tables of r where there are none, and
-// what the kernel holds then.
+// encode returns the messages that create the tables of r, and the image of what the kernel
+// has then.
 func (d *Driver) encode(r firewall.Ruleset) (ms []message, im image, err error) {
 	elements := 0
 	for _, t := range r.Tables {
@@ -317,32 +264,23 @@ func (d *Driver) editLocked(gen uint32, want firewall.Ruleset) (plan, error) {
 	return p, nil
 }
 
-// adopt takes tables over that hold what is wanted already.
-func (d *Driver) adopt(h holding, want firewall.Ruleset) plan {
-	p := plan{gen: h.gen, what: "adopt"}
-	for _, t := range want.Tables {
-		if h.tables[t.ID()].owner != d.sock.port && d.flags != 0 {
-			p.messages = append(p.messages, newTable(t, d.flags))
-		}
-	}
-	return p
-}
-
-// commitLocked runs the plan. Tables made as a whole are read back: what was sent
-// is then not believed but seen.
+// commitLocked runs the plan. Tables that are replaced are read back.
 func (d *Driver) commitLocked(ctx context.Context, p plan, want firewall.Ruleset) error {
 	next := p.gen + 1
 	if next == 0 { // as the kernel does
 		next = 1
 	}
-	d.watch.expect(next)
+	own := d.watch.slot(next)
+	own.Store(next)
 	if err := d.sock.commit(p.messages, p.gen); err != nil {
-		d.watch.forget(next)
+		own.CompareAndSwap(next, 0)
 		return err
 	}
 	d.log.Info("firewall changed", "what", p.what)
-	d.rememberLocked(want, next)
-	d.mended = p.mends
+	d.last, d.gen, d.applied = want, next, true
+	if p.repairs != "" {
+		d.found, d.done = p.repairs, p.what
+	}
 	if !p.whole {
 		return nil
 	}
@@ -352,7 +290,7 @@ func (d *Driver) commitLocked(ctx context.Context, p plan, want firewall.Ruleset
 			return err
 		}
 	}
-	h, err := d.sock.look(ctx)
+	h, err := d.sock.read(ctx)
 	if err != nil {
 		return err
 	}

@@ -95,3 +95,22 @@ func TestAllElementsArrive(t *testing.T) {
 		t.Errorf("(-compiled +nft)\n%s", diff)
 	}
 }
+
+// Verify reports how the kernel differs from what was applied last; the next Apply repairs it.
+func (d *Driver) Verify(ctx context.Context) (drift string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, err := d.sock.read(ctx)
+	if err != nil {
+		return "", err
+	}
+	_, last, err := d.encode(d.last)
+	if err != nil {
+		return "", err
+	}
+	d.gen = 0
+	if drift = d.compareLocked(h, last); drift == "" {
+		d.gen = h.gen
+	}
+	return drift, nil
+}

@@ -3,14 +3,10 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/firewall"
@@ -19,17 +15,17 @@ import (
 // nftType returns the type of a message to nf_tables.
 func nftType(msg int) uint16 { return uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | msg) }
 
-func family(f firewall.Family) nftables.TableFamily {
+func family(f firewall.Family) byte {
 	if f == firewall.Bridge {
-		return nftables.TableFamilyBridge
+		return unix.NFPROTO_BRIDGE
 	}
-	return nftables.TableFamilyINet
+	return unix.NFPROTO_INET
 }
 
 // header is how every message to nf_tables begins.
-func header(f firewall.Family) []byte { return []byte{byte(family(f)), unix.NFNETLINK_V0, 0, 0} }
+func header(f firewall.Family) []byte { return []byte{family(f), unix.NFNETLINK_V0, 0, 0} }
 
-// newTable makes a table, or takes over an orphan, with the flags.
+// newTable creates a table, or takes over one without an owner, with the flags.
 func newTable(t firewall.Table, flags uint32) message {
 	b := appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name)
 	if flags != 0 {
@@ -43,78 +39,61 @@ func delTable(t firewall.Table) message {
 	return message{typ: nftType(unix.NFT_MSG_DELTABLE), flags: unix.NLM_F_REQUEST, data: b}
 }
 
-// encoder collects the messages that google/nftables would send.
+// encoder collects the messages about the objects of a table.
 type encoder struct {
-	conn   *nftables.Conn
-	table  *nftables.Table
-	family firewall.Family
-	setID  uint32
-	out    []message
-	err    error
+	table firewall.Table
+	out   []message
 }
 
-func newEncoder(t firewall.Table) *encoder {
-	e := &encoder{table: &nftables.Table{Name: t.Name, Family: family(t.Family)}, family: t.Family}
-	// New fails only for a lasting connection.
-	e.conn, _ = nftables.New(nftables.WithTestDial(e.capture))
-	return e
+// begin returns the beginning of a message about an object, in a buffer of that size.
+func (e *encoder) begin(size int, nameAttr uint16, name string) []byte {
+	b := append(make([]byte, 0, size), header(e.table.Family)...)
+	return appendText(appendText(b, unix.NFTA_TABLE_NAME, e.table.Name), nameAttr, name)
 }
 
-// capture stands for the library's socket. What it asks for, an answer to every
-// message and an echo of every rule, can overflow a socket after the transaction
-// was committed.
-func (e *encoder) capture(batch []netlink.Message) ([]netlink.Message, error) {
-	for _, m := range batch {
-		switch m.Header.Type {
-		case unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_MSG_BATCH_END:
-			continue
-		}
-		flags := uint16(m.Header.Flags &^ (netlink.Acknowledge | netlink.Echo))
-		e.out = append(e.out, message{typ: uint16(m.Header.Type), flags: flags, data: m.Data})
-	}
-	return nil, io.EOF // which means: no answers
-}
-
-// flush takes what the library has gathered.
-func (e *encoder) flush() { e.keep(e.conn.Flush()) }
-
-func (e *encoder) header() []byte { return []byte{byte(e.table.Family), unix.NFNETLINK_V0, 0, 0} }
-
-func (e *encoder) keep(err error) {
-	if e.err == nil {
-		e.err = err
-	}
+func (e *encoder) end(msg int, flags uint16, b []byte) {
+	e.out = append(e.out, message{typ: nftType(msg), flags: unix.NLM_F_REQUEST | flags, data: b})
 }
 
 // hookNumbers are the same in the families inet and bridge.
-var hookNumbers = map[string]*nftables.ChainHook{
-	"prerouting": nftables.ChainHookPrerouting, "input": nftables.ChainHookInput, "forward": nftables.ChainHookForward,
-	"output": nftables.ChainHookOutput, "postrouting": nftables.ChainHookPostrouting,
+var hookNumbers = map[string]uint32{
+	"prerouting": unix.NF_INET_PRE_ROUTING, "input": unix.NF_INET_LOCAL_IN, "forward": unix.NF_INET_FORWARD,
+	"output": unix.NF_INET_LOCAL_OUT, "postrouting": unix.NF_INET_POST_ROUTING,
 }
+
+const policyAccept = 1 // NF_ACCEPT
 
 // encodeTable returns the messages that fill a new table.
 func encodeTable(t firewall.Table) ([]message, error) {
 	return encodeEdit(firewall.Edit{Table: t, AddSets: t.Sets, AddChains: t.Chains, AddElements: t.Sets})
 }
 
-// encodeEdit returns the messages of an edit, in an order in which nothing refers
-// to what is not there.
+// encodeEdit returns the messages of an edit, in an order in which none refers to an object
+// that does not exist.
 func encodeEdit(edit firewall.Edit) ([]message, error) {
-	e := newEncoder(edit.Table)
-	for _, s := range edit.AddSets {
-		e.addSet(s)
+	const size = 64
+	e := encoder{table: edit.Table}
+	for i := range edit.AddSets {
+		e.addSet(&edit.AddSets[i], uint32(i+1))
 	}
-	policy := nftables.ChainPolicyAccept
 	for _, c := range edit.AddChains {
-		out := &nftables.Chain{Table: e.table, Name: c.Name}
+		b := e.begin(2*size, unix.NFTA_CHAIN_NAME, c.Name)
 		if h, ok := c.Base.Hook(); ok {
-			num, priority := hookNumbers[h.Hook], nftables.ChainPriority(h.Priority)
-			out.Type, out.Policy, out.Hooknum, out.Priority = nftables.ChainType(h.Type), &policy, num, &priority
+			b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_CHAIN_HOOK, func(b []byte) []byte {
+				b = appendNumber(b, unix.NFTA_HOOK_HOOKNUM, hookNumbers[h.Hook])
+				return appendNumber(b, unix.NFTA_HOOK_PRIORITY, uint32(h.Priority))
+			})
+			b = appendNumber(b, unix.NFTA_CHAIN_POLICY, policyAccept)
+			b = appendText(b, unix.NFTA_CHAIN_TYPE, h.Type)
 		}
-		e.conn.AddChain(out)
+		e.end(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, b)
 	}
 	for _, c := range edit.AddChains {
-		e.addRules(c)
+		for _, r := range c.Rules {
+			if err := e.addRule(c.Name, r); err != nil {
+				return nil, fmt.Errorf("encode rule %q of chain %s: %w", r, c.Name, err)
+			}
+		}
 	}
 	for i := range edit.DelElements {
 		e.elements(&edit.DelElements[i], unix.NFT_MSG_DELSETELEM)
@@ -122,105 +101,116 @@ func encodeEdit(edit firewall.Edit) ([]message, error) {
 	for i := range edit.AddElements {
 		e.elements(&edit.AddElements[i], unix.NFT_MSG_NEWSETELEM)
 	}
-	for _, c := range edit.DelChains {
-		e.conn.FlushChain(&nftables.Chain{Table: e.table, Name: c.Name})
+	for _, c := range edit.DelChains { // all rules, as there is no rule's handle
+		e.end(unix.NFT_MSG_DELRULE, 0, e.begin(size, unix.NFTA_RULE_CHAIN, c.Name))
 	}
 	for _, c := range edit.DelChains {
-		e.conn.DelChain(&nftables.Chain{Table: e.table, Name: c.Name})
+		e.end(unix.NFT_MSG_DELCHAIN, 0, e.begin(size, unix.NFTA_CHAIN_NAME, c.Name))
 	}
 	for _, s := range edit.DelSets {
-		e.conn.DelSet(&nftables.Set{Table: e.table, Name: s.Name})
+		e.end(unix.NFT_MSG_DELSET, 0, e.begin(size, unix.NFTA_SET_NAME, s.Name))
 	}
-	e.flush()
-	return e.out, e.err
+	return e.out, nil
 }
 
-var keyTypes = map[firewall.Type]nftables.SetDatatype{
-	firewall.IfName:   nftables.TypeIFName,
-	firewall.IPv4Addr: nftables.TypeIPAddr,
-	firewall.IPv6Addr: nftables.TypeIP6Addr,
-
-	firewall.InetProto:   nftables.TypeInetProto,
-	firewall.InetService: nftables.TypeInetService,
-	firewall.ICMPv6Type:  nftables.TypeICMP6Type,
-	firewall.EtherAddr:   nftables.TypeEtherAddr,
-	firewall.ICMPType:    nftables.TypeICMPType,
-	firewall.MarkValue:   nftables.TypeMark,
-
-	firewall.NDTargetAddr: target(),
+// keyTypes are nft's numbers of types (enum datatypes in its datatype.h), and the lengths of
+// values. The target of neighbour discovery is an integer as long as an address.
+var keyTypes = map[firewall.Type]struct{ number, len uint32 }{
+	firewall.IfName: {41, unix.IFNAMSIZ}, firewall.EtherAddr: {9, 6}, firewall.MarkValue: {19, 4},
+	firewall.IPv4Addr: {7, 4}, firewall.IPv6Addr: {8, 16}, firewall.NDTargetAddr: {4, 16},
+	firewall.InetProto: {12, 1}, firewall.InetService: {13, 2}, firewall.ICMPType: {14, 1}, firewall.ICMPv6Type: {29, 1},
 }
 
-// target is an integer, as long as an address.
-func target() nftables.SetDatatype {
-	t := nftables.TypeInteger
-	t.Bytes = 16
-	return t
+// concat returns the number and the length of a concatenation of types.
+func concat(types ...firewall.Type) (number, size uint32) {
+	if len(types) == 1 {
+		t := keyTypes[types[0]]
+		return t.number, t.len
+	}
+	for _, t := range types {
+		number = number<<6 | keyTypes[t].number
+		size += uint32(align(int(keyTypes[t].len)))
+	}
+	return number, size
 }
 
-func (e *encoder) set(s firewall.Set) *nftables.Set {
-	types := make([]nftables.SetDatatype, len(s.Key))
-	for i, t := range s.Key {
-		types[i] = keyTypes[t]
+// addSet writes the message about a set without its elements.
+func (e *encoder) addSet(s *firewall.Set, id uint32) {
+	const concatenation, mapToVerdicts = 0x80, 0xffffff00 // NFT_SET_CONCAT, NFT_DATA_VERDICT
+	key, keyLen := concat(s.Key...)
+	// The kernel must know the fields of a key to find intervals in each.
+	flags, fields := uint32(0), s.Interval && len(s.Key) > 1
+	for flag, is := range map[uint32]bool{
+		unix.NFT_SET_INTERVAL: s.Interval, unix.NFT_SET_MAP: s.Verdicts || s.To != 0, concatenation: fields,
+		unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL: s.Dynamic.Size > 0,
+	} {
+		if is {
+			flags |= flag
+		}
 	}
-	key, err := nftables.ConcatSetType(types...)
-	e.keep(err)
-	if len(types) == 1 { // which the library would pad as a field of several
-		key = types[0]
-	}
-	out := &nftables.Set{
-		Table: e.table, Name: s.Name, KeyType: key,
-		Interval: s.Interval, Counter: s.Counter,
-		// The kernel must know the fields of a key to find intervals in each.
-		Concatenation: s.Interval && len(s.Key) > 1,
-		KeyByteOrder:  binaryutil.BigEndian,
-	}
-	if s.Typeof() {
-		out.KeyByteOrder = nil // it is in what typeof says
-	}
-	if s.Key[0] == firewall.MarkValue {
-		out.KeyByteOrder = binaryutil.NativeEndian
-	}
-	if d := s.Dynamic; d.Size > 0 {
-		out.Dynamic, out.HasTimeout, out.Timeout, out.Size = true, true, d.Timeout, uint32(d.Size)
-	}
-	if s.Key[0] == firewall.IfName && len(s.Key) == 1 {
-		out.KeyByteOrder = binaryutil.NativeEndian // or nft lists every name as ""
-	}
+	b := e.begin(256, unix.NFTA_SET_NAME, s.Name)
+	b = appendNumber(b, unix.NFTA_SET_FLAGS, flags)
+	b = appendNumber(b, unix.NFTA_SET_KEY_TYPE, key)
+	b = appendNumber(b, unix.NFTA_SET_KEY_LEN, keyLen)
+	b = appendNumber(b, unix.NFTA_SET_ID, id)
 	if s.Verdicts {
-		out.IsMap, out.DataType = true, nftables.TypeVerdict
+		b = appendNumber(b, unix.NFTA_SET_DATA_TYPE, mapToVerdicts)
+		b = appendNumber(b, unix.NFTA_SET_DATA_LEN, 0)
 	}
 	if s.To != 0 {
-		out.IsMap = true
-		out.DataType, err = nftables.ConcatSetType(keyTypes[s.To], nftables.TypeInetService)
-		e.keep(err)
+		to, toLen := concat(s.To, firewall.InetService)
+		b = appendNumber(b, unix.NFTA_SET_DATA_TYPE, to)
+		b = appendNumber(b, unix.NFTA_SET_DATA_LEN, toLen)
 	}
-	return out
-}
-
-func (e *encoder) addSet(s firewall.Set) {
-	set := e.set(s)
-	// The library would take it from a counter that all Conns share unlocked.
-	e.setID++
-	set.ID = e.setID
-	e.keep(e.conn.AddSet(set, nil))
-	if s.Typeof() {
-		e.flush()
-		m := &e.out[len(e.out)-1]
-		m.data = appendAttr(m.data, unix.NFTA_SET_USERDATA, typeof(s))
+	if d := s.Dynamic; d.Size > 0 {
+		b = appendAttr(b, unix.NFTA_SET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(d.Timeout.Milliseconds())))
 	}
+	if s.Dynamic.Size > 0 || fields {
+		b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_SET_DESC, func(b []byte) []byte {
+			if s.Dynamic.Size > 0 {
+				b = appendNumber(b, unix.NFTA_SET_DESC_SIZE, uint32(s.Dynamic.Size))
+			}
+			if !fields {
+				return b
+			}
+			return appendFilled(b, unix.NLA_F_NESTED|attrSetDescConcat, func(b []byte) []byte {
+				for _, t := range s.Key {
+					b = appendAttr(b, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, appendNumber(nil, attrSetFieldLen, keyTypes[t].len))
+				}
+				return b
+			})
+		})
+	}
+	// How nft reads a key: as big-endian numbers, or in the host's order, without which it
+	// lists every name as "".
+	data, order := typeof(s), uint32(2)
+	if len(s.Key) == 1 && s.Key[0] == firewall.IfName || s.Key[0] == firewall.MarkValue {
+		order = 1
+	}
+	if data == nil {
+		data = userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order)
+	}
+	b = appendAttr(b, unix.NFTA_SET_USERDATA, data)
+	if s.Counter {
+		b = appendAttr(b, unix.NLA_F_NESTED|attrSetExpr, appendText(nil, unix.NFTA_EXPR_NAME, "counter"))
+	}
+	e.end(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, b)
 }
 
 // typeof describes the key of a set by expressions, as nft does in the set's user data
 // (libnftnl's udata.h, and expr_build_udata of nft): without it, nft lists a key that it
-// does not read again. The kernel has no use for it.
-func typeof(s firewall.Set) []byte {
+// does not read again. The kernel has no use for it. It returns nil for other sets.
+func typeof(s *firewall.Set) []byte {
 	const (
-		meta, payload, concat       = 9, 7, 13 // nft's numbers of expressions
+		meta, payload, concatenated = 9, 7, 13 // nft's numbers of expressions
 		expression, data            = 0, 1     // attributes of a description
 		description, field          = 0, 1     // attributes of a payload that nft has names for
 		base, offset, length        = 2, 3, 4  // and of one that it has not
 		transportHeader, targetBits = 3, 8 * 16
 	)
+	if !s.Typeof() {
+		return nil
+	}
 	number := func(b []byte, typ userdata.Type, n uint32) []byte { return userdata.AppendUint32(b, typ, n) }
 	describe := func(kind uint32, is []byte) []byte { return userdata.Append(number(nil, expression, kind), data, is) }
 	var of [][]byte
@@ -239,27 +229,23 @@ func typeof(s firewall.Set) []byte {
 		for i, x := range of {
 			list = userdata.Append(list, userdata.Type(i), x)
 		}
-		key, order = describe(concat, list), 0
+		key, order = describe(concatenated, list), 0
 	}
 	return userdata.Append(number(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order), userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key)
 }
 
 // elements writes messages about a set's elements, each at most as long as its
 // attributes can be.
-func (e *encoder) elements(s *firewall.Set, typ int) {
-	e.flush()
+func (e *encoder) elements(s *firewall.Set, msg int) {
 	for left := s.Elements; len(left) > 0; {
-		b := append(make([]byte, 0, min(128*(1+len(left)), math.MaxUint16)), e.header()...)
-		b = appendText(b, unix.NFTA_SET_ELEM_LIST_TABLE, e.table.Name)
-		b = appendText(b, unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+		b := e.begin(min(128*(1+len(left)), math.MaxUint16), unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 		b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(b []byte) []byte {
 			for len(left) > 0 && len(b) < math.MaxUint16-maxElement {
 				b, left = appendElement(b, s, &left[0]), left[1:]
 			}
 			return b
 		})
-		flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_CREATE)
-		e.out = append(e.out, message{typ: nftType(typ), flags: flags, data: b})
+		e.end(msg, unix.NLM_F_CREATE, b)
 	}
 }
 
@@ -284,14 +270,22 @@ func appendElement(b []byte, s *firewall.Set, el *firewall.Element) []byte {
 			b = appendVerdict(b, el.Verdict)
 		}
 		if s.To != 0 {
-			b = value(b, unix.NFTA_SET_ELEM_DATA, padded(binary.BigEndian.AppendUint16(el.To.Addr().AsSlice(), el.To.Port())))
+			port := []byte{byte(el.To.Port() >> 8), byte(el.To.Port()), 0, 0}
+			b = value(b, unix.NFTA_SET_ELEM_DATA, append(el.To.Addr().AsSlice(), port...))
 		}
 		if el.Comment != "" {
 			b = appendComment(b, unix.NFTA_SET_ELEM_USERDATA, el.Comment)
 		}
 		return b
 	})
-	if s.Interval && len(s.Key) == 1 && increment(last[:n]) {
+	if s.Interval && len(s.Key) == 1 {
+		i := n - 1 // one more than last, a big-endian number
+		for last[i]++; last[i] == 0 && i > 0; i-- {
+			last[i-1]++
+		}
+		if last == [64]byte{} {
+			return b
+		}
 		b = appendFilled(b, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, func(b []byte) []byte {
 			b = appendNumber(b, unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 			return value(b, unix.NFTA_SET_ELEM_KEY, last[:n])
@@ -312,16 +306,6 @@ func appendVerdict(b []byte, v firewall.Verdict) []byte {
 	})
 }
 
-// increment adds one to a big-endian number and reports whether there is room for it.
-func increment(b []byte) bool {
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i]++; b[i] != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // keyBounds returns the first and last key that an element stands for, and their length.
 // In a key of several fields, each begins at a multiple of four bytes.
 func keyBounds(s *firewall.Set, e *firewall.Element) (first, last [64]byte, n int) {
@@ -335,8 +319,6 @@ func keyBounds(s *firewall.Set, e *firewall.Element) (first, last [64]byte, n in
 	}
 	return first, last, n
 }
-
-func padded(b []byte) []byte { return append(b, make([]byte, align(len(b))-len(b))...) }
 
 // bounds returns the first and the last value that v stands for, and their length.
 func bounds(t firewall.Type, v firewall.Value) (first, last [16]byte, size int) {
@@ -367,49 +349,31 @@ func bounds(t firewall.Type, v firewall.Value) (first, last [16]byte, size int) 
 	return first, last, 1
 }
 
-// addRules writes the messages itself: see marshal.
-func (e *encoder) addRules(c firewall.Chain) {
-	e.flush()
-	for _, r := range c.Rules {
-		data, err := e.rule(c.Name, r)
-		if err != nil {
-			e.keep(fmt.Errorf("encode rule %q of chain %s: %w", r, c.Name, err))
-		}
-		flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_APPEND)
-		e.out = append(e.out, message{typ: nftType(unix.NFT_MSG_NEWRULE), flags: flags, data: data})
-	}
-}
-
-func (e *encoder) rule(chain string, r firewall.Rule) ([]byte, error) {
-	exprs, err := encodeRule(e.family, r)
+// addRule writes the message about a rule. google/nftables encodes its expressions, except a
+// masquerade with ports: v0.3.0 leaves out the flag without which the kernel ignores them, and
+// "nft list" shows the ports all the same.
+func (e *encoder) addRule(chain string, r firewall.Rule) error {
+	exprs, err := encodeRule(e.table.Family, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var list []byte
 	for _, x := range exprs {
-		b, err := marshal(byte(e.table.Family), x)
+		b, err := expr.Marshal(family(e.table.Family), x)
+		if m, ok := x.(*expr.Masq); ok && m.ToPorts && err == nil {
+			b, err = expr.MarshalExprData(family(e.table.Family), x)
+			b = appendNumber(b, unix.NFTA_MASQ_FLAGS, unix.NF_NAT_RANGE_PROTO_SPECIFIED)
+			b = appendAttr(appendText(nil, unix.NFTA_EXPR_NAME, "masq"), unix.NLA_F_NESTED|unix.NFTA_EXPR_DATA, b)
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		list = appendAttr(list, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
 	}
-	b := appendText(e.header(), unix.NFTA_RULE_TABLE, e.table.Name)
-	b = appendText(b, unix.NFTA_RULE_CHAIN, chain)
-	b = appendAttr(b, unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, list)
+	b := appendAttr(e.begin(128+len(list), unix.NFTA_RULE_CHAIN, chain), unix.NLA_F_NESTED|unix.NFTA_RULE_EXPRESSIONS, list)
 	if r.Comment != "" {
-		b = appendAttr(b, unix.NFTA_RULE_USERDATA, userdata.AppendString(nil, userdata.TypeComment, r.Comment))
+		b = appendComment(b, unix.NFTA_RULE_USERDATA, r.Comment)
 	}
-	return b, nil
-}
-
-// marshal is expr.Marshal, but for a masquerade with ports: google/nftables
-// v0.3.0 leaves out the flag without which the kernel ignores them. "nft list"
-// shows the ports all the same.
-func marshal(family byte, x expr.Any) ([]byte, error) {
-	if m, ok := x.(*expr.Masq); !ok || !m.ToPorts {
-		return expr.Marshal(family, x)
-	}
-	data, err := expr.MarshalExprData(family, x)
-	data = appendNumber(data, unix.NFTA_MASQ_FLAGS, unix.NF_NAT_RANGE_PROTO_SPECIFIED)
-	return appendAttr(appendText(nil, unix.NFTA_EXPR_NAME, "masq"), unix.NLA_F_NESTED|unix.NFTA_EXPR_DATA, data), err
+	e.end(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, b)
+	return nil
 }

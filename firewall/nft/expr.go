@@ -68,7 +68,12 @@ func encodeExpr(in firewall.Family, x firewall.Expr) ([]expr.Any, error) {
 	case firewall.DNAT:
 		return dnat(x), nil
 	case firewall.AddTo:
-		return addTo(in, x), nil
+		// A meter if it has a rate; otherwise it extends the life of elements.
+		d := &expr.Dynset{SrcRegKey: 1, SetName: x.Set, Operation: dynsetUpdate, Timeout: x.Timeout}
+		if x.Over != (firewall.Rate{}) {
+			d.Exprs = []expr.Any{limit(x.Over, true)}
+		}
+		return append(load(in, x.Fields), d), nil
 	case firewall.Rate:
 		return []expr.Any{limit(x, false)}, nil
 	case firewall.Log:
@@ -259,15 +264,7 @@ func tcpFlags(among, are byte) []expr.Any {
 		&expr.Payload{DestRegister: 1, Base: transport, Offset: 13, Len: 1}, mask([]byte{among}), equal(are))
 }
 
-// addTo is a meter if it has a rate, and keeps elements alive if it has none.
-func addTo(in firewall.Family, x firewall.AddTo) []expr.Any {
-	const update = 1 // NFT_DYNSET_OP_UPDATE
-	d := &expr.Dynset{SrcRegKey: 1, SetName: x.Set, Operation: update, Timeout: x.Timeout}
-	if x.Over != (firewall.Rate{}) {
-		d.Exprs = []expr.Any{limit(x.Over, true)}
-	}
-	return append(load(in, x.Fields), d)
-}
+const dynsetUpdate = 1 // NFT_DYNSET_OP_UPDATE
 
 func limit(r firewall.Rate, over bool) *expr.Limit {
 	return &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.PerSecond), Burst: r.Burst, Unit: expr.LimitTimeSecond, Over: over}

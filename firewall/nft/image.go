@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -10,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// image says what tables hold, as messages of the kernel's own protocol do: from
-// the name of an object, for people, to what it is, in a form that is the same
-// for a message that we send and for the kernel's answer about the object.
-// Counters, handles and what else the kernel fills in are left out.
+// image is the contents of tables: from the name of an object to its attributes, in a form that
+// is the same for a message that we send and for the kernel's answer about the object.
+// Counters, handles and other attributes that the kernel adds are left out.
 type image struct {
 	objects map[string]string
 	rules   map[string]int // how many there are, by chain
@@ -24,13 +24,12 @@ func newImage(elements int) image {
 	return image{objects: make(map[string]string, elements), rules: map[string]int{}}
 }
 
-// add takes in one message about a new object, sent or received. Rules of a
-// chain must come in their order.
+// add adds the object of a message, sent or received. Rules of a chain must come in order.
 func (im image) add(m message) {
 	as := m.attributes()
 	switch m.typ {
 	case nftType(unix.NFT_MSG_NEWTABLE):
-		// Who owns the table is not what it holds.
+		// The owner is not part of the contents.
 		flags := number(as, unix.NFTA_TABLE_FLAGS) & unix.NFT_TABLE_F_DORMANT
 		im.objects["table "+tableOf(m, text(as, unix.NFTA_TABLE_NAME))] = fmt.Sprint(flags)
 	case nftType(unix.NFT_MSG_NEWSET):
@@ -38,9 +37,19 @@ func (im image) add(m message) {
 		im.objects["set "+table+" "+text(as, unix.NFTA_SET_NAME)] = setContent(as)
 	case nftType(unix.NFT_MSG_NEWCHAIN):
 		table := tableOf(m, text(as, unix.NFTA_CHAIN_TABLE))
-		im.objects["chain "+table+" "+text(as, unix.NFTA_CHAIN_NAME)] = chainContent(as)
+		s := content(as, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE)
+		if hook := get(as, unix.NFTA_CHAIN_HOOK); hook != nil {
+			s += content(attrs(hook), unix.NFTA_HOOK_HOOKNUM, unix.NFTA_HOOK_PRIORITY, unix.NFTA_HOOK_DEV)
+		}
+		im.objects["chain "+table+" "+text(as, unix.NFTA_CHAIN_NAME)] = s
 	case nftType(unix.NFT_MSG_NEWRULE):
-		im.addRule(m, as)
+		chain := "rule " + tableOf(m, text(as, unix.NFTA_RULE_TABLE)) + " " + text(as, unix.NFTA_RULE_CHAIN)
+		im.rules[chain]++
+		var b strings.Builder
+		for _, e := range attrs(get(as, unix.NFTA_RULE_EXPRESSIONS)) {
+			b.WriteString(printExpr(attrs(e.data)))
+		}
+		im.objects[fmt.Sprintf("%s %d", chain, im.rules[chain])] = b.String() + content(as, unix.NFTA_RULE_USERDATA)
 	case nftType(unix.NFT_MSG_NEWSETELEM):
 		im.addElements(m, as)
 	}
@@ -79,23 +88,15 @@ func setContent(as []attr) string {
 	return s
 }
 
-func chainContent(as []attr) string {
-	s := content(as, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE)
-	if hook := get(as, unix.NFTA_CHAIN_HOOK); hook != nil {
-		s += content(attrs(hook), unix.NFTA_HOOK_HOOKNUM, unix.NFTA_HOOK_PRIORITY, unix.NFTA_HOOK_DEV)
-	}
-	return s
-}
-
-// Kinds of elements, by what a name in an image ends with after its path, a NUL
-// and the kind: a key, the end of an interval, or the first and the last key.
+// Kinds of elements: one key, the end of an interval, or the first and the last key. The name
+// of an element in an image is its path, a NUL, the kind and the keys.
 const (
 	oneKey  = 'k'
 	endKey  = 'e'
 	twoKeys = 'r'
 )
 
-// addElements takes care to allocate little: a look reads thousands.
+// addElements allocates little: a table has thousands of elements.
 func (im image) addElements(m message, as []attr) {
 	set := tableOf(m, text(as, unix.NFTA_SET_ELEM_LIST_TABLE)) + " " + text(as, unix.NFTA_SET_ELEM_LIST_SET)
 	path := "element " + set + "\x00"
@@ -116,7 +117,7 @@ func (im image) addElements(m message, as []attr) {
 	}
 }
 
-// printName makes the name of an object readable.
+// printName returns the name of an object for messages.
 func printName(name string) string {
 	path, raw, isElement := strings.Cut(name, "\x00")
 	if !isElement {
@@ -132,12 +133,15 @@ func printName(name string) string {
 	return path + " " + printKey(key)
 }
 
-// printKey makes a key of links' names and addresses readable, and keeps keys
-// apart.
+// printKey prints links' names at the beginning of a key, which are printable characters
+// padded with zeros, and the rest in hexadecimal.
 func printKey(key []byte) string {
 	var words []string
-	for len(key) >= unix.IFNAMSIZ && looksLikeName(key[:unix.IFNAMSIZ]) {
-		name, _, _ := bytes.Cut(key[:unix.IFNAMSIZ], []byte{0})
+	for len(key) >= unix.IFNAMSIZ {
+		name := bytes.TrimRight(key[:unix.IFNAMSIZ], "\x00")
+		if len(name) == 0 || slices.ContainsFunc(name, func(c byte) bool { return c <= ' ' || c > '~' }) {
+			break
+		}
 		words, key = append(words, fmt.Sprintf("%q", name)), key[unix.IFNAMSIZ:]
 	}
 	if len(key) > 0 {
@@ -146,30 +150,13 @@ func printKey(key []byte) string {
 	return strings.Join(words, " . ")
 }
 
-// looksLikeName: printable characters, then zeros only.
-func looksLikeName(b []byte) bool {
-	name, rest, _ := bytes.Cut(b, []byte{0})
-	printable := !slices.ContainsFunc(name, func(c byte) bool { return c <= ' ' || c > '~' })
-	return len(name) > 0 && printable && len(bytes.TrimLeft(rest, "\x00")) == 0
-}
-
-// appendData adds what a register holds: a verdict or a value.
+// appendData appends the contents of a register: a verdict or a value.
 func appendData(b, data []byte) []byte {
 	if v := seek(data, unix.NFTA_DATA_VERDICT); v != nil {
 		chain, _, _ := bytes.Cut(seek(v, unix.NFTA_VERDICT_CHAIN), []byte{0})
 		return append(append(append(b, "verdict "...), seek(v, unix.NFTA_VERDICT_CODE)...), chain...)
 	}
 	return append(b, seek(data, unix.NFTA_DATA_VALUE)...)
-}
-
-func (im image) addRule(m message, as []attr) {
-	chain := "rule " + tableOf(m, text(as, unix.NFTA_RULE_TABLE)) + " " + text(as, unix.NFTA_RULE_CHAIN)
-	im.rules[chain]++
-	var b strings.Builder
-	for _, e := range attrs(get(as, unix.NFTA_RULE_EXPRESSIONS)) {
-		b.WriteString(printExpr(attrs(e.data)))
-	}
-	im.objects[fmt.Sprintf("%s %d", chain, im.rules[chain])] = b.String() + content(as, unix.NFTA_RULE_USERDATA)
 }
 
 // nested are the attributes of expressions that hold a register's data.
@@ -179,9 +166,8 @@ var nested = map[string][]uint16{
 	"bitwise":   {unix.NFTA_BITWISE_MASK, unix.NFTA_BITWISE_XOR},
 }
 
-// printExpr writes an expression with its attributes in order of type. An
-// attribute that is zero is one that was left out: the kernel answers with all
-// that it has.
+// printExpr prints an expression with its attributes in order of type, except those that are
+// zero: the kernel lists all that it knows.
 func printExpr(e []attr) string {
 	name := text(e, unix.NFTA_EXPR_NAME)
 	if name == "counter" {
@@ -194,12 +180,12 @@ func printExpr(e []attr) string {
 	for _, a := range as {
 		switch {
 		case name == "lookup" && a.typ == unix.NFTA_LOOKUP_SET_ID:
-			// Says which set within a transaction, and nothing after it.
+			// Identifies a set within a transaction only.
 		case name == "dynset" && a.typ == unix.NFTA_DYNSET_SET_ID:
 		case name == "dynset" && a.typ == unix.NFTA_DYNSET_EXPR:
 			b.WriteString(printExpr(attrs(a.data)))
 		case name == "nat" && a.typ == unix.NFTA_NAT_FLAGS:
-			// That there are addresses the kernel says as a flag too.
+			// The kernel has a flag for the presence of addresses.
 			if flags := number(as, a.typ) &^ unix.NF_NAT_RANGE_MAP_IPS; flags != 0 {
 				fmt.Fprintf(&b, "flags:%x;", flags)
 			}
@@ -212,7 +198,7 @@ func printExpr(e []attr) string {
 	return b.String() + ")"
 }
 
-// drift says in a line how have differs from im, or nothing.
+// drift describes in a line how have differs from im; "" if it does not.
 func (im image) drift(have image) string {
 	var names []string
 	for name, is := range have.objects {
@@ -230,26 +216,20 @@ func (im image) drift(have image) string {
 	if len(names) == 0 {
 		return ""
 	}
-	// What is gone or foreign as a whole says more than what was in it.
-	slices.SortFunc(names, cmpDrift)
+	// A table or chain that is missing or foreign comes before its contents.
+	kinds := []string{"table", "chain", "set", "rule", "element"}
+	slices.SortFunc(names, func(a, b string) int {
+		first, _, _ := strings.Cut(a, " ")
+		second, _, _ := strings.Cut(b, " ")
+		return cmp.Or(cmp.Compare(slices.Index(kinds, first), slices.Index(kinds, second)), cmp.Compare(a, b))
+	})
 	if more := len(names) - 1; more > 0 {
 		return fmt.Sprintf("%s, and %d more", names[0], more)
 	}
 	return names[0]
 }
 
-func cmpDrift(a, b string) int {
-	order := func(s string) int {
-		kind, _, _ := strings.Cut(s, " ")
-		return slices.Index([]string{"table", "chain", "set", "rule", "element"}, kind)
-	}
-	if d := order(a) - order(b); d != 0 {
-		return d
-	}
-	return strings.Compare(a, b)
-}
-
-// generationOf reads a message about the generation of the ruleset.
+// generationOf returns the generation of the ruleset in a message about it.
 func generationOf(m message) (gen uint32, ok bool) {
 	b := get(m.attributes(), unix.NFTA_GEN_ID)
 	if len(b) != 4 {

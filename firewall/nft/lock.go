@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -25,9 +24,9 @@ const udataComment = 0
 // A NamespaceLock is held by at most one process in a network namespace.
 type NamespaceLock struct{ sock *socket }
 
-// LockNamespace takes the lock of the calling thread's network namespace. Another
-// process that tries is told comment, and this process's id. An error that wraps
-// ErrHeld means that another process has the lock, or owns one of our tables.
+// LockNamespace takes the lock of the calling thread's network namespace. The error of another
+// process that tries has comment, and the id of this process. An error that wraps ErrHeld means
+// that another process has the lock, or owns one of our tables.
 func LockNamespace(comment string) (*NamespaceLock, error) {
 	sock, err := dial()
 	if err != nil {
@@ -40,7 +39,7 @@ func LockNamespace(comment string) (*NamespaceLock, error) {
 	return &NamespaceLock{sock}, nil
 }
 
-// Unlock gives the lock back. It is also given back when the process ends.
+// Unlock releases the lock. The end of the process does so too.
 func (l *NamespaceLock) Unlock() { _ = l.sock.close() }
 
 func lock(s *socket, holder string) error {
@@ -49,15 +48,15 @@ func lock(s *socket, holder string) error {
 	err := s.commit([]message{m}, 0)
 	switch {
 	case errors.Is(err, unix.EPERM):
-		state, _ := s.tableState(lockTable)
+		state, _ := s.tableState(context.Background(), lockTable)
 		return fmt.Errorf("%w: %s", ErrHeld, state.comment)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
-		return errors.Join(availability(s), fmt.Errorf("%w: tables with an owner need Linux 5.12", err))
+		return errors.Join(s.available(), fmt.Errorf("%w: tables with an owner need Linux 5.12", err))
 	case err != nil:
 		return err
 	}
 	for _, t := range ours { // a vnetd of an earlier version takes no lock
-		if state, err := s.tableState(t); err == nil && state.owner != 0 {
+		if state, err := s.tableState(context.Background(), t); err == nil && state.owner != 0 {
 			return fmt.Errorf("%w: table %s belongs to netlink port %d, usually the pid", ErrHeld, t.ID(), state.owner)
 		}
 	}
@@ -71,22 +70,4 @@ func appendComment(b []byte, typ uint16, comment string) []byte {
 	return appendFilled(b, typ, func(b []byte) []byte {
 		return append(append(append(b, udataComment, byte(len(comment)+1)), comment...), 0)
 	})
-}
-
-// tableState returns what the kernel says about a table as a whole.
-func (s *socket) tableState(t firewall.Table) (tableState, error) {
-	m := message{
-		typ: nftType(unix.NFT_MSG_GETTABLE), flags: unix.NLM_F_REQUEST,
-		data: appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name),
-	}
-	var out tableState
-	err := s.request(context.Background(), m, func(r message) error {
-		as := r.attributes()
-		out = tableState{flags: number(as, unix.NFTA_TABLE_FLAGS), owner: number(as, attrTableOwner)}
-		if data := get(as, attrTableUserdata); len(data) > 2 && data[0] == udataComment {
-			out.comment = strings.TrimRight(string(data[2:]), "\x00")
-		}
-		return nil
-	})
-	return out, err
 }

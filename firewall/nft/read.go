@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,59 +17,54 @@ var ours = []firewall.Table{
 	{Family: firewall.Bridge, Name: firewall.TableName},
 }
 
-// holding is what the kernel holds of ours.
-type holding struct {
+// state is what the kernel has of our tables.
+type state struct {
 	gen    uint32
 	image  image
 	tables map[string]tableState // by Table.ID
 }
 
-// tableState is what is said about a table that is not part of what it holds.
+// tableState is what a table has besides its objects.
 type tableState struct {
 	flags   uint32
 	owner   uint32 // the socket that owns it; 0 if none
 	comment string
 }
 
-// attempts bounds how often a look or a change is tried again because somebody
-// else changed the ruleset meanwhile.
+// attempts limits how often a listing or a change is tried again because another process has
+// changed the ruleset meanwhile.
 const attempts = 10
 
-// look lists our tables, whole and of one generation.
-func (s *socket) look(ctx context.Context) (holding, error) {
-	for range attempts {
-		h, err := s.lookOnce(ctx)
-		if errors.Is(err, errInterrupted) {
-			continue
+// read lists our tables, all of one generation.
+func (s *socket) read(ctx context.Context) (state, error) {
+	var st state
+	err := errInterrupted
+	for i := 0; i < attempts && errors.Is(err, errInterrupted); i++ {
+		if st.gen, err = s.generation(ctx); err != nil {
+			break
 		}
-		if err != nil {
-			return holding{}, fmt.Errorf("list our nftables tables: %w", err)
+		st.image, st.tables = newImage(0), map[string]tableState{}
+		for _, t := range ours {
+			if err == nil {
+				err = s.readTable(ctx, t, &st)
+			}
 		}
-		return h, nil
+		var after uint32
+		if err == nil {
+			after, err = s.generation(ctx)
+		}
+		if err == nil && after != st.gen {
+			err = errInterrupted
+		}
 	}
-	return holding{}, fmt.Errorf("list our nftables tables, %d times: %w", attempts, errInterrupted)
-}
-
-func (s *socket) lookOnce(ctx context.Context) (holding, error) {
-	gen, err := s.generation(ctx)
 	if err != nil {
-		return holding{}, err
+		return state{}, fmt.Errorf("list our nftables tables: %w", err)
 	}
-	h := holding{gen: gen, image: newImage(0), tables: map[string]tableState{}}
-	for _, t := range ours {
-		if err := s.lookAt(ctx, t, &h); err != nil {
-			return holding{}, err
-		}
-	}
-	after, err := s.generation(ctx)
-	if err == nil && after != gen {
-		err = errInterrupted
-	}
-	return h, err
+	return st, nil
 }
 
 // generation returns the number of the ruleset's generation. It grows by one with
-// every transaction in the namespace, whoever made it.
+// every transaction in the namespace.
 func (s *socket) generation(ctx context.Context) (uint32, error) {
 	var gen uint32
 	m := message{typ: nftType(unix.NFT_MSG_GETGEN), flags: unix.NLM_F_REQUEST, data: header(firewall.INet)}
@@ -89,33 +85,23 @@ func (s *socket) generation(ctx context.Context) (uint32, error) {
 	return gen, nil
 }
 
-// lookAt adds one table to h, if it exists.
-func (s *socket) lookAt(ctx context.Context, t firewall.Table, h *holding) error {
-	m := message{
-		typ: nftType(unix.NFT_MSG_GETTABLE), flags: unix.NLM_F_REQUEST,
-		data: appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name),
-	}
-	err := s.request(ctx, m, func(r message) error {
-		as := r.attributes()
-		h.tables[t.ID()] = tableState{flags: number(as, unix.NFTA_TABLE_FLAGS), owner: number(as, attrTableOwner)}
-		h.image.add(r)
-		return nil
-	})
+// readTable adds a table to st, if it exists.
+func (s *socket) readTable(ctx context.Context, t firewall.Table, st *state) error {
+	table, err := s.tableState(ctx, t)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return s.lookInto(ctx, t, h.image)
-}
-
-func (s *socket) lookInto(ctx context.Context, t firewall.Table, im image) error {
+	st.tables[t.ID()] = table
+	im := st.image
+	im.add(newTable(t, table.flags))
 	var sets []string
-	err := s.dump(ctx, t, unix.NFT_MSG_GETSET, "", func(r message) {
+	err = s.dump(ctx, t, unix.NFT_MSG_GETSET, "", func(r message) {
 		im.add(r)
 		as := r.attributes()
-		if number(as, unix.NFTA_SET_FLAGS)&unix.NFT_SET_EVAL == 0 { // else it holds what packets make
+		if number(as, unix.NFTA_SET_FLAGS)&unix.NFT_SET_EVAL == 0 { // else packets make its elements
 			sets = append(sets, text(as, unix.NFTA_SET_NAME))
 		}
 	})
@@ -142,9 +128,33 @@ func (s *socket) dump(ctx context.Context, t firewall.Table, what int, set strin
 	}
 	m := message{typ: nftType(what), flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP, data: data}
 	return s.request(ctx, m, func(r message) error {
-		if r.family() == byte(family(t.Family)) && text(r.attributes(), 1) == t.Name {
+		if r.family() == family(t.Family) && text(r.attributes(), 1) == t.Name {
 			each(r)
 		}
 		return nil
 	})
+}
+
+// available reports an error if the kernel has no nf_tables.
+func (s *socket) available() error {
+	_, err := s.generation(context.Background())
+	return err
+}
+
+// tableState returns what the kernel says about a table as a whole.
+func (s *socket) tableState(ctx context.Context, t firewall.Table) (tableState, error) {
+	m := message{
+		typ: nftType(unix.NFT_MSG_GETTABLE), flags: unix.NLM_F_REQUEST,
+		data: appendText(header(t.Family), unix.NFTA_TABLE_NAME, t.Name),
+	}
+	var out tableState
+	err := s.request(ctx, m, func(r message) error {
+		as := r.attributes()
+		out = tableState{flags: number(as, unix.NFTA_TABLE_FLAGS), owner: number(as, attrTableOwner)}
+		if data := get(as, attrTableUserdata); len(data) > 2 && data[0] == udataComment {
+			out.comment = strings.TrimRight(string(data[2:]), "\x00")
+		}
+		return nil
+	})
+	return out, err
 }

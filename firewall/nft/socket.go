@@ -16,17 +16,15 @@ const (
 	// sendBuffer bounds a transaction, which is one datagram: room for more
 	// than 50 000 networks.
 	sendBuffer = 32 << 20
-	// receiveBuffer holds the errors of a transaction of which every message
-	// fails.
+	// receiveBuffer has room for the errors of a transaction of which every message fails.
 	receiveBuffer = 16 << 20
 	// datagram is more than the kernel puts into one datagram of a dump.
 	datagram = 256 << 10
-	// patience is how long the kernel may take to answer a request.
-	patience = 10 * time.Second
+	// answerTimeout limits how long the kernel may take to answer a request.
+	answerTimeout = 10 * time.Second
 )
 
-// errLost: the kernel had more to say than the socket could hold, so what was
-// said is unknown.
+// errLost: the kernel sent more than the socket's buffer could hold.
 var errLost = errors.New("netlink messages were lost")
 
 // socket is a netlink socket to nf_tables. Its methods must not be called
@@ -104,7 +102,7 @@ func (s *socket) next() uint32 {
 	return s.seq
 }
 
-// send hands a datagram to the kernel, which works on it before send returns.
+// send sends a datagram to the kernel, which processes it before send returns.
 func (s *socket) send(b []byte) error {
 	var err error
 	cerr := s.raw.Control(func(fd uintptr) {
@@ -138,7 +136,7 @@ func (s *socket) receive(wait bool) ([]message, error) {
 	return parse(s.buf[:n])
 }
 
-// drain empties the socket of whatever an earlier request has left there.
+// drain discards answers to an earlier request.
 func (s *socket) drain() {
 	for {
 		ms, err := s.receive(false)
@@ -152,7 +150,7 @@ func (s *socket) drain() {
 func (s *socket) request(ctx context.Context, m message, each func(message) error) error {
 	s.drain()
 	m.seq = s.next()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(answerTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}

@@ -13,16 +13,15 @@ import (
 var (
 	// errStale: the ruleset is not of the generation that the transaction was
 	// made for, and nothing was done.
-	errStale = errors.New("the ruleset was changed by somebody else")
-	// errUnknown: it was not said whether the transaction was committed.
+	errStale = errors.New("the ruleset was changed by another process")
+	// errUnknown: there is no answer on whether the transaction was committed.
 	errUnknown = errors.New("the outcome of the transaction is unknown")
 )
 
 // ObjectError is the kernel's refusal of one object. The transaction that it was
 // part of changed nothing.
 type ObjectError struct {
-	// Object says what was to be done to what, as in
-	// `add rule inet vnetd refuse: reject`.
+	// Object is the action and its object, as in `add rule inet vnetd refuse: reject`.
 	Object string
 	// Detail is the kernel's own explanation or our hint; it may be empty.
 	Detail string
@@ -63,8 +62,8 @@ func (s *socket) batch(ms []message, gen uint32) (wire []byte, first uint32) {
 	return message{typ: unix.NFNL_MSG_BATCH_END, flags: unix.NLM_F_REQUEST, seq: s.next(), data: end}.append(wire), first
 }
 
-// commit runs the messages as one transaction. On errUnknown the caller has to
-// look; on any other error nothing was changed.
+// commit runs the messages as one transaction. On errUnknown the caller has to read the tables
+// again; on any other error nothing was changed.
 func (s *socket) commit(ms []message, gen uint32) error {
 	s.drain()
 	if s.seq > 1<<31 { // so that numbers do not wrap within a transaction
@@ -82,9 +81,9 @@ func (s *socket) commit(ms []message, gen uint32) error {
 	return s.outcome(ms, first)
 }
 
-// outcome reads what the kernel said about a transaction. It has run it within
-// send, so all answers are there. Several objects may have failed; the first is
-// reported, for the others are often but its consequence.
+// outcome reads the answers to a transaction, which the kernel has processed within send.
+// Several objects may have failed; the first is reported, as the others often are its
+// consequence.
 func (s *socket) outcome(ms []message, first uint32) error {
 	var failed error
 	acknowledged := false
@@ -131,8 +130,8 @@ func refusal(ms []message, i int, errno syscall.Errno, answer message) error {
 	return e
 }
 
-// extended reads an extended acknowledgement: what the kernel says, and the
-// offset of the attribute that it means, from the begin of the message.
+// extended reads an extended acknowledgement: the kernel's text, and the offset of the
+// attribute that it is about, from the beginning of the message.
 func extended(answer message) (said string, offset int) {
 	const capped = 4 + headerLen // the error, and the header of our message
 	if answer.flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.data) < capped {

@@ -11,26 +11,22 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Treatments returns what the tables in the kernel do with bridges, by the bridges'
-// names: for bridges of networks that another state has declared.
+// plainNAT is the chain that translates for networks with the default ports.
+var plainNAT = fmt.Sprintf("masquerade_%d_%d", netdrv.DefaultNATPorts.Start, netdrv.DefaultNATPorts.End)
+
+// Treatments returns what the tables in the kernel do with bridges, by the names of these: for
+// bridges of networks that another state directory has declared.
 func (d *Driver) Treatments(ctx context.Context) (map[string]netdrv.Treatment, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h, err := d.sock.look(ctx)
+	h, err := d.sock.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return h.treatments(), nil
-}
-
-// plainNAT is the chain that translates for networks that say nothing about it.
-var plainNAT = fmt.Sprintf("masquerade_%d_%d", netdrv.DefaultNATPorts.Start, netdrv.DefaultNATPorts.End)
-
-func (h holding) treatments() map[string]netdrv.Treatment {
 	inet := firewall.Table{Family: firewall.INet, Name: firewall.TableName}
 	_, filters := h.tables[firewall.Table{Family: firewall.Bridge, Name: firewall.TableName}.ID()]
 	out := map[string]netdrv.Treatment{}
-	other := map[string]bool{} // bridges with rules that a mode alone does not have
+	other := map[string]bool{} // bridges with rules that do not follow from a mode
 	for object, is := range h.image.objects {
 		path, key, _ := strings.Cut(strings.TrimPrefix(object, "element "+inet.ID()+" "), "\x00")
 		if len(key) < 1+unix.IFNAMSIZ {
@@ -39,7 +35,16 @@ func (h holding) treatments() map[string]netdrv.Treatment {
 		link := func(at string) string { return strings.TrimRight(at[:unix.IFNAMSIZ], "\x00") }
 		switch path {
 		case "leave":
-			out[link(key[1:])] = treatmentOf(chainOf(is))
+			var t netdrv.Treatment
+			switch strings.Replace(chainOf(is), "leave_pinned_", "leave_", 1) {
+			case "leave_nat":
+				t.Mode = netdrv.NAT
+			case "leave_nat66":
+				t.Mode, t.IPv6NAT = netdrv.NAT, true
+			case "leave_route":
+				t.Mode = netdrv.Route
+			}
+			out[link(key[1:])] = t
 		case "host", "uplinks":
 			other[link(key[1:])] = true
 		case "translate4", "translate6": // the address is before the link
@@ -52,19 +57,7 @@ func (h holding) treatments() map[string]netdrv.Treatment {
 		t.Exact = t.Mode != 0 && !other[bridge] && !filters
 		out[bridge] = t
 	}
-	return out
-}
-
-func treatmentOf(chain string) netdrv.Treatment {
-	switch strings.Replace(chain, "leave_pinned_", "leave_", 1) {
-	case "leave_nat":
-		return netdrv.Treatment{Mode: netdrv.NAT}
-	case "leave_nat66":
-		return netdrv.Treatment{Mode: netdrv.NAT, IPv6NAT: true}
-	case "leave_route":
-		return netdrv.Treatment{Mode: netdrv.Route}
-	}
-	return netdrv.Treatment{}
+	return out, nil
 }
 
 // chainOf is the chain of a verdict in an image; "" for other verdicts.

@@ -5,25 +5,26 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// watcher hears of every transaction in the namespace.
+// watcher is notified of every transaction in the namespace.
 type watcher struct {
 	sock *socket
-
-	mu sync.Mutex
-	// own are the generations that our own transactions make.
-	own map[uint32]bool
+	// own are the generations that our own transactions create, each at its number modulo
+	// the length. One that is overwritten before its notification is taken for foreign.
+	own [1024]atomic.Uint32
 }
 
-// newWatcher subscribes. The kernel tells every object of a transaction and at its
-// end the new generation; a filter on the socket lets only the last in, so that
-// even our own largest transactions cannot overflow it.
+func (w *watcher) slot(gen uint32) *atomic.Uint32 { return &w.own[gen%uint32(len(w.own))] }
+
+// newWatcher subscribes. The kernel sends every object of a transaction and at its end the new
+// generation; a filter on the socket accepts only the last, so that even our own largest
+// transactions cannot overflow it.
 func newWatcher() (*watcher, error) {
 	s, err := dial(unix.NFNLGRP_NFTABLES)
 	if err != nil {
@@ -33,10 +34,10 @@ func newWatcher() (*watcher, error) {
 		s.close()
 		return nil, fmt.Errorf("filter nftables notifications: %w", err)
 	}
-	return &watcher{sock: s, own: map[uint32]bool{}}, nil
+	return &watcher{sock: s}, nil
 }
 
-// filter lets only datagrams in whose first message is of the type.
+// filter accepts only datagrams that begin with a message of the type.
 func (s *socket) filter(typ uint16) error {
 	// The filter reads numbers as big-endian, the header has them in the host's
 	// order.
@@ -62,40 +63,10 @@ func (s *socket) filter(typ uint16) error {
 	return errors.Join(cerr, serr)
 }
 
-func (w *watcher) close() { w.sock.close() }
-
-// maxOwn bounds what is remembered when nobody watches.
-const maxOwn = 1024
-
-func (w *watcher) expect(gen uint32) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.own) >= maxOwn {
-		clear(w.own)
-	}
-	w.own[gen] = true
-}
-
-func (w *watcher) forget(gen uint32) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.own, gen)
-}
-
-// isOwn reports once that a generation is of our making.
-func (w *watcher) isOwn(gen uint32) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	own := w.own[gen]
-	delete(w.own, gen)
-	return own
-}
-
-// Watch calls wake after somebody else changed nftables in the namespace, any
-// table of it, until ctx ends; it returns nil then. Changes since Open are heard
-// of too. A call says nothing about what changed, calls may be fewer than
-// changes, and one too many does no harm: where notifications were lost, wake is
-// called. Only one Watch may run at a time.
+// Watch calls wake after another process has changed any table of nftables in the namespace,
+// until ctx ends; it returns nil then. Changes since Open count too. There may be fewer calls
+// than changes, and where notifications were lost a call without a change. Only one Watch may
+// run at a time.
 func (d *Driver) Watch(ctx context.Context, wake func()) error {
 	s := d.watch.sock
 	if err := s.file.SetReadDeadline(time.Time{}); err != nil {
@@ -124,7 +95,7 @@ func (w *watcher) foreign(ms []message) bool {
 	found := false
 	for _, m := range ms {
 		gen, ok := generationOf(m)
-		found = !ok || !w.isOwn(gen) || found
+		found = !ok || !w.slot(gen).CompareAndSwap(gen, 0) || found
 	}
 	return found
 }
