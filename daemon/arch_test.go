@@ -23,6 +23,7 @@ var mayImport = []struct {
 	{"netdrv", nil, "it is what every test starts from"},
 	{"netdrv/kernel", []string{"netdrv"}, "it moves links and has no opinion"},
 	{"netdrv/nettest", nil, "any package's tests may stand on it"},
+	{"netdrv/kerneltest", []string{"netdrv"}, "it is the kernel that drivers are tested against"},
 	{"firewall", []string{"netdrv"}, "rules are pure"},
 	{"firewall/nft", []string{"firewall", "netdrv"}, "it runs rules, and does not know what else there is"},
 	{"internal/batchio", nil, "packet loops use it"},
