@@ -122,7 +122,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	d.dhcp = dhcpd.New(d.leases, d.log)
 	d.boot = files.New(d.log)
 	d.dhcp.SetPorts(guestPorts{d.fdb})
-	d.dhcp.OnFull(d.publishFull)
+	d.dhcp.OnExhausted(d.publishExhausted)
 	d.dhcp.OnReservationInUse(d.publishReservationInUse)
 	d.proxy = proxy.New(peer.FileShare(maxProxied), d.log)
 	d.dns = dnsd.New(d.cfg.File.ResolvConf, d.log)
@@ -139,7 +139,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	d.leases.OnStored(d.engine.Admit)
 	d.leases.OnStoring(d.engine.Notice)
 	d.service = service.New(service.Parts{
-		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Full: d.dhcp.Full, Events: d.events,
+		Store: d.store, Engine: d.engine, Kernel: d.kernel, Leases: d.leases, Exhausted: d.dhcp.Exhausted, Events: d.events,
 		Pools: d.cfg.File.SubnetPools, StateDir: d.cfg.StateDir, Version: d.cfg.Version, Log: calls,
 	})
 	d.rpc = rpc.New(d.service, d.cfg.File.AdminGroup, calls)

@@ -272,7 +272,7 @@ func TestStarvation(t *testing.T) {
 	if _, _, err := good.bind(net.HardwareAddr{2, 0xaa, 0, 0, 0, 1}); err != nil {
 		t.Error(err)
 	}
-	if out := d.Ctl(t, "status"); strings.Contains(out, "is full") {
+	if out := d.Ctl(t, "status"); strings.Contains(out, "is exhausted") {
 		t.Errorf("status: %s", out)
 	}
 }

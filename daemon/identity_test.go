@@ -180,21 +180,21 @@ func TestSubnetsInTurn(t *testing.T) {
 	late.Attach(t, "lab0")
 	late.Start(t, "udhcpc", "-f", "-i", "eth0", "-s", "/bin/true", "-T", "1", "-A", "1")
 	for _, want := range []string{
-		"pool-exhausted lab the pool of 192.168.10.0/24 in network lab is full: a guest got none of its 2 addresses",
-		"pool-exhausted lab the pool of 192.168.20.0/24 in network lab is full: a guest got none of its 1 addresses",
+		"pool-exhausted lab DHCP pool 192.168.10.0/24 of network lab is exhausted: a request got none of its 2 addresses",
+		"pool-exhausted lab DHCP pool 192.168.20.0/24 of network lab is exhausted: a request got none of its 1 addresses",
 	} {
 		if err := events.WaitFor(t.Context(), want); err != nil {
 			t.Errorf("%v; got\n%s", err, events.Output())
 		}
 	}
-	if out := d.Ctl(t, "status"); !strings.Contains(out, "the pool of 192.168.10.0/24 in network lab is full") {
+	if out := d.Ctl(t, "status"); !strings.Contains(out, "DHCP pool 192.168.10.0/24 of network lab is exhausted") {
 		t.Errorf("status: %s", out)
 	}
 	guests["c"].Down(t, "eth0") // or it would go on to use its address, and be noticed
 	d.Ctl(t, "lease", "release", "lab", "c")
 	d.Ctl(t, "lease", "wait", late.MAC, "--timeout", "20s")
-	if out := d.Ctl(t, "status"); strings.Contains(out, "192.168.20.0/24 in network lab is full") {
-		t.Errorf("a pool that gives is full: %s", out)
+	if out := d.Ctl(t, "status"); strings.Contains(out, "192.168.20.0/24 of network lab is exhausted") {
+		t.Errorf("a pool that gives is exhausted: %s", out)
 	}
 	if n := strings.Count(events.Output(), "pool-exhausted lab the pool of 192.168.10.0/24"); n != 1 {
 		t.Errorf("said %d times", n)

@@ -79,8 +79,8 @@ func (d *Daemon) publishRefused(l lease.Lease) {
 	})
 }
 
-// publishFull tells the watchers that a pool had no address for a guest.
-func (d *Daemon) publishFull(p dhcpd.FullPool) {
+// publishExhausted tells the watchers that a pool had no address for a guest.
+func (d *Daemon) publishExhausted(p dhcpd.ExhaustedPool) {
 	d.events.Publish(event.Event{Kind: event.PoolExhausted, About: p.Network, Message: p.String()})
 }
 

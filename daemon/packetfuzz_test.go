@@ -193,8 +193,8 @@ func TestPacketFuzz(t *testing.T) {
 	}
 	// The frames got to where they were to go.
 	for _, want := range []string{
-		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="other",reply="none",reason="not a message"}`,
-		`vnetd_dhcp_messages_total{network="lab",family="ipv6",message="other",reply="none",reason="not a message"}`,
+		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="other",reply="none",reason="malformed"}`,
+		`vnetd_dhcp_messages_total{network="lab",family="ipv6",message="other",reply="none",reason="malformed"}`,
 		`vnetd_dhcp_messages_total{network="lab",family="ipv6",message="SOLICIT",reply="ADVERTISE"`,
 		`vnetd_dhcp_messages_total{network="lab",family="ipv4",message="DISCOVER",reply="OFFER"`,
 		`vnetd_dns_queries_total{network="lab",outcome="malformed"}`,

@@ -1,7 +1,6 @@
 package dhcpd
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
@@ -12,7 +11,7 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/v6"
 )
 
-// Config says what is served on one interface. Do not change it after Set, nor
+// Config is what is served on one interface. Do not change it after Set, nor
 // what it points to.
 type Config struct {
 	Network   string // its name, in leases, events and the log
@@ -36,21 +35,8 @@ func (c *Config) v4() []v4.Config {
 	if len(c.V4) == 0 {
 		return nil
 	}
-	cfgs, taken := slices.Clone(c.V4), newNames()
-	for i := range cfgs {
-		for j := range cfgs[i].Reservations {
-			r := &cfgs[i].Reservations[j]
-			taken.add(guest{r.MAC, r.DUID}, r.Hostname)
-		}
-	}
-	first := &cfgs[0]
-	first.Reservations = slices.Clone(first.Reservations)
-	for _, n := range c.names() {
-		if !taken.has(n) {
-			first.Reservations = append(first.Reservations, v4.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
-			taken.add(n.guest, n.hostname)
-		}
-	}
+	cfgs := slices.Clone(c.V4)
+	cfgs[0].Reservations = c.withHostnames(false)
 	return cfgs
 }
 
@@ -59,90 +45,55 @@ func (c *Config) v6(mac lease.MAC) v6.Config {
 	if cfg.DUID == "" {
 		cfg.DUID = v6.DUIDLL(mac)
 	}
-	if len(cfg.Subnets) == 0 {
-		return cfg
+	if len(cfg.Subnets) > 0 {
+		cfg.Subnets = slices.Clone(cfg.Subnets)
+		cfg.Subnets[0].Reservations = c.withHostnames(true)
 	}
-	taken := newNames()
-	for i := range cfg.Subnets {
-		for j := range cfg.Subnets[i].Reservations {
-			if r := &cfg.Subnets[i].Reservations[j]; r.Hostname != "" {
-				taken.add(guest{r.MAC, r.DUID}, r.Hostname)
+	return cfg
+}
+
+// withHostnames returns the reservations of the first subnet of a family, with one more for
+// each hostname that is reserved for a guest in the other family: no other client may have it
+// in this one. A guest is known in both families by its MAC or its DUID; one that is known by
+// a client identifier or by its hostname alone is not.
+func (c *Config) withHostnames(ipv6 bool) []pool.Reservation {
+	var families [2][][]pool.Reservation // of each subnet
+	for i := range c.V4 {
+		families[0] = append(families[0], c.V4[i].Reservations)
+	}
+	if c.V6 != nil {
+		for i := range c.V6.Subnets {
+			families[1] = append(families[1], c.V6.Subnets[i].Reservations)
+		}
+	}
+	own := families[0]
+	if ipv6 {
+		own = families[1]
+	}
+	type guest struct {
+		mac  lease.MAC
+		duid string
+	}
+	guests, hostnames := map[guest]bool{}, map[string]bool{} // that have a reservation in this family
+	for _, rs := range own {
+		for i := range rs {
+			if r := &rs[i]; !ipv6 || r.Hostname != "" {
+				guests[guest{r.MAC, r.DUID}] = true
+				hostnames[strings.ToLower(r.Hostname)] = r.Hostname != ""
 			}
 		}
 	}
-	cfg.Subnets = slices.Clone(cfg.Subnets)
-	first := &cfg.Subnets[0]
-	first.Reservations = slices.Clone(first.Reservations)
-	for _, n := range c.names() {
-		if !taken.has(n) {
-			first.Reservations = append(first.Reservations, v6.Reservation{MAC: n.mac, DUID: n.duid, Hostname: n.hostname})
-			taken.add(n.guest, n.hostname)
+	first := slices.Clone(own[0])
+	for _, rs := range slices.Concat(families[0], families[1]) {
+		for i := range rs {
+			r := &rs[i]
+			g, name := guest{r.MAC, r.DUID}, strings.ToLower(r.Hostname)
+			if g == (guest{}) || name == "" || guests[g] || hostnames[name] {
+				continue
+			}
+			first = append(first, pool.Reservation{MAC: r.MAC, DUID: r.DUID, Hostname: r.Hostname})
+			guests[g], hostnames[name] = true, true
 		}
 	}
-	return cfg
+	return first
 }
-
-func (c *Config) ra(mac lease.MAC) ra.Config {
-	cfg := *c.RA
-	if cfg.MAC == [6]byte{} {
-		cfg.MAC = mac
-	}
-	return cfg
-}
-
-// guest is a client as the reservations of both families can know it: by MAC or by
-// DUID. One that is known by a client identifier or by its name alone cannot be
-// recognised in the other family.
-type guest struct {
-	mac  lease.MAC
-	duid string
-}
-
-// name is a hostname that is reserved for a guest, in either family: no other
-// client may have it in the other.
-type name struct {
-	guest
-	hostname string
-}
-
-// names are the guests and the hostnames that the reservations of a family hold.
-type names struct {
-	guests    map[guest]bool
-	hostnames map[string]bool // in lower case
-}
-
-func newNames() names { return names{map[guest]bool{}, map[string]bool{}} }
-
-func (t names) add(g guest, hostname string) {
-	t.guests[g] = true
-	if hostname != "" {
-		t.hostnames[strings.ToLower(hostname)] = true
-	}
-}
-
-func (t names) has(n name) bool { return t.guests[n.guest] || t.hostnames[strings.ToLower(n.hostname)] }
-
-func (c *Config) names() []name {
-	var all []name
-	add := func(mac lease.MAC, duid, hostname string) {
-		if (mac != (lease.MAC{}) || duid != "") && hostname != "" {
-			all = append(all, name{guest{mac, duid}, hostname})
-		}
-	}
-	for _, s := range c.V4 {
-		for _, r := range s.Reservations {
-			add(r.MAC, r.DUID, r.Hostname)
-		}
-	}
-	if c.V6 == nil {
-		return all
-	}
-	for _, s := range c.V6.Subnets {
-		for _, r := range s.Reservations {
-			add(r.MAC, r.DUID, r.Hostname)
-		}
-	}
-	return all
-}
-
-func (c *Config) equal(o *Config) bool { return reflect.DeepEqual(c, o) }

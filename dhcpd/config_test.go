@@ -55,7 +55,7 @@ func TestReservedNamesHoldInBothFamilies(t *testing.T) {
 	if len(six) != 3 || !reflect.DeepEqual(six[2], v6.Reservation{MAC: lease.MAC{2, 1}, Hostname: "web"}) {
 		t.Errorf("%v", six)
 	}
-	if o := both(); !o.equal(ptr(both())) || len(both().V6.Subnets[0].Reservations) != 3 {
+	if o := both(); !reflect.DeepEqual(o, both()) || len(both().V6.Subnets[0].Reservations) != 3 {
 		t.Error("equal configurations are not, or one was changed")
 	}
 }

@@ -63,7 +63,7 @@ type frame4 struct {
 }
 
 // parseFrame takes apart an Ethernet frame with a whole UDP packet to port 67.
-// Checksums are not looked at: a guest's offloading interface leaves them to
+// Checksums are not verified: a guest's offloading interface leaves them to
 // hardware that is not there.
 func parseFrame(b []byte) (f frame4, ok bool) {
 	if len(b) < headersLen || binary.BigEndian.Uint16(b[12:]) != etherIPv4 || b[6]&1 != 0 {

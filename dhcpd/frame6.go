@@ -26,13 +26,13 @@ const (
 var (
 	allNodes    = netip.MustParseAddr("ff02::1")
 	allNodesMAC = lease.MAC{0x33, 0x33, 0, 0, 0, 1}
-	// The groups to which guests ask: all routers, all DHCP servers and relays;
+	// The groups to which guests send: all routers, all DHCP servers and relays;
 	// and to which relays may: all DHCP servers.
 	askedGroups = []netip.Addr{netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff02::1:2"), netip.MustParseAddr("ff05::1:3")}
 )
 
 // request6Filter lets UDP packets to port 547 and router solicitations through
-// that have no extension headers; nobody sends them with any.
+// without extension headers, which no client sends.
 var request6Filter = assemble(
 	bpf.LoadAbsolute{Off: ethLen + 6, Size: 1},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 3},
@@ -55,7 +55,7 @@ type frame6 struct {
 }
 
 // parseFrame6 takes apart a frame with a whole UDP packet to port 547, or with
-// an ICMPv6 message. Checksums are not looked at, as in parseFrame.
+// an ICMPv6 message. Checksums are not verified, as in parseFrame.
 func parseFrame6(b []byte) (f frame6, ok bool) {
 	if len(b) < payload6 || binary.BigEndian.Uint16(b[12:]) != etherIPv6 || b[6]&1 != 0 {
 		return f, false
@@ -74,21 +74,17 @@ func parseFrame6(b []byte) (f frame6, ok bool) {
 		f.icmp = payload
 		return f, true
 	case unix.IPPROTO_UDP:
-		f.dhcp, ok = parseUDP6(payload)
-		return f, ok && !f.src.IsMulticast() && !f.src.IsUnspecified()
+		if len(payload) < udpLen {
+			return f, false
+		}
+		size := int(binary.BigEndian.Uint16(payload[4:]))
+		if binary.BigEndian.Uint16(payload[2:]) != server6Port || size < udpLen || size > len(payload) {
+			return f, false
+		}
+		f.dhcp = payload[udpLen:size]
+		return f, !f.src.IsMulticast() && !f.src.IsUnspecified()
 	}
 	return f, false
-}
-
-func parseUDP6(udp []byte) ([]byte, bool) {
-	if len(udp) < udpLen {
-		return nil, false
-	}
-	size := int(binary.BigEndian.Uint16(udp[4:]))
-	if binary.BigEndian.Uint16(udp[2:]) != server6Port || size < udpLen || size > len(udp) {
-		return nil, false
-	}
-	return udp[udpLen:size], true
 }
 
 // fillIPv6 writes the Ethernet and IPv6 headers of a frame whose payload begins

@@ -17,14 +17,14 @@ import (
 
 const (
 	batchesAtOnce = 8 // that are read before any frame is served
-	servedAtOnce  = 4 // frames that are served before others are read
+	servedAtOnce  = 4 // frames that are served before the next read
 
 	// batchSize frames are read or written with one system call: those
 	// of all guests of a host that boots, or of one in a loop.
 	batchSize = 32
 
 	// maxRequest is the longest frame that is read: requests are shorter than
-	// an Ethernet frame. What is longer is cut, and so malformed.
+	// an Ethernet frame. Longer ones are truncated, and so malformed.
 	maxRequest = 1514
 
 	// maxUnsent bounds the replies that wait for the socket.
@@ -37,28 +37,27 @@ const (
 
 var batches = batchio.NewPool(batchSize, maxRequest, 0)
 
-// ingress reads the frames of a packet socket, and gives them out one guest at a
-// time in turn. Reading is much cheaper than serving: so the kernel's queue,
-// which is one for all, stays short, and who waits behind a flood waits here, in
-// a line of its own.
+// ingress reads the frames of a packet socket, and serves them round-robin by bridge
+// port. Reading is much cheaper than serving: so the kernel's queue, which all ports
+// share, stays short, and frames behind a flood wait here, in a queue of their own port.
 type ingress struct {
 	in      *batchio.Reader
 	log     *slog.Logger
 	ports   portCache
 	circuit func(frame []byte) fair.Circuit
 	where   limit.Component // of panics
-	lines   fair.Queue
-	credit  fair.Limiter
-	spent   func() // has a frame that cannot pay noted
+	queue   fair.Queue
+	limiter fair.Limiter
+	dropped func() // notes a frame over the rate limit
 }
 
-func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, where limit.Component, circuit func(frame []byte) fair.Circuit, log *slog.Logger, spent func()) (*ingress, error) {
+func newIngress(sock syscall.Conn, ifi *net.Interface, ports Ports, where limit.Component, circuit func(frame []byte) fair.Circuit, log *slog.Logger, dropped func()) (*ingress, error) {
 	in, err := batchio.NewReader(sock, batches)
 	if err != nil {
 		return nil, err
 	}
 	growReceiveBuffer(sock)
-	return &ingress{in: in, log: log, where: where, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, spent: spent}, nil
+	return &ingress{in: in, log: log, where: where, circuit: circuit, ports: portCache{ports: ports, bridge: ifi.Index}, dropped: dropped}, nil
 }
 
 // growReceiveBuffer sets the buffer beyond the system's limit, which this process may; else
@@ -71,32 +70,32 @@ func growReceiveBuffer(sock syscall.Conn) {
 	}
 }
 
-// serve has every frame handled until the socket is closed. handle says whether
-// it takes up an offer.
-func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(g fair.Origin, frame []byte) bool) {
+// serve has every frame handled until the socket is closed. handle reports whether
+// it accepts an offer.
+func (in *ingress) serve(ctx context.Context, closed <-chan struct{}, handle func(from fair.Origin, frame []byte) bool) {
 	for {
 		if err := in.read(); err != nil {
-			if rest(ctx, closed, in.log, err) {
+			if retry(ctx, closed, in.log, err) {
 				continue
 			}
 			return
 		}
 		for range servedAtOnce {
-			g, frame, ok := in.lines.Next()
+			from, frame, ok := in.queue.Next()
 			if !ok {
 				break
 			}
-			if handle(g, frame) {
-				in.credit.Refund(g)
+			if handle(from, frame) {
+				in.limiter.Refund(from)
 			}
 		}
 	}
 }
 
-// read takes in what the socket has, and waits for a frame if none waits here.
+// read queues the frames of the socket, and waits for one if the queue is empty.
 func (in *ingress) read() error {
 	for range batchesAtOnce {
-		n, err := in.in.Read(in.lines.Len() == 0)
+		n, err := in.in.Read(in.queue.Len() == 0)
 		if err != nil {
 			return err
 		}
@@ -111,14 +110,14 @@ func (in *ingress) read() error {
 	return nil
 }
 
-// take puts a frame into the line of its guest, who pays for it.
+// take queues a frame, unless its origin is over the rate limit.
 func (in *ingress) take(frame []byte, now time.Time) {
 	defer limit.Recover(in.log, in.where, frame)
 	if len(frame) < ethLen {
 		return
 	}
-	g := fair.Origin{Port: in.ports.port(lease.MAC(frame[6:12]), now), Circuit: in.circuit(frame)}
-	if !in.credit.Allow(g, now) || !in.lines.Add(g, frame) {
-		in.spent()
+	from := fair.Origin{Port: in.ports.port(lease.MAC(frame[6:12]), now), Circuit: in.circuit(frame)}
+	if !in.limiter.Allow(from, now) || !in.queue.Add(from, frame) {
+		in.dropped()
 	}
 }

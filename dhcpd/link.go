@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
 
 	"github.com/vnetd/vnetd/dhcpd/fair"
 	"github.com/vnetd/vnetd/dhcpd/lease"
@@ -20,102 +21,102 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// pause is how long a loop rests after an error of its socket: a link that is
+// retryPause is how long a loop waits after an error of its socket: an interface that is
 // down must not make it spin.
-const pause = 100 * time.Millisecond
+const retryPause = 100 * time.Millisecond
 
-// link serves one interface.
-type link struct {
-	network string
-	log     *slog.Logger
-	table   *lease.Table
-	full    *fullPools
-	tally   *tally
-	ifi     *net.Interface
-	servers []netip.Addr // ours on it
-	conn    *packet.Conn // IPv4 frames to port 67
-	in      *ingress     // of conn
-	witness *witness
-	prober  *prober
-	inUse   *reservationsInUse
-	out     *batchio.Queue // of conn
-	sinks   []net.PacketConn
-	closed  chan struct{}
-
-	mu     sync.Mutex // guards the rest; Pool has no lock of its own
-	pool   *v4.Pool
-	claims pool.Claims
+// base is what the IPv4 and IPv6 servers of an interface share.
+type base struct {
+	network   string
+	log       *slog.Logger
+	table     *lease.Table
+	exhausted *exhaustedPools
+	inUse     *reservationsInUse
+	counters  *counters
+	ifi       *net.Interface
+	mac       lease.MAC
+	conn      *packet.Conn   // of frames
+	in        *ingress       // of conn
+	out       *batchio.Queue // of conn
+	fdb       *fdb
+	prober    *prober
+	holders   []net.PacketConn // sockets that hold our ports
+	closed    chan struct{}
 }
 
-func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
-	log := s.log
-	l := &link{
-		network: network, log: log.With("network", network), ifi: ifi, servers: svc.Servers(),
-		table: s.leases, full: &s.full, tally: s.tallyLocked(network), closed: make(chan struct{}),
-		witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse, claims: pool.Claims{},
+// open opens the sockets of one family. The server is locked.
+func (s *Server) open(network string, ifi *net.Interface, family int, filter []bpf.RawInstruction, circuit func([]byte) fair.Circuit) (*base, error) {
+	b := &base{
+		network: network, log: s.log.With("network", network), table: s.leases, exhausted: &s.exhausted, inUse: &s.inUse,
+		counters: s.countersLocked(network), ifi: ifi, mac: lease.MAC(ifi.HardwareAddr), fdb: &fdb{s.ports, ifi.Index}, closed: make(chan struct{}),
 	}
-	l.prober = &prober{ifi: ifi, log: l.log, where: limit.DHCP4, closed: l.closed, open: map[netip.Addr]*question{}}
+	protocol, where := etherIPv4, limit.DHCP4
+	if family == 6 {
+		protocol, where = etherIPv6, limit.DHCP6
+	}
+	b.prober = &prober{ifi: ifi, log: b.log, where: where, ipv6: family == 6, closed: b.closed, open: map[netip.Addr]*probe{}}
 	var err error
-	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv4, &packet.Config{Filter: requestFilter}); err != nil {
+	if b.conn, err = packet.Listen(ifi, packet.Raw, protocol, &packet.Config{Filter: filter}); err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP4, circuit4, l.log, l.unheard); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
+	drop := func() { b.counters.add(Event{family, noMessage, noReply, rateLimited}) }
+	if b.in, err = newIngress(b.conn, ifi, s.ports, where, circuit, b.log, drop); err != nil {
+		return nil, errors.Join(err, b.conn.Close())
 	}
-	if l.out, err = batchio.NewQueue(l.conn, batchSize, maxUnsent); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
+	if b.out, err = batchio.NewQueue(b.conn, batchSize, maxUnsent); err != nil {
+		return nil, errors.Join(err, b.conn.Close())
 	}
-	for _, a := range l.servers {
-		sink, err := listenSink(ifi.Name, netip.AddrPortFrom(a, serverPort))
-		if err != nil {
-			l.log.Debug("port 67 is somebody else's; unicast renewals may meet an ICMP error", "err", err)
-			continue
-		}
-		l.sinks = append(l.sinks, sink)
-	}
-	return l, nil
+	return b, nil
 }
 
-// sameAs says whether a link's sockets serve for an interface and addresses.
-func (l *link) sameAs(ifi *net.Interface, svc *v4.Service) bool {
-	return l.ifi.Index == ifi.Index && l.ifi.Name == ifi.Name && slices.Equal(l.servers, svc.Servers()) &&
-		string(l.ifi.HardwareAddr) == string(ifi.HardwareAddr)
-}
-
-// configure swaps the configuration; packets before it see the old one, those
-// after it the new.
-func (l *link) configure(svc *v4.Service) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pool.SetService(svc, time.Now())
+// fits reports whether the sockets serve an interface.
+func (b *base) fits(ifi *net.Interface) bool {
+	return b.ifi.Index == ifi.Index && b.ifi.Name == ifi.Name && string(b.ifi.HardwareAddr) == string(ifi.HardwareAddr)
 }
 
 // start begins to serve, until the link is closed.
-func (l *link) start(ctx context.Context, wg *sync.WaitGroup) {
-	l.prober.start = wg.Go
-	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
-	wg.Go(func() { l.out.Run(l.closed) })
+func (b *base) start(ctx context.Context, wg *sync.WaitGroup, handle func(fair.Origin, []byte) bool) {
+	b.prober.start = wg.Go
+	wg.Go(func() { b.in.serve(ctx, b.closed, handle) })
+	wg.Go(func() { b.out.Run(b.closed) })
 }
 
-func (l *link) close() {
-	close(l.closed)
-	_ = l.conn.Close()
-	for _, s := range l.sinks {
-		_ = s.Close()
+func (b *base) close() {
+	close(b.closed)
+	_ = b.conn.Close()
+	b.prober.close()
+}
+
+// holdPorts opens a port holder on each of our addresses.
+func (b *base) holdPorts(addrs []netip.Addr, port uint16) {
+	b.releasePorts()
+	for _, a := range addrs {
+		h, err := holdPort(b.ifi.Name, netip.AddrPortFrom(a, port))
+		if err != nil {
+			b.log.Debug("port in use by another program; the kernel may answer unicast with an ICMP error", "port", port, "err", err)
+			continue
+		}
+		b.holders = append(b.holders, h)
 	}
-	l.prober.close()
 }
 
-// rest waits a little after an error, and says whether to go on. A socket whose
-// link is down says so once and works again when it is up.
-func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err error) bool {
+func (b *base) releasePorts() {
+	for _, h := range b.holders {
+		_ = h.Close()
+	}
+	b.holders = nil
+}
+
+// retry waits after an error, and reports whether to go on. A socket whose interface is
+// down returns one error and works again when it is up.
+func retry(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err error) bool {
 	select {
 	case <-closed:
 		return false
 	default:
 	}
 	log.Debug("DHCP socket error", "err", err)
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(retryPause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -127,88 +128,64 @@ func rest(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err err
 	}
 }
 
-// handle answers one frame, and says whether it takes up an offer. A bug met by
-// one frame costs that frame.
-func (l *link) handle(g fair.Origin, frame []byte) (takesUp bool) {
-	defer limit.Recover(l.log, limit.DHCP4, frame)
-	f, ok := parseFrame(frame)
-	if !ok {
-		return false
+// note counts a message, and returns the logger's level for it; false if it is not logged.
+func (b *base) note(e Event) (slog.Level, bool) {
+	b.counters.add(e)
+	level := slog.LevelDebug
+	if e.Why == string(pool.Bound) {
+		level = slog.LevelInfo
 	}
-	req, err := v4.Parse(f.payload)
+	return level, b.log.Enabled(context.Background(), level)
+}
+
+// logMessage logs a message with the names that people grep for: DHCPACK to DHCPREQUEST.
+func (b *base) logMessage(level slog.Level, e Event, prefix string, attrs ...any) {
+	reply := "no reply"
+	if e.Reply != noReply {
+		reply = prefix + e.Reply
+	}
+	b.log.Log(context.Background(), level, reply, append([]any{"to", prefix + e.Message, "why", e.Why}, attrs...)...)
+}
+
+// link serves DHCPv4 on one interface.
+type link struct {
+	*base
+	servers []netip.Addr // our addresses on it
+
+	mu     sync.Mutex // guards the rest; Pool has no lock of its own
+	pool   *v4.Pool
+	claims pool.Claims
+}
+
+func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (*link, error) {
+	b, err := s.open(network, ifi, 4, requestFilter, func(frame []byte) fair.Circuit {
+		f, ok := parseFrame(frame)
+		if !ok {
+			return 0
+		}
+		return v4.CircuitOf(f.payload)
+	})
 	if err != nil {
-		l.tally.add(event4(0, 0, malformed))
-		l.log.Debug("DHCP request ignored", "err", err)
-		return false
+		return nil, err
 	}
-	req.Unicast, req.From, req.Source, req.Origin, req.FDB = slices.Contains(l.servers, f.dst), f.mac, f.src, g, l.witness
-	return l.answer(&req, 0, time.Now())
+	l := &link{base: b, servers: svc.Servers(), claims: pool.Claims{}}
+	l.holdPorts(l.servers, serverPort)
+	return l, nil
 }
 
-// circuit4 says from where behind a relay a frame comes.
-func circuit4(frame []byte) fair.Circuit {
-	f, ok := parseFrame(frame)
-	if !ok {
-		return 0
-	}
-	return v4.CircuitOf(f.payload)
+// fits reports whether the sockets serve an interface and a configuration.
+func (l *link) fits(ifi *net.Interface, svc *v4.Service) bool {
+	return l.base.fits(ifi) && slices.Equal(l.servers, svc.Servers())
 }
 
-// answer decides and does what was decided, and says whether the client takes up an offer.
-// claimed is how many addresses turned out to be in use since the client asked.
-func (l *link) answer(req *v4.Request, claimed int, now time.Time) (takesUp bool) {
-	d, delayed := l.decide(req, claimed, now)
-	if d.InUse.IsValid() {
-		l.inUse.note(l.network, d.InUse, req.MAC.String(), d.Address, now)
-	}
-	switch {
-	case d.End == 0:
-	case delayed:
-		return false
-	case d.Probe:
-		d = v4.Decision{Why: v4.Forged} // it cannot be looked for
-	default:
-		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
-	}
-	if delayed && d.Bind {
-		return false // noted when it is known what becomes of it, as an end is
-	}
-	l.note(req, &d)
-	if d.Reply == 0 || delayed {
-		return false
-	}
-	frame := l.replyFrame(req, &d)
-	if !d.Bind {
-		l.out.Put(frame)
-		return false
-	}
-	if d.Why == pool.Bound {
-		l.full.gave(l.network, d.Subnet.Prefix)
-	}
-	d.Lease.Network = l.network
-	if d.Refused != "" {
-		l.table.TellRefused(d.Lease, d.Refused)
-	}
-	addr, mac := d.Address, req.MAC
-	l.table.Bind(d.Lease, func(err error) { l.bound(frame, addr, mac, err) })
-	return d.Accepts
+// configure changes the configuration for later messages.
+func (l *link) configure(svc *v4.Service) {
+	l.withPool(func(p *v4.Pool) { p.SetService(svc, time.Now()) })
 }
 
-// decide returns the decision about a request, and whether it waits for a probe.
-func (l *link) decide(req *v4.Request, claimed int, now time.Time) (d v4.Decision, delayed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d = l.pool.Answer(req, now)
-	delayed = d.Probe && (d.End != 0 || claimed < pool.MaxClaims) && l.probe(req.Clone(), d, claimed)
-	if d.Probe && d.Bind && !delayed {
-		l.pool.ConfirmUnused(req.MAC, d.Address) // it cannot be looked for
-		d = l.pool.Answer(req, now)
-		d.Accepts = false
-	}
-	if d.Why == pool.Exhausted {
-		l.full.note(l.network, l.pool.Reach(req), now)
-	}
-	return d, delayed
+func (l *link) close() {
+	l.base.close()
+	l.releasePorts()
 }
 
 // withPool has f use the pool.
@@ -218,66 +195,125 @@ func (l *link) withPool(f func(*v4.Pool)) {
 	f(l.pool)
 }
 
-// probe has the address of a decision looked for on the wire, and reports whether the
-// decision is to wait.
-func (l *link) probe(req v4.Request, d v4.Decision, claimed int) bool {
+// handle answers one frame, and reports whether it accepts an offer. A panic over
+// one frame costs that frame.
+func (l *link) handle(from fair.Origin, frame []byte) (accepts bool) {
+	defer limit.Recover(l.log, limit.DHCP4, frame)
+	f, ok := parseFrame(frame)
+	if !ok {
+		return false
+	}
+	req, err := v4.Parse(f.payload)
+	if err != nil {
+		l.counters.add(Event{4, noMessage, noReply, malformed})
+		l.log.Debug("DHCP request ignored", "err", err)
+		return false
+	}
+	req.Unicast, req.From, req.Source, req.Origin, req.FDB = slices.Contains(l.servers, f.dst), f.mac, f.src, from, l.fdb
+	return l.answer(&req, 0, time.Now())
+}
+
+// answer decides about a request and carries out the decision, and reports whether the client
+// accepts an offer. inUse is how many addresses turned out to be in use since it asked.
+func (l *link) answer(req *v4.Request, inUse int, now time.Time) (accepts bool) {
+	d, waits := l.decide(req, inUse, now)
+	if d.InUse.IsValid() {
+		l.base.inUse.note(l.network, d.InUse, req.MAC.String(), d.Address, now)
+	}
+	switch {
+	case waits && (d.End != 0 || d.Bind):
+		return false // it is noted after the probe
+	case d.End != 0 && d.Probe:
+		d = v4.Decision{Why: v4.Forged} // the address cannot be probed
+	case d.End != 0:
+		l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
+	}
+	l.note(req, &d)
+	if d.Reply == 0 || waits {
+		return false
+	}
+	frame := l.replyFrame(req, &d)
+	if !d.Bind {
+		l.out.Put(frame)
+		return false
+	}
+	if d.Why == pool.Bound {
+		l.exhausted.bound(l.network, d.Subnet.Prefix)
+	}
+	d.Lease.Network = l.network
+	if d.Refused != "" {
+		l.table.PublishNameRefused(d.Lease, d.Refused)
+	}
+	addr, mac := d.Address, req.MAC
+	l.table.Bind(d.Lease, func(err error) {
+		// A client that extends its lease keeps it while the disk is full.
+		if err != nil && !errors.Is(err, lease.ErrNotExtended) {
+			l.log.Error("lease not bound", "addr", addr, "mac", mac, "err", err)
+			return
+		}
+		l.out.Put(frame)
+	})
+	return d.Accepts
+}
+
+// decide returns the decision about a request, and whether it waits for a probe.
+func (l *link) decide(req *v4.Request, inUse int, now time.Time) (d v4.Decision, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d = l.pool.Answer(req, now)
+	waits = d.Probe && (d.End != 0 || inUse < pool.MaxClaims) && l.probe(req.Clone(), d, inUse)
+	if d.Probe && d.Bind && !waits {
+		l.pool.ConfirmUnused(req.MAC, d.Address) // it cannot be probed
+		d = l.pool.Answer(req, now)
+		d.Accepts = false
+	}
+	if d.Why == pool.Exhausted {
+		l.exhausted.note(l.network, l.pool.Reach(req), now)
+	}
+	return d, waits
+}
+
+// probe probes the address of a decision, and reports whether the decision is to wait.
+func (l *link) probe(req v4.Request, d v4.Decision, inUse int) bool {
 	if d.End != 0 {
-		return l.prober.ask(d.Address, question{
-			wait: endProbeTime, left: endProbes - 1,
-			believe: func(mac lease.MAC) bool { return mac == req.MAC },
-			claimed: func(lease.MAC) { l.note(&req, &v4.Decision{Why: v4.Forged, Address: d.Address}) }, // its holder uses it
-			silent:  func() { l.end(&req, &d, time.Now()) },
+		return l.prober.probe(d.Address, probe{
+			wait: endProbeTime, retries: endProbes - 1,
+			accept: func(mac lease.MAC) bool { return mac == req.MAC },
+			used:   func(lease.MAC) { l.note(&req, &v4.Decision{Why: v4.Forged, Address: d.Address}) },
+			unused: func() {
+				now := time.Now()
+				if d.End == lease.Declined {
+					l.withPool(func(p *v4.Pool) { p.Quarantine(d.Address, now) })
+				}
+				l.note(&req, &d)
+				l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
+			},
 		})
 	}
-	return l.prober.ask(d.Address, question{
-		wait:    probeTime,
-		believe: func(mac lease.MAC) bool { return mac != req.MAC && l.believe(d.Address, mac) },
-		claimed: func(mac lease.MAC) { l.taken(&req, d.Address, mac, claimed) },
-		silent: func() {
+	return l.prober.probe(d.Address, probe{
+		wait: probeTime,
+		accept: func(mac lease.MAC) bool {
+			port, _ := l.fdb.Lookup(mac)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return mac != req.MAC && l.claims.Accept(port, mac, d.Address, time.Now())
+		},
+		used: func(mac lease.MAC) {
+			now := time.Now()
+			l.withPool(func(p *v4.Pool) { p.Quarantine(d.Address, now) })
+			l.log.Warn("address in use by another host; quarantined", "addr", d.Address, "mac", mac)
+			l.table.Publish(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: d.Address, Start: now}})
+			l.answer(&req, inUse+1, now)
+		},
+		unused: func() {
 			l.withPool(func(p *v4.Pool) { p.ConfirmUnused(req.MAC, d.Address) })
 			if d.Bind {
-				l.answer(&req, claimed, time.Now())
+				l.answer(&req, inUse, time.Now())
 			} else {
 				l.out.Put(l.replyFrame(&req, &d))
 			}
 		},
 	})
-}
-
-// end ends a lease that its client does not use any more.
-func (l *link) end(req *v4.Request, d *v4.Decision, now time.Time) {
-	if d.End == lease.Declined {
-		l.withPool(func(p *v4.Pool) { p.Quarantine(d.Address, now) })
-	}
-	l.note(req, d)
-	l.table.End(d.End, l.network, req.MAC, d.Address, now, nil)
-}
-
-// believe reports whether a guest may have the address that it claims.
-func (l *link) believe(addr netip.Addr, mac lease.MAC) bool {
-	port, _ := l.witness.Lookup(mac)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.claims.Accept(port, mac, addr, time.Now())
-}
-
-// taken keeps an address out that is in use, and offers the client another one.
-func (l *link) taken(req *v4.Request, addr netip.Addr, mac lease.MAC, claimed int) {
-	now := time.Now()
-	l.withPool(func(p *v4.Pool) { p.Quarantine(addr, now) })
-	l.log.Warn("address in use by another", "addr", addr, "mac", mac)
-	l.table.Tell(lease.Event{Kind: lease.Declined, Lease: lease.Lease{Network: l.network, MAC: mac, Address: addr, Start: now}})
-	l.answer(req, claimed+1, now)
-}
-
-// bound sends the ACK of a lease that is on stable storage. A client that
-// merely extends what it has is not cut off by a full disk.
-func (l *link) bound(frame []byte, addr netip.Addr, mac lease.MAC, err error) {
-	if err != nil && !errors.Is(err, lease.ErrNotExtended) {
-		l.log.Error("lease not given", "addr", addr, "mac", mac, "err", err)
-		return
-	}
-	l.out.Put(frame)
 }
 
 func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {
@@ -288,33 +324,21 @@ func (l *link) replyFrame(req *v4.Request, d *v4.Decision) []byte {
 		mac = broadcastMAC
 	case req.Relayed():
 		mac, port = req.From, serverPort
-	case req.Unicast: // a router may stand between
+	case req.Unicast: // there may be a router between
 		mac = req.From
 	}
 	b := make([]byte, headersLen, headersLen+600)
 	b = d.Subnet.AppendReply(b, req, d)
-	fillHeaders(b, lease.MAC(l.ifi.HardwareAddr), mac, netip.AddrPortFrom(d.Subnet.Server, serverPort), netip.AddrPortFrom(to, port))
+	fillHeaders(b, l.mac, mac, netip.AddrPortFrom(d.Subnet.Server, serverPort), netip.AddrPortFrom(to, port))
 	return b
 }
 
-// unheard counts a frame whose port has asked too much.
-func (l *link) unheard() { l.tally.add(event4(0, 0, unheard)) }
-
-// note counts, and logs in the words that people grep for.
 func (l *link) note(req *v4.Request, d *v4.Decision) {
-	l.tally.add(event4(req.Type, d.Reply, string(d.Why)))
-	level := slog.LevelDebug
-	if d.Bind && d.Why == pool.Bound {
-		level = slog.LevelInfo
-	}
-	ctx := context.Background()
-	if !l.log.Enabled(ctx, level) {
-		return
-	}
-	reply := "silence"
+	e := Event{4, req.Type.String(), noReply, string(d.Why)}
 	if d.Reply != 0 {
-		reply = "DHCP" + d.Reply.String()
+		e.Reply = d.Reply.String()
 	}
-	l.log.Log(ctx, level, reply, "to", "DHCP"+req.Type.String(), "mac", req.MAC, "addr", d.Address,
-		"hostname", limit.Text(d.Lease.Hostname), "why", string(d.Why))
+	if level, on := l.base.note(e); on {
+		l.logMessage(level, e, "DHCP", "mac", req.MAC, "addr", d.Address, "hostname", limit.Text(d.Lease.Hostname))
+	}
 }

@@ -1,10 +1,8 @@
 package dhcpd
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -20,32 +18,17 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/pool"
 	"github.com/vnetd/vnetd/dhcpd/ra"
 	"github.com/vnetd/vnetd/dhcpd/v6"
-	"github.com/vnetd/vnetd/internal/batchio"
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
 // link6 serves IPv6 on one interface: DHCPv6, router advertisements, or both.
 type link6 struct {
-	network string
-	log     *slog.Logger
-	table   *lease.Table
-	ifi     *net.Interface
-	mac     lease.MAC
-	local   netip.Addr // the interface's link-local address, our source
-	conn    *packet.Conn
-	in      *ingress       // of conn
-	out     *batchio.Queue // of conn: replies to DHCPv6
-	full    *fullPools
-	tally   *tally
-	groups  *memberships
-	witness *witness
-	prober  *prober
-	inUse   *reservationsInUse
-	closed  chan struct{}
+	*base
+	local  netip.Addr // the interface's link-local address, our source
+	groups *memberships
 
 	mu     sync.Mutex // guards the rest
-	sinks  []net.PacketConn
-	pool   *v6.Pool // nil: no DHCPv6
+	pool   *v6.Pool   // nil: no DHCPv6
 	router *ra.Advertiser
 	timer  *time.Timer // of router; nil before start and after close
 }
@@ -55,20 +38,18 @@ func (s *Server) openLink6(network string, ifi *net.Interface) (*link6, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link6{
-		network: network, log: s.log.With("network", network), table: s.leases, full: &s.full, tally: s.tallyLocked(network), ifi: ifi, mac: lease.MAC(ifi.HardwareAddr),
-		local: local, closed: make(chan struct{}), witness: &witness{s.ports, ifi.Index}, inUse: &s.inUse,
-	}
-	l.prober = &prober{ifi: ifi, log: l.log, where: limit.DHCP6, six: true, source: local, closed: l.closed, open: map[netip.Addr]*question{}}
-	if l.conn, err = packet.Listen(ifi, packet.Raw, etherIPv6, &packet.Config{Filter: request6Filter}); err != nil {
+	b, err := s.open(network, ifi, 6, request6Filter, func(frame []byte) fair.Circuit {
+		f, ok := parseFrame6(frame)
+		if !ok {
+			return 0
+		}
+		return v6.CircuitOf(f.dhcp)
+	})
+	if err != nil {
 		return nil, err
 	}
-	if l.in, err = newIngress(l.conn, ifi, s.ports, limit.DHCP6, circuit6, l.log, l.unheard); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
-	}
-	if l.out, err = batchio.NewQueue(l.conn, batchSize, maxUnsent); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
-	}
+	b.prober.source = local
+	l := &link6{base: b, local: local}
 	if l.groups, err = join(ifi, askedGroups); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
@@ -90,18 +71,16 @@ func linkLocal(ifi *net.Interface) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%s has no IPv6 link-local address", ifi.Name)
 }
 
-// sameAs says whether a link's sockets serve for an interface.
-func (l *link6) sameAs(ifi *net.Interface) bool {
+// fits reports whether the sockets serve an interface.
+func (l *link6) fits(ifi *net.Interface) bool {
 	local, err := linkLocal(ifi)
-	return err == nil && l.ifi.Index == ifi.Index && l.ifi.Name == ifi.Name && l.local == local &&
-		string(l.ifi.HardwareAddr) == string(ifi.HardwareAddr)
+	return err == nil && l.local == local && l.base.fits(ifi)
 }
 
-// setDHCP serves DHCPv6, or changes how; nil ends it.
+// setDHCP serves DHCPv6, or changes how; nil ends it. Relays send to the server's addresses.
 func (l *link6) setDHCP(svc *v6.Service) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closeSinksLocked()
 	switch {
 	case svc == nil:
 		l.pool = nil
@@ -110,80 +89,56 @@ func (l *link6) setDHCP(svc *v6.Service) {
 	default:
 		l.pool.SetService(svc, time.Now())
 	}
-	l.openSinksLocked(svc)
+	l.holdPorts(svc.RelayServers(), server6Port)
 }
 
-// openSinksLocked holds the port of the addresses that relays send to.
-func (l *link6) openSinksLocked(svc *v6.Service) {
-	for _, a := range svc.RelayServers() {
-		sink, err := listenSink(l.ifi.Name, netip.AddrPortFrom(a, server6Port))
-		if err != nil {
-			l.log.Debug("port 547 is somebody else's; relays may meet an ICMP error", "err", err)
-			continue
-		}
-		l.sinks = append(l.sinks, sink)
-	}
-}
-
-func (l *link6) closeSinksLocked() {
-	for _, s := range l.sinks {
-		_ = s.Close()
-	}
-	l.sinks = nil
-}
-
-// setRouter advertises, or changes what; nil ends it with a last word.
+// setRouter advertises, or changes what; nil ends it with a final advertisement.
 func (l *link6) setRouter(cfg *ra.Config, now time.Time) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case cfg == nil:
-		l.farewellLocked(now)
+		l.sendFinalRALocked(now)
 		return nil
 	case l.router == nil:
 		l.router, err = ra.New(*cfg)
 	default:
 		err = l.router.Set(*cfg, now)
 	}
-	l.wakeLocked(now)
+	l.scheduleLocked(now)
 	return err
 }
 
-// start begins to serve, until the link is closed.
-func (l *link6) start(ctx context.Context, wg *sync.WaitGroup) {
-	l.prober.start = wg.Go
-	wg.Go(func() { l.in.serve(ctx, l.closed, l.handle) })
-	wg.Go(func() { l.out.Run(l.closed) })
+// startRouter begins to advertise.
+func (l *link6) startRouter() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Hour, func() { l.advertise(time.Now()) })
-	l.wakeLocked(time.Now())
+	l.scheduleLocked(time.Now())
 }
 
-func (l *link6) wakeLocked(now time.Time) {
+func (l *link6) scheduleLocked(now time.Time) {
 	if l.timer != nil && l.router != nil {
 		l.timer.Reset(max(0, l.router.Next().Sub(now)))
 	}
 }
 
-// close ends serving, without a word to the guests.
+// close ends serving, without a final advertisement.
 func (l *link6) close() {
-	close(l.closed)
-	_ = l.conn.Close()
-	l.prober.close()
+	l.base.close()
 	l.groups.leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closeSinksLocked()
+	l.releasePorts()
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
 }
 
-// takeOver goes on with what another link, which is closed, was advertising:
+// adopt continues the advertisements of another link, which is closed, and takes its pool:
 // the interface is a new one, and the guests may be the same.
-func (l *link6) takeOver(old *link6) {
+func (l *link6) adopt(old *link6) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	l.router, old.router = old.router, nil
@@ -193,21 +148,21 @@ func (l *link6) takeOver(old *link6) {
 	l.pool, old.pool = old.pool, nil
 }
 
-// farewell tells the guests that there is no router any more.
-func (l *link6) farewell(now time.Time) {
+// sendFinalRA advertises that there is no router any more.
+func (l *link6) sendFinalRA(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.farewellLocked(now)
+	l.sendFinalRALocked(now)
 }
 
-func (l *link6) farewellLocked(now time.Time) {
+func (l *link6) sendFinalRALocked(now time.Time) {
 	if l.router != nil {
-		l.sendRA(l.router.Farewell(now), allNodesMAC, allNodes)
+		l.sendRA(l.router.Final(now), allNodesMAC, allNodes)
 	}
 	l.router = nil
 }
 
-// advertise sends what is due to all.
+// advertise sends the advertisement that is due.
 func (l *link6) advertise(now time.Time) {
 	defer limit.Recover(l.log, limit.DHCP6, nil)
 	l.mu.Lock()
@@ -218,10 +173,10 @@ func (l *link6) advertise(now time.Time) {
 	if l.router.Due(now, rand.Float64()) {
 		l.sendRA(l.router.Message(now), allNodesMAC, allNodes)
 	}
-	l.wakeLocked(now)
+	l.scheduleLocked(now)
 }
 
-// sendRA has sent the message when it returns, for the last one is sent before the
+// sendRA has sent the message when it returns, for the final one is sent before the
 // socket is closed.
 func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
 	frame := neighborFrame(message, l.mac, mac, l.local, to)
@@ -230,33 +185,24 @@ func (l *link6) sendRA(message []byte, mac lease.MAC, to netip.Addr) {
 	}
 }
 
-// handle answers one frame, and says whether it takes up an offer. A bug met by
+// handle answers one frame, and reports whether it accepts an offer. A panic over
 // one frame costs that frame.
-func (l *link6) handle(g fair.Origin, b []byte) (takesUp bool) {
-	defer limit.Recover(l.log, limit.DHCP6, b)
+func (l *link6) handle(from fair.Origin, frame []byte) (accepts bool) {
+	defer limit.Recover(l.log, limit.DHCP6, frame)
 	now := time.Now()
-	f, ok := parseFrame6(b)
+	f, ok := parseFrame6(frame)
 	switch {
 	case !ok:
 	case f.icmp != nil:
-		l.solicited(&f, now)
+		l.answerSolicitation(&f, now)
 	default:
-		return l.request(&f, g, now)
+		return l.answer(&f, from, now)
 	}
 	return false
 }
 
-// circuit6 says from where behind a relay a frame comes.
-func circuit6(b []byte) fair.Circuit {
-	f, ok := parseFrame6(b)
-	if !ok {
-		return 0
-	}
-	return v6.CircuitOf(f.dhcp)
-}
-
-// solicited answers a router solicitation.
-func (l *link6) solicited(f *frame6, now time.Time) {
+// answerSolicitation answers a router solicitation.
+func (l *link6) answerSolicitation(f *frame6, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.router == nil || ra.CheckSolicitation(f.icmp, f.src, f.hops) != nil {
@@ -266,38 +212,34 @@ func (l *link6) solicited(f *frame6, now time.Time) {
 		l.sendRA(l.router.Message(now), f.mac, f.src)
 		return
 	}
-	l.wakeLocked(now)
+	l.scheduleLocked(now)
 }
 
-// request answers a DHCPv6 message, and says whether it takes up an offer.
-func (l *link6) request(f *frame6, g fair.Origin, now time.Time) (takesUp bool) {
+// answer decides about a DHCPv6 message and carries out the decision, and reports whether the
+// client accepts an offer.
+func (l *link6) answer(f *frame6, from fair.Origin, now time.Time) (accepts bool) {
 	req, err := v6.Parse(f.dhcp)
 	if err != nil {
-		l.tally.add(event6(0, 0, malformed))
+		l.counters.add(Event{6, noMessage, noReply, malformed})
 		l.log.Debug("DHCPv6 request ignored", "err", err)
 		return false
 	}
-	req.Origin, req.Sender, req.Source, req.FDB = g, f.mac, f.src, l.witness
+	req.Origin, req.Sender, req.Source, req.FDB = from, f.mac, f.src, l.fdb
 	if !req.Relayed() {
 		req.From, req.FrameMAC, req.Unicast = f.src, f.mac, !f.dst.IsMulticast()
 	}
-	return l.answer(f, &req, now)
-}
-
-// answer decides and does what was decided, and reports whether the client takes up an offer.
-func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool) {
-	d, svc := l.decide(f, req, now)
+	d, svc := l.decide(f, &req, now)
 	if svc == nil {
 		return false
 	}
-	l.note(req, &d)
+	l.note(&req, &d)
 	if d.Refused != "" {
 		refused := d.Bind[0]
 		refused.Network = l.network
-		l.table.TellRefused(refused, d.Refused)
+		l.table.PublishNameRefused(refused, d.Refused)
 	}
 	if d.Why == pool.Exhausted {
-		l.full.note(l.network, svc.Reach(req), now)
+		l.exhausted.note(l.network, svc.Reach(&req), now)
 	}
 	if d.InUse.IsValid() {
 		l.inUse.note(l.network, d.InUse, req.MAC().String(), d.Given(), now)
@@ -307,21 +249,31 @@ func (l *link6) answer(f *frame6, req *v6.Request, now time.Time) (takesUp bool)
 		l.table.EndLease(d.EndKind, e, now, nil)
 	}
 	for _, e := range d.EndUnused {
+		e.Network = l.network
 		l.endUnused(d.EndKind, e)
 	}
 	if d.Reply == 0 {
 		return false
 	}
 	if d.Why == pool.Bound {
-		l.full.gave(l.network, svc.Subnet(d.Bind[0].Address).Prefix)
+		l.exhausted.bound(l.network, svc.Subnet(d.Bind[0].Address).Prefix)
 	}
-	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), req, &d)
-	l.fillReply(b, f, req)
+	b := svc.AppendReply(make([]byte, headers6Len, headers6Len+600), &req, &d)
+	// A relay is answered from the address that it sent to, if that is one, and on the servers'
+	// port (RFC 8415 §7.2).
+	source, port := l.local, uint16(client6Port)
+	if req.Relayed() {
+		port = server6Port
+		if !f.dst.IsMulticast() {
+			source = f.dst
+		}
+	}
+	fillDHCPv6(b, l.mac, f.mac, source, netip.AddrPortFrom(f.src, port))
 	l.sendWhenStored(b, d.Bind)
 	return d.Accepts
 }
 
-// decide returns the decision about a request, and what it follows from; nil if there
+// decide returns the decision about a request, and the service that made it; nil if there
 // is no DHCPv6, or the decision waits for a probe.
 func (l *link6) decide(f *frame6, req *v6.Request, now time.Time) (v6.Decision, *v6.Service) {
 	l.mu.Lock()
@@ -334,7 +286,7 @@ func (l *link6) decide(f *frame6, req *v6.Request, now time.Time) (v6.Decision, 
 		if l.probe(*f, req.MAC(), d.Probe) {
 			return d, nil
 		}
-		l.pool.ConfirmUnused(req.MAC(), d.Probe) // it cannot be looked for
+		l.pool.ConfirmUnused(req.MAC(), d.Probe) // it cannot be probed
 		d = l.pool.Answer(req, now)
 	}
 	return d, l.pool.Service()
@@ -349,61 +301,53 @@ func (l *link6) withPool(f func(*v6.Pool)) {
 	}
 }
 
-// probe has an address looked for on the wire before a message is answered, and reports
-// whether the message is to wait: it is read again then.
+func (l *link6) quarantine(a netip.Addr, now time.Time) {
+	l.withPool(func(p *v6.Pool) { p.Quarantine(a, now) })
+}
+
+// probe probes an address before a client's message is answered, and reports whether the
+// message is to wait: it is parsed again then.
 func (l *link6) probe(f frame6, client lease.MAC, addr netip.Addr) bool {
 	f.dhcp = slices.Clone(f.dhcp)
-	again := func(note func(*v6.Pool)) {
-		l.withPool(note)
-		port, _ := l.witness.Lookup(f.mac)
-		l.request(&f, fair.Origin{Port: port, Circuit: v6.CircuitOf(f.dhcp)}, time.Now())
+	again := func() {
+		port, _ := l.fdb.Lookup(f.mac)
+		l.answer(&f, fair.Origin{Port: port, Circuit: v6.CircuitOf(f.dhcp)}, time.Now())
 	}
-	return l.prober.ask(addr, question{
-		wait:    probeTime,
-		believe: func(mac lease.MAC) bool { return mac != f.mac },
-		claimed: func(mac lease.MAC) {
-			l.log.Warn("address in use by another", "addr", addr, "mac", mac)
-			again(func(p *v6.Pool) { p.Quarantine(addr, time.Now()) })
+	return l.prober.probe(addr, probe{
+		wait:   probeTime,
+		accept: func(mac lease.MAC) bool { return mac != f.mac },
+		used: func(mac lease.MAC) {
+			l.log.Warn("address in use by another host; quarantined", "addr", addr, "mac", mac)
+			l.quarantine(addr, time.Now())
+			again()
 		},
-		silent: func() { again(func(p *v6.Pool) { p.ConfirmUnused(client, addr) }) },
+		unused: func() {
+			l.withPool(func(p *v6.Pool) { p.ConfirmUnused(client, addr) })
+			again()
+		},
 	})
 }
 
 // endUnused ends a lease if its client does not use it any more.
 func (l *link6) endUnused(kind lease.Kind, e lease.Lease) {
-	e.Network = l.network
-	l.prober.ask(e.Address, question{
-		wait: endProbeTime, left: endProbes - 1,
-		believe: func(mac lease.MAC) bool { return mac == e.MAC },
-		claimed: func(lease.MAC) {
-			l.log.Debug("lease not ended, for its client uses it", "addr", e.Address, "mac", e.MAC)
+	l.prober.probe(e.Address, probe{
+		wait: endProbeTime, retries: endProbes - 1,
+		accept: func(mac lease.MAC) bool { return mac == e.MAC },
+		used: func(lease.MAC) {
+			l.log.Debug("lease not ended: its client uses it", "addr", e.Address, "mac", e.MAC)
 		},
-		silent: func() {
+		unused: func() {
 			now := time.Now()
 			if kind == lease.Declined {
-				l.withPool(func(p *v6.Pool) { p.Quarantine(e.Address, now) })
+				l.quarantine(e.Address, now)
 			}
 			l.table.EndLease(kind, e, now, nil)
 		},
 	})
 }
 
-// fillReply writes the headers of the answer to a frame. A relay is answered from
-// the address that it asked, if there was one, and on the servers' port (RFC 8415
-// §7.2).
-func (l *link6) fillReply(b []byte, f *frame6, req *v6.Request) {
-	from, port := l.local, uint16(client6Port)
-	if req.Relayed() {
-		port = server6Port
-		if !f.dst.IsMulticast() {
-			from = f.dst
-		}
-	}
-	fillDHCPv6(b, l.mac, f.mac, from, netip.AddrPortFrom(f.src, port))
-}
-
 // sendWhenStored sends a frame when all of its leases are on stable storage. A
-// client that merely extends what it has is not cut off by a full disk.
+// client that extends its lease keeps it while the disk is full.
 func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 	if len(leases) == 0 {
 		l.out.Put(frame)
@@ -418,7 +362,7 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 		l.table.Bind(bound, func(err error) {
 			if err != nil && !errors.Is(err, lease.ErrNotExtended) {
 				failed.Store(true)
-				l.log.Error("lease not given", "addr", bound.Address, "mac", bound.MAC, "err", err)
+				l.log.Error("lease not bound", "addr", bound.Address, "mac", bound.MAC, "err", err)
 			}
 			if left.Add(-1) == 0 && !failed.Load() {
 				l.out.Put(frame)
@@ -427,23 +371,14 @@ func (l *link6) sendWhenStored(frame []byte, leases []lease.Lease) {
 	}
 }
 
-// unheard counts a frame whose port has asked too much.
-func (l *link6) unheard() { l.tally.add(event6(0, 0, unheard)) }
-
-// note counts, and logs in the words that people grep for.
 func (l *link6) note(req *v6.Request, d *v6.Decision) {
-	l.tally.add(event6(req.Type, d.Reply, string(d.Why)))
-	level := slog.LevelDebug
-	if d.Why == pool.Bound {
-		level = slog.LevelInfo
-	}
-	ctx := context.Background()
-	if !l.log.Enabled(ctx, level) {
-		return
-	}
-	reply := "silence"
+	e := Event{6, req.Type.String(), noReply, string(d.Why)}
 	if d.Reply != 0 {
-		reply = "DHCPv6 " + d.Reply.String()
+		e.Reply = d.Reply.String()
+	}
+	level, on := l.base.note(e)
+	if !on {
+		return
 	}
 	var addrs []netip.Addr
 	for i := range d.IAs {
@@ -451,6 +386,5 @@ func (l *link6) note(req *v6.Request, d *v6.Decision) {
 			addrs = append(addrs, a)
 		}
 	}
-	l.log.Log(ctx, level, reply, "to", "DHCPv6 "+req.Type.String(), "mac", req.MAC(), "addrs", addrs,
-		"hostname", limit.Text(d.Hostname), "why", string(d.Why))
+	l.logMessage(level, e, "DHCPv6 ", "mac", req.MAC(), "addrs", addrs, "hostname", limit.Text(d.Hostname))
 }

@@ -43,7 +43,7 @@ func TestBurstIsAnsweredWhole(t *testing.T) {
 		}
 	}
 	var wg sync.WaitGroup
-	l.start(t.Context(), &wg)
+	l.start(t.Context(), &wg, l.handle)
 	t.Cleanup(func() { l.close(); wg.Wait() })
 
 	offered := map[uint32]bool{}

@@ -36,16 +36,16 @@ func TestPanicCostsOneFrame(t *testing.T) {
 	frame6 := append(make([]byte, headers6Len), solicit.ToBytes()...)
 	fillDHCPv6(frame6, lease.MAC(mac), lease.MAC(mac), netip.MustParseAddr("fe80::1"), netip.MustParseAddrPort("[fe80::2]:547"))
 
-	l := &link{log: quiet, tally: &tally{counts: map[Event]uint64{}}, ifi: &net.Interface{}}
-	l.prober = &prober{log: quiet, where: limit.DHCP4, open: map[netip.Addr]*question{}}
-	l6 := &link6{log: quiet, tally: &tally{counts: map[Event]uint64{}}, pool: &v6.Pool{}, ifi: &net.Interface{}}
-	in := &ingress{log: quiet, where: limit.DHCP4, circuit: func([]byte) fair.Circuit { panic("circuit") }, spent: func() {}}
+	l := &link{base: &base{log: quiet, counters: &counters{counts: map[Event]uint64{}}, ifi: &net.Interface{}}}
+	l.prober = &prober{log: quiet, where: limit.DHCP4, open: map[netip.Addr]*probe{}}
+	l6 := &link6{base: &base{log: quiet, counters: &counters{counts: map[Event]uint64{}}, ifi: &net.Interface{}}, pool: &v6.Pool{}}
+	in := &ingress{log: quiet, where: limit.DHCP4, circuit: func([]byte) fair.Circuit { panic("circuit") }, dropped: func() {}}
 	addr := netip.MustParseAddr("192.0.2.1")
 	broken := func() { l.withPool(func(*v4.Pool) { panic("pool") }) }
-	probing := func() *question {
-		q := &question{
-			timer: time.NewTimer(time.Hour), believe: func(lease.MAC) bool { return true },
-			claimed: func(lease.MAC) { broken() }, silent: broken,
+	probing := func() *probe {
+		q := &probe{
+			timer: time.NewTimer(time.Hour), accept: func(lease.MAC) bool { return true },
+			used: func(lease.MAC) { broken() }, unused: broken,
 		}
 		l.prober.open[addr] = q
 		return q
@@ -62,11 +62,11 @@ func TestPanicCostsOneFrame(t *testing.T) {
 		at   limit.Component
 		free func() bool
 	}{
-		"a frame is put into a line": {func() { in.take(frame, time.Now()) }, limit.DHCP4, free},
-		"DHCPv4":                     {func() { l.handle(fair.Origin{}, frame) }, limit.DHCP4, free},
-		"DHCPv6":                     {func() { l6.handle(fair.Origin{}, frame6) }, limit.DHCP6, free6},
-		"a probe's time is over":     {func() { l.prober.late(addr, probing()) }, limit.DHCP4, free},
-		"a probe is answered":        {func() { probing(); l.prober.claimed(addr, lease.MAC{1}) }, limit.DHCP4, free},
+		"a frame is queued":      {func() { in.take(frame, time.Now()) }, limit.DHCP4, free},
+		"DHCPv4":                 {func() { l.handle(fair.Origin{}, frame) }, limit.DHCP4, free},
+		"DHCPv6":                 {func() { l6.handle(fair.Origin{}, frame6) }, limit.DHCP6, free6},
+		"a probe's time is over": {func() { l.prober.timeout(addr, probing()) }, limit.DHCP4, free},
+		"a probe is answered":    {func() { probing(); l.prober.replied(addr, lease.MAC{1}) }, limit.DHCP4, free},
 	} {
 		before := limit.Panics()[c.at]
 		c.do()

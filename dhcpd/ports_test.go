@@ -25,13 +25,13 @@ func TestPortsAreRemembered(t *testing.T) {
 	if p := c.port(guest, now); p != 3 || b.asked != 1 {
 		t.Fatalf("port %d after %d questions", p, b.asked)
 	}
-	for i := range portsRemembered {
+	for i := range cachedPorts {
 		c.port(lease.MAC{4, byte(i >> 8), byte(i)}, now)
 	}
 	if b.asked = 0; c.port(guest, now) != 3 || b.asked != 0 {
 		t.Errorf("asked %d times for a guest after as many others as are remembered", b.asked)
 	}
-	if len(c.known)+len(c.before) > 2*portsRemembered+1 {
+	if len(c.known)+len(c.before) > 2*cachedPorts+1 {
 		t.Errorf("%d are remembered", len(c.known)+len(c.before))
 	}
 	b.port = 4

@@ -18,98 +18,95 @@ import (
 )
 
 const (
-	// probeTime is how long an offer or an ACK waits for a host that says that the
-	// address is in use. Neighbours on a bridge answer in 0.1 ms.
+	// probeTime is how long an offer or an ACK waits for a host that uses the address.
+	// Neighbours on a bridge answer in 0.1 ms.
 	probeTime = 10 * time.Millisecond
-	// endProbeTime and endProbes are how long and how often a holder is asked whether
-	// it still uses an address, if it is not certain that it has given it back: it may
-	// be busy.
+	// endProbeTime and endProbes are how long and how often a client is probed that has
+	// released its address, if it is not certain that it has: it may be busy.
 	endProbeTime = 300 * time.Millisecond
 	endProbes    = 3
-	// maxProbes bounds what is waited for at once; beyond it offers do not
-	// wait.
+	// maxProbes bounds the probes under way; beyond it offers do not wait.
 	maxProbes = 1024
 
 	arpLen = 28
 )
 
-// prober asks on the wire which addresses are in use, by ARP (RFC 5227) or by neighbour
+// prober probes which addresses are in use, by ARP (RFC 5227) or by neighbour
 // solicitations (RFC 4861). It may be used from any goroutine.
 type prober struct {
 	ifi    *net.Interface
 	log    *slog.Logger
 	where  limit.Component
-	six    bool
+	ipv6   bool
 	source netip.Addr // of neighbour solicitations
 	closed <-chan struct{}
 	start  func(func()) // runs the listener until the link is closed
 
 	mu   sync.Mutex
-	conn *packet.Conn // nil until the first question
-	open map[netip.Addr]*question
+	conn *packet.Conn // nil until the first probe
+	open map[netip.Addr]*probe
 }
 
-// question is one that waits for its answer.
-type question struct {
-	left  int // times to ask again
-	wait  time.Duration
-	timer *time.Timer
-	// believe reports whether a host counts that says that it has the address. One
-	// of claimed and silent is called.
-	believe func(mac lease.MAC) bool
-	claimed func(mac lease.MAC)
-	silent  func()
+// A probe waits for a reply.
+type probe struct {
+	retries int
+	wait    time.Duration
+	timer   *time.Timer
+	// accept reports whether the reply of a host counts. One of used and unused is called.
+	accept func(mac lease.MAC) bool
+	used   func(mac lease.MAC)
+	unused func()
 }
 
-// ask asks who has an address, and reports whether it will have an answer.
-// A question about an address that is asked about already is the same one.
-func (p *prober) ask(addr netip.Addr, q question) bool {
+// probe begins a probe, and reports whether it will have a result. A second one of the same
+// address is the same one: the client repeats its message.
+func (p *prober) probe(addr netip.Addr, q probe) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open[addr] != nil {
-		return true // the client repeats itself
+		return true
 	}
 	if len(p.open) >= maxProbes {
 		return false
 	}
 	if err := p.listenLocked(); err != nil {
-		p.log.Debug("addresses are not looked for before they are given", "err", err)
+		p.log.Debug("addresses are not probed", "err", err)
 		return false
 	}
 	if !p.sendLocked(addr) {
 		return false
 	}
-	q.timer = time.AfterFunc(q.wait, func() { p.late(addr, &q) })
+	q.timer = time.AfterFunc(q.wait, func() { p.timeout(addr, &q) })
 	p.open[addr] = &q
 	return true
 }
 
-// late asks again, or takes silence for an answer.
-func (p *prober) late(addr netip.Addr, q *question) {
+// timeout sends again, or ends the probe: the address is unused.
+func (p *prober) timeout(addr netip.Addr, q *probe) {
 	defer limit.Recover(p.log, p.where, nil)
 	p.mu.Lock()
 	if p.open[addr] != q {
 		p.mu.Unlock()
 		return
 	}
-	if q.left > 0 && p.sendLocked(addr) {
-		q.left--
+	if q.retries > 0 && p.sendLocked(addr) {
+		q.retries--
 		q.timer.Reset(q.wait)
 		p.mu.Unlock()
 		return
 	}
 	delete(p.open, addr)
 	p.mu.Unlock()
-	q.silent()
+	q.unused()
 }
 
-// claimed is called for each host that says that it has an address.
-func (p *prober) claimed(addr netip.Addr, mac lease.MAC) {
+// replied is called for each host that claims an address.
+func (p *prober) replied(addr netip.Addr, mac lease.MAC) {
 	defer limit.Recover(p.log, p.where, nil)
 	p.mu.Lock()
 	q := p.open[addr]
 	p.mu.Unlock()
-	if q == nil || !q.believe(mac) {
+	if q == nil || !q.accept(mac) {
 		return
 	}
 	p.mu.Lock()
@@ -120,10 +117,10 @@ func (p *prober) claimed(addr netip.Addr, mac lease.MAC) {
 	delete(p.open, addr)
 	q.timer.Stop()
 	p.mu.Unlock()
-	q.claimed(mac)
+	q.used(mac)
 }
 
-// listenLocked opens the socket when it is first needed: most of a host's networks get
+// listenLocked opens the socket for the first probe: most networks of a host get
 // no new guest for days.
 func (p *prober) listenLocked() (err error) {
 	if p.conn != nil {
@@ -135,7 +132,7 @@ func (p *prober) listenLocked() (err error) {
 	default:
 	}
 	protocol, filter := etherARP, arpReplyFilter
-	if p.six {
+	if p.ipv6 {
 		protocol, filter = etherIPv6, advertisementFilter
 	}
 	if p.conn, err = packet.Listen(p.ifi, packet.Raw, protocol, &packet.Config{Filter: filter}); err != nil {
@@ -148,7 +145,7 @@ func (p *prober) listenLocked() (err error) {
 
 func (p *prober) sendLocked(addr netip.Addr) bool {
 	var frame []byte
-	if p.six {
+	if p.ipv6 {
 		frame = neighborSolicitation(lease.MAC(p.ifi.HardwareAddr), p.source, addr)
 	} else {
 		frame = arpProbe(lease.MAC(p.ifi.HardwareAddr), addr)
@@ -157,28 +154,28 @@ func (p *prober) sendLocked(addr netip.Addr) bool {
 	return err == nil
 }
 
-// listen hears who claims an address, until the link is closed.
+// listen receives replies, until the link is closed.
 func (p *prober) listen(conn *packet.Conn) {
 	parse := parseARPReply
-	if p.six {
+	if p.ipv6 {
 		parse = parseAdvertisement
 	}
 	buf := make([]byte, 128)
 	for {
 		n, _, err := conn.ReadFrom(buf)
 		if err != nil {
-			if rest(context.Background(), p.closed, p.log, err) {
+			if retry(context.Background(), p.closed, p.log, err) {
 				continue
 			}
 			return
 		}
 		if mac, addr, ok := parse(buf[:n]); ok {
-			p.claimed(addr, mac)
+			p.replied(addr, mac)
 		}
 	}
 }
 
-// close ends all questions without an answer. The link is closed.
+// close ends all probes without a result. The link is closed.
 func (p *prober) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +188,7 @@ func (p *prober) close() {
 	}
 }
 
-// arpProbe asks who has addr without claiming an address for itself (RFC 5227
+// arpProbe is a request for addr that claims no address for its sender (RFC 5227
 // §2.1.1).
 func arpProbe(src lease.MAC, addr netip.Addr) []byte {
 	b := make([]byte, ethLen+arpLen)
@@ -209,7 +206,7 @@ func arpProbe(src lease.MAC, addr netip.Addr) []byte {
 	return b
 }
 
-// parseARPReply returns who says to have which address.
+// parseARPReply returns the address that a reply claims, and its MAC.
 func parseARPReply(b []byte) (mac lease.MAC, addr netip.Addr, ok bool) {
 	if len(b) < ethLen+arpLen {
 		return mac, addr, false
@@ -238,8 +235,8 @@ const (
 	neighborAdvertisement = 136
 )
 
-// neighborSolicitation asks who has addr (RFC 4861 §4.3): at its solicited-node group,
-// with our MAC.
+// neighborSolicitation is a solicitation for addr (RFC 4861 §4.3): to its solicited-node
+// group, with our MAC.
 func neighborSolicitation(src lease.MAC, from, addr netip.Addr) []byte {
 	target := addr.As16()
 	group := [16]byte{0xff, 2, 11: 1, 12: 0xff, 13: target[13], 14: target[14], 15: target[15]}
@@ -248,7 +245,7 @@ func neighborSolicitation(src lease.MAC, from, addr netip.Addr) []byte {
 	return neighborFrame(message, src, lease.MAC{0x33, 0x33, 0xff, target[13], target[14], target[15]}, from, netip.AddrFrom16(group))
 }
 
-// parseAdvertisement returns who says to have which address.
+// parseAdvertisement returns the address that an advertisement claims, and its MAC.
 func parseAdvertisement(b []byte) (mac lease.MAC, addr netip.Addr, ok bool) {
 	f, ok := parseFrame6(b)
 	if !ok || f.hops != neighborHops || len(f.icmp) < 24 || f.icmp[0] != neighborAdvertisement {

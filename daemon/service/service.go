@@ -29,9 +29,9 @@ type Parts struct {
 	Engine *reconcile.Engine
 	Kernel reconcile.Kernel
 	Leases *lease.Table
-	// Full returns the pools without free addresses.
-	Full   func() []dhcpd.FullPool
-	Events *event.Bus
+	// Exhausted returns the DHCP pools without free addresses.
+	Exhausted func() []dhcpd.ExhaustedPool
+	Events    *event.Bus
 	// Pools are where subnets are picked from.
 	Pools    []netip.Prefix
 	StateDir string

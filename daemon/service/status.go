@@ -56,7 +56,7 @@ func (s *Service) Status() Status {
 		st.Problems = append(st.Problems, problems[what].Error())
 	}
 	st.Problems = append(st.Problems, s.Leases.Problems()...)
-	for _, p := range s.Full() {
+	for _, p := range s.Exhausted() {
 		st.Problems = append(st.Problems, p.String())
 	}
 	return st

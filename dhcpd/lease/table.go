@@ -293,15 +293,15 @@ func (t *Table) tellRenamed(leases []Lease) {
 	}
 }
 
-// TellRefused sends an event about a client that asked for a hostname which another has.
-func (t *Table) TellRefused(l Lease, name string) {
+// PublishNameRefused sends an event about a client that asked for a hostname which another has.
+func (t *Table) PublishNameRefused(l Lease, name string) {
 	l.Wanted = name
 	t.watch.tell(Event{Kind: NameRefused, Lease: l})
 }
 
 // Tell sends an event that changes no lease: an address was declined that
 // nobody had leased.
-func (t *Table) Tell(ev Event) { t.watch.tell(ev) }
+func (t *Table) Publish(ev Event) { t.watch.tell(ev) }
 
 // change calls f with the network and the batch that waits for the disk locked; f says
 // whether the writer is to be woken in any case. They are unlocked also when f panics.

@@ -133,9 +133,9 @@ func (a *Advertiser) Message(now time.Time) []byte {
 	return nil // not with a configuration that was checked
 }
 
-// Farewell returns the last advertisement: no default router, no preferred
+// Final returns the last advertisement: no default router, no preferred
 // prefix, no name server (RFC 4861 §6.2.5, RFC 8106 §6.1).
-func (a *Advertiser) Farewell(now time.Time) []byte {
+func (a *Advertiser) Final(now time.Time) []byte {
 	last := Advertiser{cfg: a.cfg, gone: append(missing(&a.cfg, &Config{}, now), a.gone...)}
 	c := &last.cfg
 	c.Prefixes, c.Routes, c.DNS, c.Search = nil, nil, nil, nil

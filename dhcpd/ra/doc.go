@@ -7,7 +7,7 @@
 //	a.Due(now, rand)           // an unsolicited advertisement is to be sent now
 //	a.Solicited(source, now)   // how to answer a solicitation
 //	a.Message(now)             // the advertisement, to be sent with hop limit 255
-//	a.Farewell(now)            // the last one, when the network stops
+//	a.Final(now)            // the last one, when the network stops
 //	a.Next()                   // when to ask Due again
 //
 // The codec is github.com/mdlayher/ndp. The caller fills in the checksum, which

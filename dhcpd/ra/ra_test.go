@@ -110,7 +110,7 @@ func TestWhatIsGoneIsSaidToBeGone(t *testing.T) {
 	}
 	check("back again", start.Add(2*time.Hour),
 		"router=1800 2001:db8::/64=7200/3600 route:fd99::=1800 dns:2001:db8::1=1800 search:a.test=1800 2001:db8:1::/64=7200/0")
-	if got, want := options(t, a.Farewell(start.Add(3*time.Hour))),
+	if got, want := options(t, a.Final(start.Add(3*time.Hour))),
 		"router=0 2001:db8::/64=7200/0 route:fd99::=0 dns:2001:db8::1=0 search:a.test=0 2001:db8:1::/64=3600/0"; got != want {
 		t.Errorf("the last word:\ngot  %s\nwant %s", got, want)
 	}
@@ -269,7 +269,7 @@ func TestMuchIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, b := range [][]byte{a.Message(start), a.Farewell(start)} {
+	for _, b := range [][]byte{a.Message(start), a.Final(start)} {
 		if len(b) > maxMessage || !strings.Contains(options(t, b), "fd31::/64") {
 			t.Errorf("%d octets: %s", len(b), options(t, b))
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"iter"
 	"net/netip"
@@ -32,7 +31,7 @@ const (
 // String returns the name without "DHCP".
 func (t MessageType) String() string {
 	if t < DHCPDISCOVER || t > DHCPINFORM {
-		return fmt.Sprintf("type %d", byte(t))
+		return "other"
 	}
 	return [...]string{"DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM"}[t-1]
 }

@@ -3,7 +3,6 @@ package v6
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"iter"
 	"net/netip"
@@ -37,7 +36,7 @@ const (
 
 func (t MessageType) String() string {
 	if t < SOLICIT || t > RELAYREPL {
-		return fmt.Sprintf("type %d", byte(t))
+		return "other"
 	}
 	return [...]string{
 		"SOLICIT", "ADVERTISE", "REQUEST", "CONFIRM", "RENEW", "REBIND", "REPLY", "RELEASE", "DECLINE", "RECONFIGURE",
