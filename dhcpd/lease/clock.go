@@ -66,16 +66,16 @@ func (c *clock) stamp(now time.Time) stamp {
 	return s
 }
 
-// A stamp says when a frame was written.
+// A stamp is when a frame was written.
 type stamp struct {
 	boot       string
 	mono, wall time.Duration // CLOCK_MONOTONIC, and since 1970; in whole milliseconds
 }
 
-// A bootClock is what the files tell of one boot of the host.
+// A bootClock is what is known from the files of one boot of the host.
 type bootClock struct {
 	id     string
-	known  bool          // its frames have stamps; else their times are the wall clock's
+	known  bool          // its frames have stamps; else their times are by the wall clock
 	offset time.Duration // wall clock minus CLOCK_MONOTONIC, as of the latest stamp
 	last   time.Duration // the latest stamp by CLOCK_MONOTONIC
 }
@@ -88,10 +88,10 @@ func (b *bootClock) runs(r hostclock.Reading) bool {
 
 // at returns which time of b's frames is now, by r.
 //
-// Within a boot CLOCK_MONOTONIC tells, whatever became of the wall clock.
+// Within a boot CLOCK_MONOTONIC counts, whatever the wall clock is.
 // Between two boots only the wall clock does. One that is behind the last
-// stamp is wrong, and no time counts as passed: a board without a clock of its
-// own, which boots in 1980, ends no lease. One that is ahead cannot be told
+// stamp is wrong, and no time counts as passed: a board without a real-time
+// clock, which boots in 1980, ends no lease. One that is ahead cannot be distinguished
 // from a host that was off for so long.
 func (b *bootClock) at(r hostclock.Reading) time.Duration {
 	wall := time.Duration(r.Now.UnixMilli()) * time.Millisecond

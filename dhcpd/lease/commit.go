@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	complainEvery = time.Minute // while the disk fails
+	logEvery      = time.Minute // while the disk fails
 	retryRotation = 10 * time.Second
 	retryRenewal  = time.Second
 	retryStoring  = 2 * time.Second  // while the disk fails and nothing changes
-	clockEvery    = 10 * time.Second // how often the wall clock is looked at
+	clockEvery    = 10 * time.Second // between two checks of the wall clock
 )
 
 // A batch is the changes of one commit.
 type batch struct {
-	buf []byte // a frame whose header is still empty
+	buf []byte // a frame without its header
 	ops []op
 	err error
 }
 
-// op is what is to be told about a change once it is stored.
+// op is what is to be published of a change once it is stored.
 type op struct {
 	event   Event
 	done    func(error)
@@ -38,90 +38,73 @@ var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, frameS
 
 func newBatch() *batch { return batches.Get().(*batch) }
 
-func (b *batch) recycle() {
-	clear(b.ops)
-	b.buf, b.ops, b.err = b.buf[:frameStart], b.ops[:0], nil
-	batches.Put(b)
-}
-
 func (b *batch) add(o op) { b.ops = append(b.ops, o) }
 
-// renamed adds leases that got a hostname by the changes before. The journal need
-// not know: it has what they want.
+// renamed adds leases that got a hostname by the changes before. They are not written:
+// the journal has the hostnames that they want.
 func (b *batch) renamed(leases []Lease) {
 	for _, l := range leases {
 		b.add(op{event: Event{Kind: Renewed, Lease: l}})
 	}
 }
 
-// settle marks the new leases as stored, or takes them back.
+// settle marks the new leases as stored, as bound or extended since, or rolls them back: a
+// lease that could not be stored ends, unless it was bound again since, which a later batch
+// settles.
 func (b *batch) settle() {
 	for i := range b.ops {
 		o := &b.ops[i]
-		switch {
-		case o.network == nil || o.stored:
-		case b.err == nil:
-			o.network.keep(&o.event.Lease, o.stamp)
-		default:
-			o.network.takeBack(&o.event.Lease, o.stamp)
+		n, l := o.network, &o.event.Lease
+		if n == nil || o.stored {
+			continue
 		}
+		n.mu.Lock()
+		switch e := n.byClient[l.Client()]; {
+		case e == nil:
+		case b.err == nil:
+			e.stored = e.stored || e.live && e.Address == l.Address && e.stamp >= o.stamp
+		case e.stamp == o.stamp && !e.stored:
+			n.endLocked(l.Client(), l.Address, l.Start)
+		}
+		n.mu.Unlock()
 	}
 }
 
-// OnStored has f called whenever leases were stored, before whoever waits for them
-// hears of it: what a guest is to be let through with stands before it knows its
-// address. f holds up all of them, and has to be quick. Call it before Run, once.
+// OnStored has f called whenever leases were stored, before the callers of Bind learn of it:
+// the firewall admits a guest before the guest knows its address. f delays all of them, and
+// has to be quick. Call it before Run, once.
 func (t *Table) OnStored(f func()) { t.onStored = f }
 
-// finish tells the callers, and the watchers of what came true, and ends the
-// life of the batch. Callers come first: a client waits behind them.
+// finish calls back the callers, publishes the changes that were made, and recycles the
+// batch. Callers come first: a client waits for them.
 func (b *batch) finish(ws *watchers) {
 	for i := range b.ops {
-		finish(b.ops[i].done, b.ops[i].result(b.err))
+		o := &b.ops[i]
+		err := b.err
+		if err != nil && o.stored {
+			err = fmt.Errorf("%w: %w", ErrNotExtended, err)
+		}
+		finish(o.done, err)
 	}
 	for i := range b.ops {
 		if o := &b.ops[i]; o.event.Kind != 0 && (b.err == nil || o.network == nil || o.stored) {
-			ws.tell(o.event)
+			ws.publish(o.event)
 		}
 	}
-	b.recycle()
+	clear(b.ops)
+	b.buf, b.ops, b.err = b.buf[:frameStart], b.ops[:0], nil
+	batches.Put(b)
 }
 
-func (o *op) result(err error) error {
-	if err != nil && o.stored {
-		return fmt.Errorf("%w: %w", ErrNotExtended, err)
-	}
-	return err
-}
-
-// keep notes that the lease, as bound or extended since, is on the disk.
-func (n *Network) keep(l *Lease, stamp uint64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if e := n.byClient[l.Client()]; e != nil && e.live && e.Address == l.Address && e.stamp >= stamp {
-		e.stored = true
-	}
-}
-
-// takeBack ends a lease that is on no disk, unless it was bound anew since: a
-// later batch will tell what became of that.
-func (n *Network) takeBack(l *Lease, stamp uint64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if e := n.byClient[l.Client()]; e != nil && e.stamp == stamp && !e.stored {
-		n.endLocked(l.Client(), l.Address, l.Start)
-	}
-}
-
-// Run writes what is bound and ended to the disk, and ends leases whose time
-// is over, until ctx ends; then it stores what was still waiting and closes
-// the table. While it writes, the next changes gather; one goroutine beside it
-// calls back, so that callers do not hold up the disk. Run it once.
+// Run writes changes to the disk, and ends leases that expire, until ctx ends; then it
+// stores the pending changes and closes the table. While it writes, the next changes
+// are gathered; another goroutine calls back, so that callers do not delay the disk. Run it
+// once.
 func (t *Table) Run(ctx context.Context) error {
 	stored := make(chan *batch, 4)
-	told := make(chan struct{})
+	finished := make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(finished)
 		for b := range stored {
 			t.onStored()
 			b.finish(&t.watch)
@@ -131,11 +114,11 @@ func (t *Table) Run(ctx context.Context) error {
 
 	t.gathered.Lock()
 	t.gathered.closed = true
-	t.gathered.stale = true // the next boot is to know how late it was
+	t.gathered.stale = true // the next boot is to know the time of the shutdown
 	t.gathered.Unlock()
 	t.commit(stored)
 	close(stored)
-	<-told
+	<-finished
 	if t.journal == nil {
 		return nil
 	}
@@ -146,7 +129,9 @@ func (t *Table) Run(ctx context.Context) error {
 func (t *Table) write(ctx context.Context, stored chan<- *batch) {
 	end := time.NewTimer(time.Minute)
 	defer end.Stop()
-	t.snapshots.resume()
+	if t.dir != "" && t.snapshots.pending() { // a crash interrupted it
+		t.snapshots.start()
+	}
 	defer t.snapshots.wait()
 	for {
 		t.resetTimer(end)
@@ -192,14 +177,19 @@ func (t *Table) followWallClock() {
 	was, r := t.clock.Load(), t.read()
 	step := was.step(r.Now)
 	if step.Abs() < minStep {
-		return // it was followed meanwhile, or the thread was interrupted
+		return // another call handled it, or the thread was interrupted
 	}
 	t.logStep(step, r.Now)
 	c := newClock(r)
 	c.mono = was.stored(c.base)
 	t.clock.Store(c)
 	for _, n := range t.networks() {
-		n.redate(c)
+		n.mu.Lock()
+		for _, e := range n.byClient {
+			e.Start, e.Expires = c.exact(e.Start), c.exact(e.Expires)
+		}
+		n.byName.refresh()
+		n.mu.Unlock()
 	}
 	t.gathered.Lock()
 	t.gathered.stale = true // the next boot is to know of it
@@ -213,23 +203,27 @@ func (t *Table) logStep(step time.Duration, now time.Time) {
 		"expected", now.Add(-step).Round(0), "now", now.Round(0), "step", step.Round(time.Second))
 }
 
-// expire ends what is over in every network.
+// expire ends the leases of every network that have expired.
 func (t *Table) expire(now time.Time) {
 	t.gathered.Lock()
 	t.gathered.next = time.Time{}
 	t.gathered.Unlock()
 	for _, n := range t.networks() {
-		over, renamed := n.expire(now)
-		for _, l := range over {
-			t.watch.tell(Event{Kind: Expired, Lease: l})
+		n.mu.Lock()
+		n.expireLocked(now)
+		expired, renamed := n.unpublished, n.renamedLocked()
+		n.unpublished = nil
+		n.mu.Unlock()
+		for _, l := range expired {
+			t.watch.publish(Event{Kind: Expired, Lease: l})
 		}
-		t.tellRenamed(renamed)
+		t.publishRenamed(renamed)
 		t.expectEnd(n)
 	}
 }
 
-// commit stores what has gathered. It passes the batch on to be told. While nothing
-// can be stored it tries to, also without a change.
+// commit stores the gathered changes, and passes the batch on to be published. While the disk
+// fails it also tries without a change.
 func (t *Table) commit(stored chan<- *batch) {
 	fresh := newBatch()
 	t.gathered.Lock()
@@ -252,7 +246,7 @@ func (t *Table) store(frame []byte) error {
 			return failing
 		}
 		t.snapshots.wait() // it writes the same file
-		if err := t.renew(); err != nil {
+		if err := t.recreate(); err != nil {
 			t.snapshots.retry = time.Now().Add(retryRenewal)
 			return err
 		}
@@ -260,7 +254,7 @@ func (t *Table) store(frame []byte) error {
 	err := t.journal.append(frame, t.clock.Load().stamp(t.now()))
 	if errors.Is(err, errRemoved) { // no lease is lost: memory has them all
 		t.snapshots.wait()
-		if err = t.renew(); err == nil {
+		if err = t.recreate(); err == nil {
 			err = t.journal.append(frame, t.clock.Load().stamp(t.now()))
 		}
 	}
@@ -269,7 +263,7 @@ func (t *Table) store(frame []byte) error {
 
 // Storing returns why leases cannot be stored, as of the last attempt, or nil.
 // Then clients with a lease keep it, and others get none: one that is in memory
-// only would be forgotten by the next start, and its address given away.
+// only would be lost at the next start, and its address given to another client.
 func (t *Table) Storing() error {
 	if err := t.trouble.Load(); err != nil {
 		return *err
@@ -277,20 +271,20 @@ func (t *Table) Storing() error {
 	return nil
 }
 
-// OnStoring has f called when what Storing returns has changed. f must not wait.
+// OnStoring has f called when the result of Storing has changed. f must not wait.
 // Call it before Run, once.
 func (t *Table) OnStoring(f func()) { t.onStoring = f }
 
-// report notes and logs when the disk begins to fail, once a minute that it still
-// does, and when it works again.
+// report notes and logs that the disk begins to fail, once a minute that it still
+// does, and that it works again.
 func (t *Table) report(err error) {
 	was, now := t.Storing(), time.Now()
 	switch {
 	case err != nil:
 		t.trouble.Store(&err)
-		if was == nil || now.After(t.complain) {
+		if was == nil || now.After(t.nextLog) {
 			t.log.Error("leases cannot be stored; new clients get no address until they can", "dir", t.dir, "err", err)
-			t.complain = now.Add(complainEvery)
+			t.nextLog = now.Add(logEvery)
 		}
 	case was != nil:
 		t.trouble.Store(nil)
@@ -301,7 +295,7 @@ func (t *Table) report(err error) {
 	}
 }
 
-// snapshots writes snapshots beside the writer, one at a time.
+// snapshots writes snapshots in the background, one at a time.
 type snapshots struct {
 	t       *Table
 	done    chan snapshotResult
@@ -314,15 +308,8 @@ type snapshotResult struct {
 	err  error
 }
 
-// resume finishes what a crash left half done.
-func (s *snapshots) resume() {
-	if s.t.dir != "" && s.behind() {
-		s.start()
-	}
-}
-
-// behind says whether a rotated journal waits for its snapshot.
-func (s *snapshots) behind() bool {
+// pending reports whether a rotated journal has no snapshot yet.
+func (s *snapshots) pending() bool {
 	_, err := os.Lstat(filepath.Join(s.t.dir, "journal.old"))
 	return err == nil
 }
@@ -360,7 +347,7 @@ func (s *snapshots) rotate() {
 	if time.Now().Before(s.retry) {
 		return
 	}
-	if !s.behind() {
+	if !s.pending() {
 		if err := t.rotate(); err != nil {
 			s.finished(snapshotResult{err: err})
 			return

@@ -1,31 +1,30 @@
-// Package lease remembers which client has which address until when, and
-// keeps that memory on stable storage.
+// Package lease has the leases of clients, on stable storage.
 //
 // A [Table] holds the leases of every network of a host. It answers from
 // memory and writes every change to an append-only journal. It has no socket
-// and knows no protocol; package v4 decides who gets what.
+// and knows no protocol; packages v4 and v6 decide about leases.
 //
-// # Promises
+// # Guarantees
 //
-//   - What [Table.Bind] reported as stored is there after any crash.
+//   - A lease that [Table.Bind] reported as stored is there after any crash.
 //   - Within a network an address belongs to one client, a client has one
 //     address, and a hostname belongs to one
-//     client. While its link is there no other gets the name; then the one that
+//     client. While its port is up no other gets the name; then the first that
 //     waits for it.
-//   - A lease that ended, by time or by release, stays as a memory of who had
-//     the address, so that the client gets it again. It is answered by
-//     [Network.ByMAC] and [Network.ByAddr], never by the name look-ups.
+//   - A lease that ended, by time or by release, stays, so that its client gets the
+//     address again. It is returned by
+//     [Network.ByMAC] and [Network.ByAddr], never by the look-ups of names.
 //   - Reading is cheap and never waits for the disk.
 //
 // # On disk
 //
 // The directory holds "journal", "snapshot" and, while a snapshot is being
 // written, "journal.old". A journal is a header and then frames: marker,
-// length, CRC-32C and payload. A frame is everything that was gathered during the last
-// fdatasync (group commit without a window), so a crash can tear only the last
-// frame, and [Open] cuts it. A bad frame with a good one behind it is damage: the
-// file is set aside, and the good ones count. Frames begin with random octets of
-// their file, so that what a client sends is never taken for one. Behind the last
+// length, CRC-32C and payload. A frame has all changes that were gathered during the last
+// fdatasync (group commit without a window), so a crash can truncate only the last
+// frame, and [Open] removes it. A bad frame with a good one behind it is damage: the
+// file is set aside, and the good ones are used. Frames begin with random octets of
+// their file, so that nothing that a client sends is taken for one. Behind the last
 // frame there may be zeros, which were written ahead.
 //
 // Times in the files are those of CLOCK_MONOTONIC. A frame has the id of the boot and
@@ -41,10 +40,9 @@
 //
 // # A disk that fails
 //
-// The first error is logged once. A lease that could not be stored is taken
-// back and reported to its caller, who must not tell the client. An
-// extension of a lease that is already on disk stands in memory, and its
-// caller may answer: the worst that a crash can do then is to forget the
-// extension. The journal is cut back to its last good frame, or written anew if
-// that is in doubt, and every following commit tries again.
+// The first error is logged. A lease that could not be stored is rolled back and
+// reported to its caller, who must not answer the client. An extension of a lease
+// that is already on disk is in force in memory, and its caller may answer: a crash can
+// lose the extension only. The journal is truncated to its last good frame, or written
+// again if that is in doubt, and every following commit tries again.
 package lease

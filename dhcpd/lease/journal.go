@@ -54,7 +54,7 @@ func header(magic string) ([]byte, marker) {
 	return append(append([]byte(magic), m[:]...), m[:]...), m
 }
 
-// sealFrame fills in what was left free at the start of b.
+// sealFrame fills in the header and the stamp at the start of b.
 func sealFrame(b []byte, m marker, s stamp) {
 	copy(b, m[:])
 	h, p := b[markerLen:], b[frameHeader:]
@@ -97,8 +97,8 @@ type file struct {
 	damage  error  // the first that was found; there may be intact frames behind it
 }
 
-// openFile reads the header of a file. A damaged one is no reason not to look for
-// frames. A file of less than a header is the beginning of one.
+// openFile reads the header of a file. Frames are searched for behind a damaged one, too. A
+// file shorter than a header was not written completely.
 func openFile(data []byte, magic string) file {
 	f := file{data: data, version: 2}
 	old := strings.Replace(magic, " 2 ", " 1 ", 1)
@@ -204,10 +204,6 @@ func (f *file) damaged(format string, args ...any) {
 	}
 }
 
-// torn returns how many octets there are behind the last intact frame, but for
-// zeros: of a frame that was written in part.
-func (f *file) torn() int { return len(bytes.TrimRight(f.data[f.good:], "\x00")) }
-
 // journal is the open file. Only one goroutine may use it.
 type journal struct {
 	f      *os.File // nil: none could be opened
@@ -215,9 +211,9 @@ type journal struct {
 	size   int64 // up to the end of the last frame on stable storage
 	ahead  int64 // up to where there are zeros; not below size
 
-	// suspect: what the file holds is unknown or of no use, because it could not be
+	// suspect: the contents of the file are unknown or of no use, because it could not be
 	// read, the kernel reported a failed sync (it may have dropped the pages), or
-	// cutting back failed. The journal must be made again from memory.
+	// truncation failed. The journal must be written again from memory.
 	suspect bool
 }
 
@@ -254,32 +250,30 @@ func (j *journal) append(b []byte, s stamp) error {
 		return &fs.PathError{Op: "append", Path: j.f.Name(), Err: errRemoved}
 	}
 	sealFrame(b, j.marker, s)
-	j.reserve(len(b))
+	if j.size+int64(len(b)) > j.ahead {
+		// A disk without room for the zeros may still have some for the frame.
+		wrote, _ := j.f.WriteAt(zeros[:], j.ahead)
+		j.ahead += int64(wrote)
+	}
 	if _, err := j.f.WriteAt(b, j.size); err != nil {
 		j.suspect = j.f.Truncate(j.size) != nil
 		j.ahead = j.size
 		return err
 	}
-	if err := datasync(j.f); err != nil {
+	sync := error(unix.EINTR)
+	for sync == unix.EINTR {
+		sync = unix.Fdatasync(int(j.f.Fd())) // the data and the length, not the times
+	}
+	if sync != nil {
 		j.suspect = true
-		return &fs.PathError{Op: "fdatasync", Path: j.f.Name(), Err: err}
+		return &fs.PathError{Op: "fdatasync", Path: j.f.Name(), Err: sync}
 	}
 	j.size += int64(len(b))
 	j.ahead = max(j.ahead, j.size)
 	return nil
 }
 
-// reserve has zeros where n octets will be written. On a disk that has no room
-// for them there may still be some for the octets.
-func (j *journal) reserve(n int) {
-	if j.size+int64(n) <= j.ahead {
-		return
-	}
-	wrote, _ := j.f.WriteAt(zeros[:], j.ahead)
-	j.ahead += int64(wrote)
-}
-
-// close gives back what was written ahead.
+// close truncates what was written ahead.
 func (j *journal) close() error {
 	if j.f == nil {
 		return nil
@@ -290,17 +284,7 @@ func (j *journal) close() error {
 	return j.f.Close()
 }
 
-// datasync writes the data and what is needed to read it (the length), not
-// the times.
-func datasync(f *os.File) error {
-	for {
-		if err := unix.Fdatasync(int(f.Fd())); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
-// syncDir makes renames and new files in dir last.
+// syncDir makes renames and new files in dir durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -310,7 +294,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// writeFile replaces dir/name by data in one step that lasts.
+// writeFile replaces dir/name by data atomically and durably.
 func writeFile(dir, name string, data []byte) error {
 	temp := filepath.Join(dir, name+".new")
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

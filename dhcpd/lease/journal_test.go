@@ -394,7 +394,7 @@ func FuzzRecords(f *testing.F) {
 	l, l6 := named(1, "web"), six(1, "web")
 	good := appendBind(appendBind(nil, &l, c), &l6, c)
 	f.Add(good)
-	f.Add(appendForget(appendEnd(appendEnd(good, &l, time.Now(), c), &l6, time.Now(), c), "x"))
+	f.Add(appendString(append(appendEnd(appendEnd(good, &l, time.Now(), c), &l6, time.Now(), c), recForget), "x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sealed, m := header(journalMagic)
 		at := len(sealed)

@@ -65,15 +65,15 @@ func (m *MAC) UnmarshalText(b []byte) (err error) {
 type Lease struct {
 	Network  string
 	MAC      MAC
-	Relay    bool // a relay asked for it, and Port is the relay's
+	Relay    bool // it was requested through a relay, and Port is the relay's
 	Revoked  bool // it was ended by Table.Release, and not by its client; this is not stored
 	Address  netip.Addr
 	ClientID string // IPv4: the octets of option 61 as sent, type first; "" if none
 	DUID     string // IPv6: the octets of the client's DUID; "" in a lease of IPv4
 	IAID     uint32 // IPv6: the identity association (RFC 8415 §12)
-	Port     int32  // the index of the link by which the client got it, and by which it may end it; 0: unknown; below 0: gone
+	Port     int32  // the index of the bridge port that it was bound by, and by which the client may end it; 0: unknown; below 0: gone
 	Hostname string // one lower-case label; "" if none
-	Wanted   string // the label that the client asked for last, if it may have it; Hostname, or another client has that
+	Wanted   string // the label that the client asked for last, if it may have it: Hostname, or another client has that one
 	Start    time.Time
 	Expires  time.Time     // zero: never
 	Length   time.Duration // how long before Expires it was extended last; set by the table
@@ -84,14 +84,14 @@ func (l *Lease) Live(now time.Time) bool {
 	return l.Expires.IsZero() || now.Before(l.Expires)
 }
 
-// A Client is who holds a lease within a network. For IPv4 only MAC is set.
+// A Client identifies the holder of a lease within a network. For IPv4 only MAC is set.
 type Client struct {
 	MAC  MAC
 	DUID string
 	IAID uint32
 }
 
-// Client returns who holds the lease.
+// Client returns the holder of the lease.
 func (l *Lease) Client() Client { return Client{MAC: l.MAC, DUID: l.DUID, IAID: l.IAID} }
 
 // family is 0 for IPv4 and 1 for IPv6.
@@ -102,13 +102,13 @@ func (l *Lease) family() int {
 	return 0
 }
 
-// onLink reports whether it is known by which link the client itself is reached.
+// onLink reports whether the port of the client itself is known.
 func (l *Lease) onLink() bool { return l.Port != 0 && !l.Relay }
 
 // goneLink is the Port of a lease that was obtained in an earlier boot.
 const goneLink = -1
 
-// What a caller can meet and act on.
+// Errors that a caller can act on.
 var (
 	ErrNotFound = errors.New("no such lease")
 	ErrClosed   = errors.New("the lease table is closed")

@@ -5,33 +5,30 @@ import (
 	"time"
 )
 
-// names says which live leases have a hostname, and which want one that others
-// have.
+// names are the hostnames of active leases, and the leases that want a hostname which another
+// client has.
 //
 // The leases that have a name are those of one guest: one MAC, and in IPv6 one
-// DUID. They form a list by their mates. A guest keeps its name from others as
-// long as its link is there; then the name is for the one that asked for it, the
-// first of those first.
+// DUID. They form a list by sameName. A guest keeps its name from others as
+// long as its port is up; then the name passes to the guest that asked for it first.
 type names struct {
 	held    map[string]*entry
 	waiting map[string]*entryList
-	passed  []*entry // that got a name which they waited for
+	passed  []*entry // that got the name which they waited for
 }
 
 // nameLink is an entry's part in names.
 type nameLink struct {
-	mate  *entry        // the next lease of the name
-	own   [1]netip.Addr // the lease's address
-	addrs []netip.Addr  // of the whole list, in its head; never changed, only replaced
-	until time.Time     // in the head: when the first of them ends; zero: never
+	sameName *entry        // the next lease of the name
+	own      [1]netip.Addr // the lease's address
+	addrs    []netip.Addr  // of the whole list, in its head; never changed, only replaced
+	until    time.Time     // in the head: when the first of them ends; zero: never
 }
 
-func newNames() *names { return &names{held: map[string]*entry{}, waiting: map[string]*entryList{}} }
-
-// add enters a lease. If it has a hostname, another guest that has it loses it: the
-// server decided so. If it only wants one, it gets it when the name is free.
+// add enters a lease. If it has a hostname, another guest that has it loses it, as the
+// server decided. If it only wants one, it gets it when the name is free.
 func (ns *names) add(e *entry) {
-	e.own[0], e.mate = e.Address, nil
+	e.own[0], e.sameName = e.Address, nil
 	if e.Hostname != "" {
 		ns.give(e)
 		return
@@ -60,12 +57,12 @@ func (ns *names) stopWaiting(e *entry) {
 
 func (ns *names) give(e *entry) {
 	for other := ns.held[e.Hostname]; other != nil; {
-		next := other.mate
+		next := other.sameName
 		if other.sameGuest(e) {
-			other.mate = e.mate
-			e.mate = other
+			other.sameName = e.sameName
+			e.sameName = other
 		} else {
-			other.Hostname, other.mate = "", nil
+			other.Hostname, other.sameName = "", nil
 			if other.Wanted != "" {
 				ns.wait(other)
 			}
@@ -76,8 +73,8 @@ func (ns *names) give(e *entry) {
 	e.gather()
 }
 
-// remove takes a lease out; the others of its name stay. Whether another guest gets
-// the name is for pass.
+// remove removes a lease; the others of its name stay. pass gives the name to another
+// guest.
 func (ns *names) remove(e *entry) {
 	if e.Hostname == "" {
 		if e.Wanted != "" {
@@ -89,28 +86,33 @@ func (ns *names) remove(e *entry) {
 	switch {
 	case head != e:
 		before := head
-		for before.mate != e {
-			before = before.mate
+		for before.sameName != e {
+			before = before.sameName
 		}
-		before.mate = e.mate
-	case e.mate == nil:
+		before.sameName = e.sameName
+	case e.sameName == nil:
 		delete(ns.held, e.Hostname)
 	default:
-		head = e.mate
+		head = e.sameName
 		ns.held[e.Hostname] = head
 	}
-	e.mate = nil
+	e.sameName = nil
 	if head != e {
 		head.gather()
 	}
 }
 
-// pass gives a name that no guest with a live link has to the first
-// guest that waits for it and is there.
+// pass gives a name that no guest with an active port has to the first
+// guest with an active port that waits for it.
 func (ns *names) pass(name string) {
 	list := ns.waiting[name]
-	if list == nil || ns.holder(name) != nil {
+	if list == nil {
 		return
+	}
+	for e := ns.held[name]; e != nil; e = e.sameName {
+		if !e.absent {
+			return
+		}
 	}
 	first := list.front
 	for first != nil && first.absent {
@@ -128,17 +130,7 @@ func (ns *names) pass(name string) {
 	}
 }
 
-// holder returns a lease of the guest that keeps a name from others, or nil.
-func (ns *names) holder(name string) *entry {
-	for e := ns.held[name]; e != nil; e = e.mate {
-		if !e.absent {
-			return e
-		}
-	}
-	return nil
-}
-
-// refresh takes up other times of the leases.
+// refresh updates the expiry times of the lists.
 func (ns *names) refresh() {
 	for _, head := range ns.held {
 		head.gather()
@@ -152,14 +144,14 @@ func (e *entry) sameGuest(o *entry) bool {
 	return e.MAC == o.MAC && (e.DUID == o.DUID || e.DUID == "" || o.DUID == "")
 }
 
-// gather makes what Addrs hands out. A single lease needs no memory for it.
+// gather makes the result of Addrs. A single lease needs no memory for it.
 func (e *entry) gather() {
 	e.addrs, e.until = e.own[:], e.Expires
-	if e.mate == nil {
+	if e.sameName == nil {
 		return
 	}
 	e.addrs = nil
-	for m := e; m != nil; m = m.mate {
+	for m := e; m != nil; m = m.sameName {
 		e.addrs = append(e.addrs, m.Address)
 		if !m.Expires.IsZero() && (e.until.IsZero() || m.Expires.Before(e.until)) {
 			e.until = m.Expires
@@ -175,9 +167,9 @@ func (e *entry) liveAddrs(now time.Time) []netip.Addr {
 	if e.until.IsZero() || now.Before(e.until) {
 		return e.addrs
 	}
-	// One is over, and the timer that ends it is a little late.
+	// One has expired, and the timer that ends it is a little late.
 	var live []netip.Addr
-	for m := e; m != nil; m = m.mate {
+	for m := e; m != nil; m = m.sameName {
 		if m.Live(now) {
 			live = append(live, m.Address)
 		}

@@ -16,18 +16,18 @@ import (
 type Network struct {
 	name string
 
-	mu       sync.RWMutex
-	byClient map[Client]*entry
-	byAddr   map[netip.Addr]*entry
-	byName   *names
-	six      map[MAC][]*entry // live leases of IPv6, by MAC
-	ending   expiries         // live leases that end some day, the next one first
-	ended    [2]entryList     // the others of IPv4 and IPv6, the one that ended first in front
-	untold   []Lease          // ended by time, and no watcher knows yet
-	count6   int              // leases of IPv6
+	mu          sync.RWMutex
+	byClient    map[Client]*entry
+	byAddr      map[netip.Addr]*entry
+	byName      *names
+	six         map[MAC][]*entry // active leases of IPv6, by MAC
+	ending      expiries         // active leases that expire some day, the next one first
+	ended       [2]entryList     // the others of IPv4 and IPv6, the one that ended first in front
+	unpublished []Lease          // expired, and not published yet
+	count6      int              // leases of IPv6
 
 	ports  map[int32]bool // the links of the network's bridge, as of SetPorts
-	unseen bool           // a lease is of a link that SetPorts did not know of
+	unseen bool           // a lease is of a link that was not in SetPorts
 }
 
 // entry is a lease with its places in the indexes. Its Address and Client
@@ -35,28 +35,22 @@ type Network struct {
 type entry struct {
 	Lease
 	nameLink
-	live       bool   // in force as far as we looked
-	stored     bool   // the journal knows that the client holds it
-	absent     bool   // the link that it came by is gone
+	live       bool   // active at the last check
+	stored     bool   // the journal has it
+	absent     bool   // the port that it was bound by is gone
 	place      int32  // in ending, or -1
 	stamp      uint64 // which Bind wrote it last
 	prev, next *entry // in ended
 }
 
-func newNetwork(name string) *Network {
-	n := &Network{name: name}
-	n.clear()
-	return n
-}
-
 func (n *Network) clear() {
 	n.byClient = map[Client]*entry{}
 	n.byAddr = map[netip.Addr]*entry{}
-	n.byName = newNames()
+	n.byName = &names{held: map[string]*entry{}, waiting: map[string]*entryList{}}
 	n.six = map[MAC][]*entry{}
 	n.ending = nil
 	n.ended = [2]entryList{}
-	n.untold = nil
+	n.unpublished = nil
 	n.count6 = 0
 }
 
@@ -120,12 +114,12 @@ func (n *Network) Name(addr netip.Addr) (string, bool) {
 	return e.Hostname, true
 }
 
-// Holder returns the client that keeps this hostname from others: it has a live
-// lease with the name, and its link is there as far as is known.
+// Holder returns the client that keeps this hostname from others: it has an active
+// lease with the name, and its port is up as far as is known.
 func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for e := n.byName.held[hostname]; e != nil; e = e.mate {
+	for e := n.byName.held[hostname]; e != nil; e = e.sameName {
 		if !e.absent && e.Live(now) {
 			return e.MAC, true
 		}
@@ -133,7 +127,7 @@ func (n *Network) Holder(hostname string, now time.Time) (MAC, bool) {
 	return MAC{}, false
 }
 
-// setPorts notes which links the network's bridge has, as of a time when no later
+// setPorts sets the ports of the network's bridge, as of a time when no later
 // lease was bound than mark.
 func (n *Network) setPorts(ports map[int32]bool, mark uint64) {
 	n.mu.Lock()
@@ -142,7 +136,7 @@ func (n *Network) setPorts(ports map[int32]bool, mark uint64) {
 		return
 	}
 	n.ports, n.unseen = ports, false
-	names := map[string]bool{} // that may be another guest's now
+	names := map[string]bool{} // that may pass to another guest now
 	for _, e := range n.byClient {
 		absent := e.onLink() && !ports[e.Port]
 		if absent && e.stamp > mark {
@@ -159,8 +153,8 @@ func (n *Network) setPorts(ports map[int32]bool, mark uint64) {
 	}
 }
 
-// renamedLocked returns the leases that got, since it was last called, a hostname
-// which they waited for, and have it.
+// renamedLocked returns the leases that got the hostname which they waited for since it was
+// last called.
 func (n *Network) renamedLocked() []Lease {
 	if len(n.byName.passed) == 0 {
 		return nil
@@ -235,8 +229,8 @@ func (n *Network) Oldest(ipv6 bool, now time.Time) (Lease, bool) {
 	return e.Lease, true
 }
 
-// Drop forgets a lease that ended, in memory only: after a restart it may
-// be there again. A live lease stays.
+// Drop removes a lease that ended, in memory only: after a restart it may
+// be there again. An active lease stays.
 func (n *Network) Drop(addr netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -245,9 +239,9 @@ func (n *Network) Drop(addr netip.Addr) {
 	}
 }
 
-// putLocked makes l the lease of its client and of its address, whoever had
-// them. It says whether the client already held the address, and returns the
-// live lease of another client that lost it.
+// putLocked makes l the lease of its client and of its address, in place of those they had.
+// It reports whether the client already held the address, and returns the active lease of
+// another client that lost it.
 func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evicted *Lease) {
 	l.Network = n.name
 	if l.Wanted == "" {
@@ -262,7 +256,7 @@ func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evi
 	}
 	e := n.byClient[l.Client()]
 	if e != nil {
-		defer n.byName.pass(e.Hostname) // if it is called otherwise by then
+		defer n.byName.pass(e.Hostname) // if it has another one by then
 	}
 	if e != nil && e.Address != l.Address {
 		n.removeLocked(e)
@@ -280,25 +274,21 @@ func (n *Network) putLocked(l Lease, stamp uint64, live bool) (renewed bool, evi
 	e.Lease, e.stamp, e.absent = l, stamp, l.onLink() && l.Port < 0
 	n.unseen = n.unseen || l.onLink() && !n.ports[l.Port]
 	if live {
-		n.linkLocked(e)
+		e.live = true
+		if !e.Expires.IsZero() {
+			heap.Push(&n.ending, e)
+		}
+		n.byName.add(e)
+		if e.family() == 1 {
+			n.six[e.MAC] = append(n.six[e.MAC], e)
+		}
 	} else {
 		n.ended[e.family()].push(e)
 	}
 	return renewed, evicted
 }
 
-// linkLocked enters a lease in the indexes of live leases.
-func (n *Network) linkLocked(e *entry) {
-	e.live = true
-	if !e.Expires.IsZero() {
-		heap.Push(&n.ending, e)
-	}
-	n.byName.add(e)
-	if e.family() == 1 {
-		n.six[e.MAC] = append(n.six[e.MAC], e)
-	}
-}
-
+// unlinkLocked removes a lease from the indexes of active, or of ended, leases.
 func (n *Network) unlinkLocked(e *entry) {
 	if !e.live {
 		n.ended[e.family()].remove(e)
@@ -340,40 +330,19 @@ func (n *Network) endLocked(c Client, addr netip.Addr, at time.Time) *Lease {
 	return &l
 }
 
-// revoke notes that the client's lease of addr is about to be ended by an
-// administrator.
-func (n *Network) revoke(c Client, addr netip.Addr) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if e := n.byClient[c]; e != nil && e.Address == addr {
-		e.Revoked = true
-	}
-}
-
-// expireLocked moves the leases that are over to the ended ones.
+// expireLocked ends the leases that have expired.
 func (n *Network) expireLocked(now time.Time) {
 	for len(n.ending) > 0 && !n.ending[0].Live(now) {
 		e := n.ending[0]
-		n.untold = append(n.untold, e.Lease)
+		n.unpublished = append(n.unpublished, e.Lease)
 		n.unlinkLocked(e)
 		n.byName.pass(e.Hostname)
 		n.ended[e.family()].push(e)
 	}
 }
 
-// expire ends what is over at now. It returns what ended since it was last called,
-// and which leases got a hostname by it.
-func (n *Network) expire(now time.Time) (over, renamed []Lease) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.expireLocked(now)
-	over = n.untold
-	n.untold = nil
-	return over, n.renamedLocked()
-}
-
-// settle ends a replay, in which all leases were live unless something ended them:
-// here gives each its times, and those that are over at now end.
+// settle ends a replay, in which all leases were active unless a record ended them:
+// here gives each its times, and those that have expired at now end.
 func (n *Network) settle(here func(*entry), now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -383,21 +352,10 @@ func (n *Network) settle(here func(*entry), now time.Time) {
 	heap.Init(&n.ending)
 	n.byName.refresh()
 	n.expireLocked(now)
-	n.untold, n.byName.passed = nil, nil
+	n.unpublished, n.byName.passed = nil, nil
 	for i := range n.ended {
 		n.ended[i].sort()
 	}
-}
-
-// redate gives all leases the dates that a clock shows for the moments at which
-// they begin and end.
-func (n *Network) redate(c *clock) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, e := range n.byClient {
-		e.Start, e.Expires = c.exact(e.Start), c.exact(e.Expires)
-	}
-	n.byName.refresh()
 }
 
 // entryList is a list through the entries' own links: no allocation, and

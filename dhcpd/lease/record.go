@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The records of the files. Each says what is so from here on. Those of version
+// The records of the files. Each is a state, not a change. Those of version
 // 1 have times by the wall clock, and are only read.
 const (
 	recBind1  = 1 // a whole lease
@@ -59,7 +59,7 @@ func appendEnd(b []byte, l *Lease, at time.Time, c *clock) []byte {
 	return appendTime(appendBinding(b, recEnd, l), at, c)
 }
 
-// appendBinding adds a record's kind, for IPv4 or IPv6, and who has what.
+// appendBinding adds a record's kind, for IPv4 or IPv6, its client and its address.
 func appendBinding(b []byte, kind byte, l *Lease) []byte {
 	six := l.Address.Is6()
 	if six {
@@ -67,7 +67,8 @@ func appendBinding(b []byte, kind byte, l *Lease) []byte {
 	}
 	b = appendString(append(b, kind), l.Network)
 	b = append(b, l.MAC[:]...)
-	b = appendAddr(b, l.Address)
+	addr := l.Address.AsSlice()
+	b = append(append(b, byte(len(addr))), addr...)
 	if six {
 		b = appendString(b, l.DUID)
 		b = binary.BigEndian.AppendUint32(b, l.IAID)
@@ -75,21 +76,8 @@ func appendBinding(b []byte, kind byte, l *Lease) []byte {
 	return b
 }
 
-func appendForget(b []byte, network string) []byte {
-	return appendString(append(b, recForget), network)
-}
-
-func appendCount(b []byte, n int) []byte {
-	return binary.BigEndian.AppendUint64(append(b, recCount), uint64(n))
-}
-
 func appendString(b []byte, s string) []byte {
 	s = s[:min(len(s), maxString)]
-	return append(append(b, byte(len(s))), s...)
-}
-
-func appendAddr(b []byte, a netip.Addr) []byte {
-	s := a.AsSlice()
 	return append(append(b, byte(len(s))), s...)
 }
 
@@ -182,8 +170,8 @@ func (d *decoder) record() record {
 func (d *decoder) binding(six bool) (l Lease) {
 	l.Network = d.string()
 	copy(l.MAC[:], d.take(6))
-	l.Address = d.addr()
-	if l.Address.Is6() != six {
+	var ok bool
+	if l.Address, ok = netip.AddrFromSlice(d.take(int(d.octet()))); !ok || l.Address.Is6() != six {
 		d.bad = true
 	}
 	if six {
@@ -224,14 +212,6 @@ func (d *decoder) uint32() uint32 {
 }
 
 func (d *decoder) string() string { return string(d.take(int(d.octet()))) }
-
-func (d *decoder) addr() netip.Addr {
-	a, ok := netip.AddrFromSlice(d.take(int(d.octet())))
-	if !ok {
-		d.bad = true
-	}
-	return a
-}
 
 // maxMillis is as much as a time.Duration holds: 292 years.
 const maxMillis = math.MaxInt64 / int64(time.Millisecond)

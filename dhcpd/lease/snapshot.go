@@ -1,6 +1,8 @@
 package lease
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,16 +22,15 @@ const (
 // A loader reads the files of a table.
 type loader struct {
 	*Table
-	now   hostclock.Reading
-	boots []bootClock // that the files are of; the first stands for files of version 1
-	boot  int         // of the frame that is being read
-	old   bool        // a file is of version 1
-	unfit []string    // files that are damaged, or cannot be read: to be set aside
-	tail  *file       // the journal, if it can be appended to
+	now     hostclock.Reading
+	boots   []bootClock // that the files are of; the first stands for files of version 1
+	boot    int         // of the frame that is being read
+	old     bool        // a file is of version 1
+	damaged []string    // or unreadable files, to be set aside
+	tail    *file       // the journal, if it can be appended to
 }
 
-// load reads what there is in dir. What is damaged or cannot be read is logged,
-// and the rest counts.
+// load reads the files in dir. Damaged parts are logged, and the rest is used.
 func (t *Table) load(now hostclock.Reading) loader {
 	l := loader{Table: t, now: now, boots: make([]bootClock, 1)}
 	l.readSnapshot()
@@ -38,7 +39,10 @@ func (t *Table) load(now hostclock.Reading) loader {
 	for i := range l.boots {
 		if b := &l.boots[i]; (i > 0 || l.old) && !b.runs(now) {
 			l.tail = nil // its times are of another clock
-			l.logBoot(b)
+			last := time.Unix(0, 0).Add(b.offset + b.last)
+			if b.known && now.Now.Before(last) {
+				l.log.Warn("wall clock is behind that of the last boot; leases count from there", "last", last, "now", now.Now)
+			}
 		}
 	}
 	t.clock.Store(l.clock())
@@ -112,9 +116,9 @@ func (l *loader) stamp(s stamp, version int) {
 	b.offset, b.last = s.wall-s.mono, max(b.last, s.mono)
 }
 
-// spoiled has a file set aside.
-func (l *loader) spoiled(name string, why error) {
-	l.unfit = append(l.unfit, name)
+// setAside has a damaged file set aside.
+func (l *loader) setAside(name string, why error) {
+	l.damaged = append(l.damaged, name)
 	l.log.Error("lease file is damaged; what can be read of it is kept, and the file is set aside", "file", filepath.Join(l.dir, name), "err", why)
 }
 
@@ -136,7 +140,7 @@ func (l *loader) readSnapshot() {
 		f.damaged("incomplete: %d records can be read", seen)
 	}
 	if f.damage != nil {
-		l.spoiled("snapshot", f.damage)
+		l.setAside("snapshot", f.damage)
 	}
 }
 
@@ -147,15 +151,16 @@ func (l *loader) readJournal(name string) *file {
 		return nil
 	}
 	path := filepath.Join(l.dir, name)
-	if torn := f.torn(); torn > 0 && f.damage == nil {
-		if f.version == 1 { // which cannot tell a torn end from damage
-			f.damaged("torn or damaged at offset %d", f.good)
+	// Octets behind the last intact frame, but for zeros, are a frame that was written in part.
+	if tail := len(bytes.TrimRight(f.data[f.good:], "\x00")); tail > 0 && f.damage == nil {
+		if f.version == 1 { // which cannot tell a truncated tail from damage
+			f.damaged("truncated or damaged at offset %d", f.good)
 		} else {
-			l.log.Warn("torn end of the lease journal was cut off", "file", path, "octets", torn)
+			l.log.Warn("truncated tail of the lease journal removed", "file", path, "octets", tail)
 		}
 	}
 	if f.damage != nil {
-		l.spoiled(name, f.damage)
+		l.setAside(name, f.damage)
 	}
 	if f.damage != nil || f.version != 2 || f.good == 0 {
 		return nil
@@ -163,8 +168,8 @@ func (l *loader) readJournal(name string) *file {
 	return &f
 }
 
-// apply puts a record that was read into memory, as if its lease had no end: which
-// have ended is known when all clocks are.
+// apply puts a record into memory, as if its lease did not expire: that is
+// known when all clocks are.
 func (l *loader) apply(r record) {
 	boot := l.boot
 	if r.wall {
@@ -219,7 +224,7 @@ func (l *loader) settle(e *entry) {
 	}
 }
 
-// contents returns what a snapshot file holds. Leases may change while it is made:
+// contents returns the contents of a snapshot file. Leases may change meanwhile:
 // those changes are in the journal that follows it.
 func (t *Table) contents() []byte {
 	networks, c := t.networks(), t.clock.Load()
@@ -253,13 +258,13 @@ func (t *Table) contents() []byte {
 	for _, n := range networks {
 		n.eachInOrder(add)
 	}
-	b = appendCount(b, count)
+	b = binary.BigEndian.AppendUint64(append(b, recCount), uint64(count))
 	sealFrame(b[start:], m, at)
 	return b
 }
 
-// eachInOrder calls add with every lease, first those that ended, so that a replay
-// has live ones take the hostnames.
+// eachInOrder calls add with every lease, first those that ended, so that in a replay
+// active ones get the hostnames.
 func (n *Network) eachInOrder(add func(*entry)) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -275,7 +280,7 @@ func (n *Network) eachInOrder(add func(*entry)) {
 	}
 }
 
-// writeSnapshot stores the memory. When it returns, the journals up to the
+// writeSnapshot stores all leases. When it returns, the journals up to the
 // moment of the call are not needed any more.
 func (t *Table) writeSnapshot() (int64, error) {
 	data := t.contents()
@@ -307,20 +312,20 @@ func (t *Table) rotate() error {
 	return nil
 }
 
-// renew replaces files with doubtful contents by a snapshot and an empty
-// journal. Damaged ones are set aside.
-func (t *Table) renew() error {
+// recreate replaces suspect files by a snapshot and an empty journal. Damaged ones are set
+// aside.
+func (t *Table) recreate() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return fmt.Errorf("lease directory: %w", err)
 	}
 	if err := owner.Inherit(t.dir); err != nil {
 		return fmt.Errorf("lease directory: %w", err)
 	}
-	for len(t.unfit) > 0 {
-		if err := setAside(t.dir, t.unfit[0]); err != nil {
+	for len(t.damaged) > 0 {
+		if err := setAside(t.dir, t.damaged[0]); err != nil {
 			return fmt.Errorf("set a damaged lease file aside: %w", err)
 		}
-		t.unfit = t.unfit[1:]
+		t.damaged = t.damaged[1:]
 	}
 	size, err := t.writeSnapshot()
 	if err != nil {

@@ -51,20 +51,20 @@ type Table struct {
 
 	// Owned by the writer.
 	journal   *journal
-	unfit     []string // files that are to be set aside before others take their names
+	damaged   []string // files that are to be set aside before others take their names
 	compacted int64    // size of the snapshot
 	rotateAt  int64    // smallest journal that is compacted
 	snapshots snapshots
-	complain  time.Time
+	nextLog   time.Time // of a failure
 }
 
-// Open reads the leases stored in dir, which it makes if need be. It takes no
-// lock: the caller sees to it that dir has one user.
+// Open reads the leases stored in dir, which it creates if necessary. It takes no
+// lock: the caller ensures that dir has one user.
 //
-// No state of dir is a reason not to serve. A torn end of the journal is cut
-// off and logged. A file that is damaged, or cannot be read, is set aside under
-// another name, and what can be read of it counts; see [Table.Problems]. While
-// dir cannot be written, leases in force are extended and none are given, as
+// The table serves whatever the state of dir is. A truncated tail of the journal is
+// removed and logged. A file that is damaged, or cannot be read, is set aside under
+// another name, and its readable part is used; see [Table.Problems]. While
+// dir cannot be written, leases in force are extended and no new ones are bound, as
 // with a full disk; see [Table.Storing].
 func Open(dir string, log *slog.Logger) *Table { return open(dir, log, time.Now, hostclock.Read) }
 
@@ -72,14 +72,14 @@ func open(dir string, log *slog.Logger, now func() time.Time, read func() hostcl
 	t := newTable(dir, log)
 	t.now, t.read = now, read
 	l := t.load(read())
-	t.unfit = l.unfit
+	t.damaged = l.damaged
 	err := errors.New("no journal")
 	if l.tail != nil {
 		t.journal, err = openJournal(dir, l.tail.marker, int64(l.tail.good))
 	}
 	if err != nil {
 		t.journal = &journal{suspect: true}
-		err = t.renew()
+		err = t.recreate()
 	}
 	t.report(err)
 	for _, n := range t.networks() {
@@ -103,7 +103,7 @@ func (t *Table) Problems() []string {
 }
 
 // Memory returns an empty table that stores nothing: every Bind is done when
-// it returns. Run still ends leases whose time is over.
+// it returns. Run still ends leases that expire.
 func Memory(log *slog.Logger) *Table { return newTable("", log) }
 
 func newTable(dir string, log *slog.Logger) *Table {
@@ -131,7 +131,8 @@ func (t *Table) Network(name string) *Network {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n = t.byName[name]; n == nil {
-		n = newNetwork(name)
+		n = &Network{name: name}
+		n.clear()
 		t.byName[name] = n
 	}
 	return n
@@ -166,7 +167,7 @@ func (t *Table) All() []Lease {
 }
 
 // Bind makes l the lease of its client (network and [Client]), replacing the one it
-// had, and takes the address and the hostname from whoever had them. Memory
+// had, and takes the address and the hostname from clients that had them. Memory
 // changes at once. done is called when the lease is on stable storage, or with
 // the reason why it is not. Then the lease has ended again, unless the reason
 // is ErrNotExtended. done may be nil, runs on another goroutine or before Bind
@@ -204,7 +205,7 @@ func (t *Table) End(kind Kind, network string, mac MAC, addr netip.Addr, at time
 
 // EndLease ends the lease that l's client has of l's address at the given
 // time, with the kind Released or Declined for the event. Nothing else of l
-// counts. done is as with Bind; ErrNotFound says that the client holds no such
+// counts. done is as with Bind; ErrNotFound means that the client holds no such
 // lease. If the disk fails the lease has ended all the same, until a restart.
 func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
 	n := t.Network(l.Network)
@@ -229,14 +230,19 @@ func (t *Table) EndLease(kind Kind, l Lease, at time.Time, done func(error)) {
 }
 
 // Release revokes the lease of an address and waits until that is stored, for
-// which Run must be running. ErrNotFound: nobody holds it.
+// which Run must be running. ErrNotFound: the address is not leased.
 func (t *Table) Release(network string, addr netip.Addr) error {
 	l, ok := t.Network(network).ByAddr(addr)
 	if !ok || !l.Live(time.Now()) {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, ErrNotFound)
 	}
 	done := make(chan error, 1)
-	t.Network(network).revoke(l.Client(), addr)
+	n := t.Network(network)
+	n.mu.Lock()
+	if e := n.byClient[l.Client()]; e != nil && e.Address == addr {
+		e.Revoked = true
+	}
+	n.mu.Unlock()
 	t.EndLease(Released, l, time.Now(), func(err error) { done <- err })
 	if err := <-done; err != nil {
 		return fmt.Errorf("release %s in network %s: %w", addr, network, err)
@@ -244,7 +250,7 @@ func (t *Table) Release(network string, addr netip.Addr) error {
 	return nil
 }
 
-// Forget removes all memory of a network and waits until that is stored, for
+// Forget deletes all leases of a network and waits until that is stored, for
 // which Run must be running. A network without leases is no error.
 func (t *Table) Forget(network string) error {
 	n := t.Network(network)
@@ -256,7 +262,7 @@ func (t *Table) Forget(network string) error {
 			}
 		}
 		n.clear()
-		b.buf = appendForget(b.buf, network)
+		b.buf = appendString(append(b.buf, recForget), network)
 		b.add(op{done: func(err error) { done <- err }})
 		return true
 	}); err != nil {
@@ -268,42 +274,42 @@ func (t *Table) Forget(network string) error {
 	return nil
 }
 
-// SetPorts tells which links a network's bridge has: a lease by another link keeps
-// its hostname from no client that wants it. mark is what Mark returned before it
-// was looked at.
+// SetPorts sets the ports of a network's bridge: a lease by another port keeps
+// its hostname from no client that wants it. mark is the result of Mark before the bridge
+// was read.
 func (t *Table) SetPorts(network string, ports map[int32]bool, mark uint64) {
 	n := t.Network(network)
 	n.setPorts(ports, mark)
 	n.mu.Lock()
 	renamed := n.renamedLocked()
 	n.mu.Unlock()
-	t.tellRenamed(renamed)
+	t.publishRenamed(renamed)
 }
 
-// Mark stands for the leases that are bound by now.
+// Mark identifies the leases that are bound by now.
 func (t *Table) Mark() uint64 {
 	t.gathered.Lock()
 	defer t.gathered.Unlock()
 	return t.gathered.stamp
 }
 
-func (t *Table) tellRenamed(leases []Lease) {
+func (t *Table) publishRenamed(leases []Lease) {
 	for _, l := range leases {
-		t.watch.tell(Event{Kind: Renewed, Lease: l})
+		t.watch.publish(Event{Kind: Renewed, Lease: l})
 	}
 }
 
-// PublishNameRefused sends an event about a client that asked for a hostname which another has.
+// PublishNameRefused publishes that a client asked for a hostname which another has.
 func (t *Table) PublishNameRefused(l Lease, name string) {
 	l.Wanted = name
-	t.watch.tell(Event{Kind: NameRefused, Lease: l})
+	t.watch.publish(Event{Kind: NameRefused, Lease: l})
 }
 
-// Tell sends an event that changes no lease: an address was declined that
-// nobody had leased.
-func (t *Table) Publish(ev Event) { t.watch.tell(ev) }
+// Publish publishes an event that changes no lease: an address without a lease was
+// declined.
+func (t *Table) Publish(ev Event) { t.watch.publish(ev) }
 
-// change calls f with the network and the batch that waits for the disk locked; f says
+// change calls f with the network and the pending batch locked; f reports
 // whether the writer is to be woken in any case. They are unlocked also when f panics.
 func (t *Table) change(n *Network, f func(b *batch, stamp uint64) (wake bool)) error {
 	n.mu.Lock()
@@ -321,7 +327,7 @@ func (t *Table) change(n *Network, f func(b *batch, stamp uint64) (wake bool)) e
 	return nil
 }
 
-// gather locks the batch that waits for the disk, and numbers the change.
+// gather locks the pending batch, and numbers the change.
 // The caller holds its network's lock, so that memory and journal change in the
 // same order, and calls release. After an error nothing is locked.
 func (t *Table) gather() (stamp uint64, err error) {
@@ -341,7 +347,7 @@ func (t *Table) gather() (stamp uint64, err error) {
 	return g.stamp, nil
 }
 
-// release ends what gather began, and wakes the writer if there is need.
+// release unlocks what gather locked, and wakes the writer if necessary.
 func (t *Table) release(wake bool) {
 	if t.dir == "" {
 		b := t.gathered.batch
@@ -365,7 +371,7 @@ func (t *Table) kick() {
 	}
 }
 
-// expectLocked notes when a lease ends, and says whether that is sooner than all
+// expectLocked notes when a lease expires, and reports whether that is before all
 // others. The batch is locked.
 func (t *Table) expectLocked(end time.Time) bool {
 	next := &t.gathered.next
@@ -386,7 +392,7 @@ func (t *Table) expectEnd(n *Network) {
 	}
 }
 
-// Close ends a table whose Run never ran or has returned.
+// Close closes a table. Run must not be running.
 func (t *Table) Close() error {
 	g := &t.gathered
 	g.Lock()

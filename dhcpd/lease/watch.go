@@ -2,15 +2,15 @@ package lease
 
 import "sync"
 
-// Kind says what happened to a lease.
+// Kind is a kind of event.
 type Kind uint8
 
 // The kinds of event.
 const (
 	Bound       Kind = iota + 1 // a client got an address that it did not hold
 	Renewed                     // it was extended, or its hostname changed
-	Released                    // the client or a person gave it back, or a reservation took it
-	Expired                     // its time ran out
+	Released                    // by the client or an administrator, or for a reservation
+	Expired                     // it was not extended in time
 	Declined                    // the address was found in use by another host
 	NameRefused                 // the client did not get the hostname that it asked for, which is in Wanted
 )
@@ -33,7 +33,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// An Event is a change of one lease, told after it was stored.
+// An Event is a change of one lease, published after it was stored.
 type Event struct {
 	Kind  Kind
 	Lease Lease
@@ -56,7 +56,7 @@ type watcher struct {
 // Watch returns a channel of events from now on, and a function that ends
 // the watch and closes the channel; call it once. The channel buffers size
 // events. A watcher that does not keep up loses the newest ones and learns how
-// many from [Event.Missed]; nobody waits for it.
+// many from [Event.Missed]; no change waits for it.
 func (t *Table) Watch(size int) (<-chan Event, func()) {
 	w := &watcher{events: make(chan Event, max(size, 1))}
 	t.watch.mu.Lock()
@@ -72,7 +72,7 @@ func (t *Table) Watch(size int) (<-chan Event, func()) {
 	}
 }
 
-func (ws *watchers) tell(ev Event) {
+func (ws *watchers) publish(ev Event) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
