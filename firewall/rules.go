@@ -234,7 +234,10 @@ func (d *direction) fragments(began *direction) []Rule {
 // refusedSet has the mark that bridges set on what the host is to reject, if one does.
 func refusedSet(ports []Port) Set {
 	refused := Set{Name: "refused", Key: []Type{MarkValue}}
-	if slices.ContainsFunc(ports, func(p Port) bool { return p.Rules != nil && p.Rules.Out.rejects() }) {
+	rejects := func(c *Clause) bool { return c.Action == netdrv.Reject }
+	if slices.ContainsFunc(ports, func(p Port) bool {
+		return p.Rules != nil && (p.Rules.Out.Else == netdrv.Reject || p.Rules.Out.has(rejects))
+	}) {
 		refused.add(number(refusedMark))
 	}
 	return refused

@@ -35,13 +35,7 @@ const (
 
 // String returns nft's word for the family.
 func (f Family) String() string {
-	switch f {
-	case INet:
-		return "inet"
-	case Bridge:
-		return "bridge"
-	}
-	return fmt.Sprintf("family(%d)", uint8(f))
+	return [...]string{"family(0)", "inet", "bridge"}[min(f, Bridge)]
 }
 
 // Table holds sets and chains. Their order is the order in which they are made
