@@ -2,7 +2,6 @@ package firewall
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -100,7 +99,8 @@ func editTable(old, new Table) (e Edit, ok bool) {
 		was, ok := find(old.Sets, s.Name, setName)
 		if !ok {
 			e.AddSets = append(e.AddSets, s.with(nil))
-		} else if !reflect.DeepEqual(was.with(nil), s.with(nil)) {
+		} else if !slices.Equal(was.Key, s.Key) || was.Verdicts != s.Verdicts || was.To != s.To ||
+			was.Interval != s.Interval || was.Counter != s.Counter || was.Dynamic != s.Dynamic {
 			return e, false
 		}
 		e.elements(s, was.Elements, s.Elements)

@@ -3,6 +3,7 @@ package firewall
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -74,15 +75,15 @@ func natChains(ns classified) []Chain {
 			rule("nat: broadcast", to(IPDAddr, "255.255.255.255/32"), Counter, accept),
 			rule("nat: multicast", to(IP6DAddr, "ff00::/8"), Counter, accept)),
 	}
-	var sources []SNAT
+	sources := map[SNAT]bool{}
 	for _, n := range ns.nat {
-		sources = append(sources, sourceOf(n, true), sourceOf(n, false))
+		sources[sourceOf(n, true)], sources[sourceOf(n, false)] = true, true
 	}
-	slices.SortFunc(sources, func(a, b SNAT) int {
+	sorted := slices.SortedFunc(maps.Keys(sources), func(a, b SNAT) int {
 		return cmp.Or(a.Addresses.Start.Compare(b.Addresses.Start), a.Addresses.End.Compare(b.Addresses.End),
 			cmp.Compare(a.Ports.Start, b.Ports.Start), cmp.Compare(a.Ports.End, b.Ports.End))
 	})
-	for _, s := range slices.Compact(sources) {
+	for _, s := range sorted {
 		chains = append(chains, chain(s.chain(), // only these protocols have ports to translate to
 			rule("", jump("untranslated")),
 			rule("", TCP, Counter, s),
