@@ -14,14 +14,14 @@ func TestPanicCostsOneCall(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:9")
 	e := Endpoint{Protocol: UDP, Listen: at, Targets: []netip.AddrPort{at}}
 	before := limit.Panics()[limit.Proxy]
-	u := &udpSocket{calls: newCalls(e, make(chan struct{}, 1), log)} // without the map of its peers
+	u := &udpSocket{sessions: newSessions(e, make(chan struct{}, 1), log)} // without the map of its clients
 	u.open = nil
-	u.pass(netip.MustParseAddrPort("127.0.0.1:99"), nil)
-	(&tcpSocket{calls: newCalls(e, make(chan struct{}, 1), log)}).lead(nil)
+	u.forward(netip.MustParseAddrPort("127.0.0.1:99"), nil)
+	(&tcpSocket{sessions: newSessions(e, make(chan struct{}, 1), log)}).forward(nil)
 	if n := limit.Panics()[limit.Proxy] - before; n != 2 {
 		t.Errorf("%d panics were counted", n)
 	}
-	if !u.peersMu.TryLock() || !u.mu.TryLock() {
+	if !u.clientsMu.TryLock() || !u.mu.TryLock() {
 		t.Error("a lock stays held")
 	}
 }

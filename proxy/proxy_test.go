@@ -177,9 +177,9 @@ func TestBusyPortIsAnError(t *testing.T) {
 func TestTooManyCallers(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:9")
 	e := Endpoint{Listen: at, Targets: []netip.AddrPort{at}}
-	room, log := make(chan struct{}, maxCalls+1), slog.New(slog.DiscardHandler)
-	one, other := newCalls(e, room, log), newCalls(e, room, log)
-	for i := range maxCalls {
+	slots, log := make(chan struct{}, maxSessions+1), slog.New(slog.DiscardHandler)
+	one, other := newSessions(e, slots, log), newSessions(e, slots, log)
+	for i := range maxSessions {
 		if !one.add(&net.TCPConn{}, at.Addr(), at) {
 			t.Fatalf("caller %d is refused", i)
 		}

@@ -12,69 +12,67 @@ import (
 )
 
 const (
-	// idleTime is how long a caller is remembered (RFC 4787 REQ-5).
+	// idleTime ends the session of a client (RFC 4787 REQ-5).
 	idleTime = 2 * time.Minute
-	// maxDatagram is the largest that UDP has.
+	// maxDatagram is the longest that UDP has.
 	maxDatagram = 65535
 )
 
-// udpSocket is an endpoint of UDP. Each caller has a socket towards its target.
+// udpSocket is an endpoint of UDP. Each client has a socket towards its target.
 type udpSocket struct {
-	calls
+	sessions
 	conn  *net.UDPConn
 	loops sync.WaitGroup
 
-	peersMu sync.Mutex
-	peers   map[netip.AddrPort]*net.UDPConn
+	clientsMu sync.Mutex
+	clients   map[netip.AddrPort]*net.UDPConn
 }
 
-func listenUDP(e Endpoint, room chan struct{}, log *slog.Logger) (socket, error) {
+func listenUDP(e Endpoint, slots chan struct{}, log *slog.Logger) (socket, error) {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(e.Listen))
 	if err != nil {
 		return nil, err
 	}
-	return &udpSocket{calls: newCalls(e, room, log), conn: c, peers: map[netip.AddrPort]*net.UDPConn{}}, nil
+	return &udpSocket{sessions: newSessions(e, slots, log), conn: c, clients: map[netip.AddrPort]*net.UDPConn{}}, nil
 }
 
 func (s *udpSocket) close() {
 	_ = s.conn.Close()
-	s.endAll()
+	s.closeAll()
 }
 
-// serve sends on what callers send. An ICMP error about an answer is no end.
+// serve forwards datagrams of clients. An ICMP error about an answer does not end it.
 func (s *udpSocket) serve() {
 	defer s.loops.Wait()
 	buf := make([]byte, maxDatagram)
 	for {
-		n, peer, err := s.conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
+		n, client, err := s.conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case err == nil:
+			s.forward(netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), buf[:n])
 		}
-		if err != nil {
-			continue
-		}
-		s.pass(netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), buf[:n])
 	}
 }
 
-// pass sends a caller's datagram to its target.
-func (s *udpSocket) pass(peer netip.AddrPort, datagram []byte) {
+// forward sends a datagram to the client's target.
+func (s *udpSocket) forward(client netip.AddrPort, datagram []byte) {
 	defer limit.Recover(s.log, limit.Proxy, nil)
-	if g := s.call(peer); g != nil {
+	if g := s.session(client); g != nil {
 		_, _ = g.Write(datagram)
 		_ = g.SetReadDeadline(time.Now().Add(idleTime))
 	}
 }
 
-// call returns the socket of a caller, a new one if it has none; nil if it cannot
-// have one.
-func (s *udpSocket) call(peer netip.AddrPort) *net.UDPConn {
-	s.peersMu.Lock()
-	defer s.peersMu.Unlock()
-	if g := s.peers[peer]; g != nil {
+// session returns the socket of a client, a new one if it has none; nil if it is refused.
+func (s *udpSocket) session(client netip.AddrPort) *net.UDPConn {
+	s.clientsMu.Lock()
+	defer s.clientsMu.Unlock()
+	if g := s.clients[client]; g != nil {
 		return g
 	}
-	to, ok := s.target(peer.Addr())
+	to, ok := s.target(client.Addr())
 	if !ok {
 		return nil
 	}
@@ -82,42 +80,39 @@ func (s *udpSocket) call(peer netip.AddrPort) *net.UDPConn {
 	if err != nil {
 		return nil
 	}
-	if !s.add(g, peer.Addr(), to) {
+	if !s.add(g, client.Addr(), to) {
 		_ = g.Close()
 		return nil
 	}
-	s.peers[peer] = g
+	s.clients[client] = g
 	_ = g.SetReadDeadline(time.Now().Add(idleTime))
-	s.loops.Go(func() { s.answer(peer, g) })
+	s.loops.Go(func() { s.answer(client, g) })
 	return g
 }
 
-// answer sends back what the target answers, until nobody has sent anything for a
-// while, or the target is none any more.
-func (s *udpSocket) answer(peer netip.AddrPort, g *net.UDPConn) {
-	defer s.forget(peer, g)
+// answer sends the target's answers to the client, until the session is idle or its target
+// was removed.
+func (s *udpSocket) answer(client netip.AddrPort, g *net.UDPConn) {
+	defer func() {
+		s.clientsMu.Lock()
+		defer s.clientsMu.Unlock()
+		if s.clients[client] == g {
+			delete(s.clients, client)
+		}
+		_ = g.Close()
+		s.remove(g)
+	}()
 	defer limit.Recover(s.log, limit.Proxy, nil)
 	buf := make([]byte, maxDatagram)
 	for {
 		n, err := g.Read(buf)
-		var timeout net.Error
 		switch {
-		case errors.Is(err, net.ErrClosed), errors.As(err, &timeout) && timeout.Timeout():
+		case errors.Is(err, net.ErrClosed), isTimeout(err):
 			return
 		case err != nil:
 			continue // the target's port is closed at the moment
 		}
-		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], peer)
+		_, _ = s.conn.WriteToUDPAddrPort(buf[:n], client)
 		_ = g.SetReadDeadline(time.Now().Add(idleTime))
 	}
-}
-
-func (s *udpSocket) forget(peer netip.AddrPort, g *net.UDPConn) {
-	s.peersMu.Lock()
-	defer s.peersMu.Unlock()
-	if s.peers[peer] == g {
-		delete(s.peers, peer)
-	}
-	_ = g.Close()
-	s.remove(g)
 }
