@@ -59,8 +59,8 @@ var testsMayImport = map[string][]string{
 // onlyIn says where packages of others may be used by what we ship.
 var onlyIn = map[string][]string{
 	"github.com/vishvananda/netlink":  {"netdrv/kernel", "netdrv/nettest", "dhcpd", "dnsd"}, // servers look up their link
-	"github.com/google/nftables":      {"firewall/nft"},
-	"github.com/insomniacslk/dhcp":    {}, // tests only: the codec is ours
+	"github.com/google/nftables":      {"firewall/nft", "dnsd"},                             // dnsd blocks top talkers
+	"github.com/insomniacslk/dhcp":    {},                                                   // tests only: the codec is ours
 	"github.com/mdlayher/ndp":         {"dhcpd/ra"},
 	"github.com/miekg/dns":            {"dnsd"},
 	"google.golang.org/grpc":          {"api", "daemon/rpc"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/nftables/expr"
 	nl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
@@ -251,7 +252,16 @@ func openBlock(at netip.AddrPort, talkers []talker, rate uint64) (*nl.Conn, erro
 		}), nftMessage(unix.NFT_MSG_NEWRULE, func(a *nl.AttributeEncoder) {
 			a.String(unix.NFTA_RULE_TABLE, table)
 			a.String(unix.NFTA_RULE_CHAIN, chain)
-			a.Nested(unix.NFTA_RULE_EXPRESSIONS, func(a *nl.AttributeEncoder) error { dropQueries(a, at, t.addr, rate); return nil })
+			a.Nested(unix.NFTA_RULE_EXPRESSIONS, func(a *nl.AttributeEncoder) error {
+				for _, e := range dropQueries(at, t.addr, rate) {
+					data, err := expr.Marshal(unix.NFPROTO_NETDEV, e)
+					if err != nil {
+						return err
+					}
+					a.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, data)
+				}
+				return nil
+			})
 		}))
 	}
 	_, err = c.SendMessages(append(batch, batchMarker(unix.NFNL_MSG_BATCH_END)))
@@ -285,63 +295,27 @@ func nftMessage(typ uint16, attrs func(*nl.AttributeEncoder)) nl.Message {
 	}
 }
 
-// dropQueries encodes a rule: UDP from an address, or from any, to at, over the limit.
-func dropQueries(list *nl.AttributeEncoder, at netip.AddrPort, from netip.Addr, rate uint64) {
-	expr := func(name string, data func(*nl.AttributeEncoder)) {
-		list.Nested(unix.NFTA_LIST_ELEM, func(a *nl.AttributeEncoder) error {
-			a.String(unix.NFTA_EXPR_NAME, name)
-			a.Nested(unix.NFTA_EXPR_DATA, func(a *nl.AttributeEncoder) error { data(a); return nil })
-			return nil
-		})
-	}
-	equals := func(value []byte) {
-		expr("cmp", func(a *nl.AttributeEncoder) {
-			a.Uint32(unix.NFTA_CMP_SREG, unix.NFT_REG_1)
-			a.Uint32(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ)
-			a.Nested(unix.NFTA_CMP_DATA, func(a *nl.AttributeEncoder) error { a.Bytes(unix.NFTA_DATA_VALUE, value); return nil })
-		})
-	}
-	meta := func(key uint32, value ...byte) {
-		expr("meta", func(a *nl.AttributeEncoder) {
-			a.Uint32(unix.NFTA_META_DREG, unix.NFT_REG_1)
-			a.Uint32(unix.NFTA_META_KEY, key)
-		})
-		equals(value)
-	}
-	payload := func(base, offset uint32, value []byte) {
-		expr("payload", func(a *nl.AttributeEncoder) {
-			a.Uint32(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1)
-			a.Uint32(unix.NFTA_PAYLOAD_BASE, base)
-			a.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-			a.Uint32(unix.NFTA_PAYLOAD_LEN, uint32(len(value)))
-		})
-		equals(value)
-	}
-	source, dest, proto := uint32(12), uint32(16), uint16(unix.ETH_P_IP)
+// dropQueries returns a rule that drops UDP from an address, or from any, to at, over a rate.
+func dropQueries(at netip.AddrPort, from netip.Addr, rate uint64) []expr.Any {
+	source, dest, family := uint32(12), uint32(16), []byte{unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff}
 	if at.Addr().Is6() {
-		source, dest, proto = 8, 24, unix.ETH_P_IPV6
+		source, dest, family = 8, 24, []byte{unix.ETH_P_IPV6 >> 8, unix.ETH_P_IPV6 & 0xff}
 	}
-	meta(unix.NFT_META_PROTOCOL, byte(proto>>8), byte(proto))
-	meta(unix.NFT_META_L4PROTO, unix.IPPROTO_UDP)
-	payload(unix.NFT_PAYLOAD_NETWORK_HEADER, dest, at.Addr().AsSlice())
+	var rule []expr.Any
+	match := func(load expr.Any, value []byte) {
+		rule = append(rule, load, &expr.Cmp{Register: 1, Op: expr.CmpOpEq, Data: value})
+	}
+	match(&expr.Meta{Register: 1, Key: expr.MetaKeyPROTOCOL}, family)
+	match(&expr.Meta{Register: 1, Key: expr.MetaKeyL4PROTO}, []byte{unix.IPPROTO_UDP})
+	address := func(offset uint32, a netip.Addr) {
+		match(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(a.BitLen() / 8)}, a.AsSlice())
+	}
+	address(dest, at.Addr())
 	if from.IsValid() {
-		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, source, from.AsSlice())
+		address(source, from)
 	}
-	payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, binary.BigEndian.AppendUint16(nil, at.Port()))
-	expr("limit", func(a *nl.AttributeEncoder) {
-		a.Uint64(unix.NFTA_LIMIT_RATE, rate)
-		a.Uint64(unix.NFTA_LIMIT_UNIT, 1)
-		a.Uint32(unix.NFTA_LIMIT_BURST, uint32(max(rate/50, 1)))
-		a.Uint32(unix.NFTA_LIMIT_FLAGS, unix.NFT_LIMIT_F_INV)
-	})
-	expr("immediate", func(a *nl.AttributeEncoder) {
-		a.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
-		a.Nested(unix.NFTA_IMMEDIATE_DATA, func(a *nl.AttributeEncoder) error {
-			a.Nested(unix.NFTA_DATA_VERDICT, func(a *nl.AttributeEncoder) error {
-				a.Uint32(unix.NFTA_VERDICT_CODE, 0) // NF_DROP
-				return nil
-			})
-			return nil
-		})
-	})
+	match(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, binary.BigEndian.AppendUint16(nil, at.Port()))
+	return append(rule,
+		&expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: uint32(max(rate/50, 1)), Over: true},
+		&expr.Verdict{Kind: expr.VerdictDrop})
 }
