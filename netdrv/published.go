@@ -71,6 +71,11 @@ func (s FlowDel) String() string {
 	return out
 }
 
+// Cause returns the step, which is no repair.
+func (s FlowDel) Cause() string { return s.String() }
+
+func (FlowDel) Removes() bool { return false }
+
 // Stale returns a function that says which flows end; local says whether an
 // address is the host's.
 func (s FlowDel) Stale(local func(netip.Addr) bool) func(Flow) bool {

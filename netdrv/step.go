@@ -5,13 +5,20 @@ import (
 	"strings"
 )
 
-// A Step is one change to the kernel. It prints as the command that an
-// administrator would type. Applying a step twice is no error.
-type Step interface{ String() string }
+// A Step is one change to the kernel. Applying a step twice is no error.
+type Step interface {
+	// String returns the command that an administrator would type.
+	String() string
+	// Cause returns what made the step necessary, where it repairs what was in place
+	// before: "address 192.168.10.1/24 was gone from lab0".
+	Cause() string
+	// Removes reports whether the step is part of taking a network down, which comes
+	// before the rules of the firewall change.
+	Removes() bool
+}
 
 type (
-	// LinkAdd makes a link, down, with its MAC and MTU, and says in its alias
-	// whose it is.
+	// LinkAdd makes a link, down, with its MAC and MTU, and its network in the alias.
 	LinkAdd struct{ Link Link }
 	// LinkSet changes MAC, MTU, alias and master of a link that exists. Only the
 	// fields that differ are set.
@@ -40,7 +47,11 @@ type (
 func (s LinkAdd) String() string {
 	l := s.Link
 	if l.Kind == KindTap {
-		return l.tuntap()
+		queues := ""
+		if l.Queues > 1 {
+			queues = " multi_queue"
+		}
+		return fmt.Sprintf("ip tuntap add %s mode tap vnet_hdr%s user %d", l.Name, queues, l.Owner)
 	}
 	out := []string{"ip link add", l.Name}
 	if l.Parent != "" {
@@ -51,15 +62,6 @@ func (s LinkAdd) String() string {
 		out = append(out, "mode", l.Mode.String())
 	}
 	return strings.Join(out, " ")
-}
-
-// tuntap is what ip-tuntap(8) would be told.
-func (l *Link) tuntap() string {
-	s := "ip tuntap add " + l.Name + " mode tap vnet_hdr"
-	if l.Queues > 1 {
-		s += " multi_queue"
-	}
-	return fmt.Sprintf("%s user %d", s, l.Owner)
 }
 
 func (s LinkSet) String() string {
@@ -139,4 +141,63 @@ func onOff(on bool) string {
 
 func (s SysctlSet) String() string {
 	return fmt.Sprintf("sysctl -w %s=%s", s.Sysctl.Key, s.Sysctl.Value)
+}
+
+func (s LinkAdd) Cause() string  { return "link " + s.Link.Name + " was gone" }
+func (s LinkSet) Cause() string  { return "link " + s.Link.Name + " was changed" }
+func (s LinkUp) Cause() string   { return "link " + s.Name + " was down" }
+func (s LinkDown) Cause() string { return "link " + s.Name + " was up" }
+func (s LinkDel) Cause() string  { return "link " + s.Name + " was there" }
+func (s AddrAdd) Cause() string {
+	return fmt.Sprintf("address %s was gone from %s", s.Addr.Prefix, s.Addr.Link)
+}
+
+func (s AddrDel) Cause() string {
+	return fmt.Sprintf("address %s was on %s", s.Addr.Prefix, s.Addr.Link)
+}
+func (s RouteAdd) Cause() string  { return "route " + s.Route.String() + " was gone" }
+func (s RouteDel) Cause() string  { return "route " + s.Route.String() + " was there" }
+func (s MemberAdd) Cause() string { return s.Member.Link + " was off " + s.Member.Bridge }
+func (s MemberDel) Cause() string { return s.Member.Link + " was on " + s.Member.Bridge }
+func (s MemberSet) Cause() string {
+	return s.Member.Link + " was isolated " + onOff(!s.Member.Isolated)
+}
+func (s SysctlSet) Cause() string { return s.Sysctl.Key + " was not " + s.Sysctl.Value }
+
+func (LinkAdd) Removes() bool   { return false }
+func (LinkSet) Removes() bool   { return false }
+func (LinkUp) Removes() bool    { return false }
+func (LinkDown) Removes() bool  { return false }
+func (LinkDel) Removes() bool   { return true }
+func (AddrAdd) Removes() bool   { return false }
+func (AddrDel) Removes() bool   { return false }
+func (RouteAdd) Removes() bool  { return false }
+func (RouteDel) Removes() bool  { return false }
+func (MemberAdd) Removes() bool { return false }
+func (MemberDel) Removes() bool { return false }
+func (MemberSet) Removes() bool { return false }
+func (SysctlSet) Removes() bool { return false }
+
+func (s LinkAdd) expected(added map[string]bool) bool {
+	return s.Link.Kind == KindIfb && added[s.Link.Name]
+}
+func (s LinkUp) expected(added map[string]bool) bool { return added[s.Name] }
+func (s LinkDel) expected(map[string]bool) bool      { return strings.HasPrefix(s.Name, ifbPrefix) }
+
+// ExternalChanges returns the plans without the consequences of our own earlier steps and
+// of ports that came or went, which are the links in added.
+func ExternalChanges(plans []Plan, added map[string]bool) []Plan {
+	var out []Plan
+	for _, p := range plans {
+		var steps []Step
+		for _, s := range p.Steps {
+			if e, ok := s.(interface{ expected(map[string]bool) bool }); !ok || !e.expected(added) {
+				steps = append(steps, s)
+			}
+		}
+		if len(steps) > 0 {
+			out = append(out, Plan{Network: p.Network, Steps: steps})
+		}
+	}
+	return out
 }

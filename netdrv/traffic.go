@@ -168,25 +168,25 @@ func PortOwners(s State) map[string]string {
 	return out
 }
 
-// guestsTraffic reports whether a step holds a guest's traffic back that has just
-// come, by the name of its link, or lets go of one that has left.
-func changesPortTraffic(s Step, newcomers map[string]bool) bool {
-	switch s := s.(type) {
-	case LinkAdd:
-		return s.Link.Kind == KindIfb && newcomers[s.Link.Name]
-	case LinkUp:
-		return newcomers[s.Name]
-	case LinkDel:
-		return strings.HasPrefix(s.Name, ifbPrefix)
-	case QueueSet:
-		return newcomers[s.Queue.Link]
-	case RedirectAdd:
-		return newcomers[s.Redirect.Link]
-	case QueueDel, RedirectDel:
-		return true
+func (s QueueSet) Cause() string {
+	if s.Have.Link == "" {
+		return "egress of " + s.Queue.Link + " was not limited"
 	}
-	return false
+	return "the egress limit of " + s.Queue.Link + " was changed"
 }
+func (s QueueDel) Cause() string    { return "egress of " + s.Link + " was limited" }
+func (s RedirectAdd) Cause() string { return "ingress of " + s.Redirect.Link + " was not limited" }
+func (s RedirectDel) Cause() string { return "ingress of " + s.Link + " was limited" }
+
+func (QueueSet) Removes() bool    { return false }
+func (QueueDel) Removes() bool    { return true }
+func (RedirectAdd) Removes() bool { return false }
+func (RedirectDel) Removes() bool { return true }
+
+func (s QueueSet) expected(added map[string]bool) bool    { return added[s.Queue.Link] }
+func (QueueDel) expected(map[string]bool) bool            { return true }
+func (s RedirectAdd) expected(added map[string]bool) bool { return added[s.Redirect.Link] }
+func (RedirectDel) expected(map[string]bool) bool         { return true }
 
 // NewPortLinks are the links of guests that were not there before, and the ifbs that
 // belong to them.

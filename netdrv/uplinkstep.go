@@ -14,9 +14,9 @@ type (
 	UplinkDel struct{ Uplink, Bridge string }
 	// UplinkUp brings a link of the host up that a definition gives to guests.
 	UplinkUp struct{ Uplink string }
-	// HoldingAdd puts something of the host's on another link, where it may be
-	// already; HoldingDel takes it off the link that it is on, where it may be
-	// gone. Back says that a bridge goes, and this before it.
+	// ObjectAdd copies an object of the host to another link, where it may be already;
+	// ObjectDel deletes it from its link, where it may be gone. Back: the object returns
+	// to an uplink, because its bridge is about to be removed.
 	ObjectAdd struct {
 		Object HostObject
 		To     string
@@ -25,25 +25,11 @@ type (
 	ObjectDel struct {
 		Object HostObject
 		Back   bool
-		Stale  bool // it stood for one that the kernel has learned by now
+		Stale  bool // a placeholder of a route that the kernel has learned again
 	}
-	// SpentDel is that on a link of the host which is no uplink any more.
+	// PlaceholderDel deletes a stale placeholder from a link that is no uplink any more.
 	PlaceholderDel struct{ Route LinkRoute }
 )
-
-// Withdraws reports whether a step is part of taking something down, which
-// comes before the rules of the firewall change.
-func Withdraws(s Step) bool {
-	switch s := s.(type) {
-	case LinkDel, UplinkDel, RedirectDel, QueueDel:
-		return true
-	case ObjectAdd:
-		return s.Back
-	case ObjectDel:
-		return s.Back
-	}
-	return false
-}
 
 func (s UplinkAdd) String() string { return "ip link set " + s.Uplink + " master " + s.Bridge + " up" }
 func (s UplinkUp) String() string  { return "ip link set " + s.Uplink + " up" }
@@ -64,40 +50,25 @@ func (s PlaceholderDel) String() string { return "ip -6 route del " + s.Route.St
 
 func join(words ...string) string { return strings.TrimSpace(strings.Join(words, " ")) }
 
-// ExternalChanges returns the plans without what follows from our own earlier steps, and
-// from nobody's meddling: guests come, and take their bandwidth along when they go.
-func ExternalChanges(plans []Plan, newcomers map[string]bool) []Plan {
-	var out []Plan
-	for _, p := range plans {
-		var steps []Step
-		for _, s := range p.Steps {
-			add, isAdd := s.(ObjectAdd)
-			del, isDel := s.(ObjectDel)
-			if isAdd && add.Object.Kind == ObjectNeighbour || isDel && del.Stale || changesPortTraffic(s, newcomers) {
-				continue
-			}
-			steps = append(steps, s)
-		}
-		if len(steps) > 0 {
-			out = append(out, Plan{Network: p.Network, Steps: steps})
-		}
-	}
-	return out
+func (s UplinkAdd) Cause() string { return s.Uplink + " was off " + s.Bridge }
+func (s UplinkUp) Cause() string  { return "uplink " + s.Uplink + " was down" }
+func (s UplinkDel) Cause() string { return s.Uplink + " was in " + s.Bridge }
+func (s ObjectAdd) Cause() string {
+	return fmt.Sprintf("%s %s was not on %s", s.Object.Kind.word(), s.Object.Key, s.To)
 }
 
-// foundUplink is Found for the steps of this file.
-func foundUplink(s Step) string {
-	switch s := s.(type) {
-	case UplinkAdd:
-		return fmt.Sprintf("%s was off %s", s.Uplink, s.Bridge)
-	case UplinkUp:
-		return fmt.Sprintf("uplink %s was down", s.Uplink)
-	case UplinkDel:
-		return fmt.Sprintf("%s was in %s", s.Uplink, s.Bridge)
-	case ObjectAdd:
-		return fmt.Sprintf("%s %s was not on %s", s.Object.Kind.word(), s.Object.Key, s.To)
-	case ObjectDel:
-		return fmt.Sprintf("%s %s was on %s", s.Object.Kind.word(), s.Object.Key, s.Object.Link)
-	}
-	return s.String()
+func (s ObjectDel) Cause() string {
+	return fmt.Sprintf("%s %s was on %s", s.Object.Kind.word(), s.Object.Key, s.Object.Link)
 }
+
+func (s PlaceholderDel) Cause() string { return "placeholder route " + s.Route.String() + " was there" }
+
+func (UplinkAdd) Removes() bool      { return false }
+func (UplinkUp) Removes() bool       { return false }
+func (UplinkDel) Removes() bool      { return true }
+func (s ObjectAdd) Removes() bool    { return s.Back }
+func (s ObjectDel) Removes() bool    { return s.Back }
+func (PlaceholderDel) Removes() bool { return false }
+
+func (s ObjectAdd) expected(map[string]bool) bool { return s.Object.Kind == ObjectNeighbour }
+func (s ObjectDel) expected(map[string]bool) bool { return s.Stale }

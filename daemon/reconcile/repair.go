@@ -31,7 +31,7 @@ func (r *round) reportRepairs(plans []netdrv.Plan) {
 		}
 		var found, steps []string
 		for _, s := range p.Steps {
-			found, steps = append(found, netdrv.Found(s)), append(steps, s.String())
+			found, steps = append(found, s.Cause()), append(steps, s.String())
 		}
 		what := strings.Join(found, "; ")
 		if strings.HasPrefix(found[0], "link ") && strings.HasSuffix(found[0], " was gone") {

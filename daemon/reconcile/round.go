@@ -142,13 +142,13 @@ func (r *round) run(ctx context.Context) (err error) {
 		r.servers.remove(name)
 	}
 	// A bridge is removed before its rules, and added after them.
-	r.apply(ctx, p.plans, netdrv.Withdraws)
+	r.apply(ctx, p.plans, netdrv.Step.Removes)
 	if err := r.rules.apply(ctx, r.active); err != nil {
 		// Fail closed: no bridge comes up without its rules.
 		return fmt.Errorf("firewall: %w", err)
 	}
 	r.reportFirewallRepair()
-	r.apply(ctx, p.plans, func(s netdrv.Step) bool { return !netdrv.Withdraws(s) })
+	r.apply(ctx, p.plans, func(s netdrv.Step) bool { return !s.Removes() })
 	if r.applied {
 		p = r.verify(ctx, p)
 	}
