@@ -8,9 +8,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// A limited network whose host serves boot files lets guests at TFTP and HTTP,
-// on the port that the definition says, and one that only points elsewhere
-// does not.
+// On a limited network guests reach TFTP and HTTP, on the port of the definition, if the host
+// serves boot files there, and do not if the definition names another server.
 func TestBootFilesAreAmongTheServices(t *testing.T) {
 	for name, c := range map[string]struct {
 		boot *netdrv.Boot

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.nft")
 
-// goldens are the rulesets whose text is agreed on.
+// goldens are the rulesets with a golden text.
 var goldens = example.Networks()
 
 // guests are the ports of an example's networks.

@@ -130,8 +130,8 @@ func TestNothingPassesWhereNobodyMayCall(t *testing.T) {
 		for _, state := range []CTState{0, Established, Related, Invalid, Untracked} {
 			for _, first := range []bool{true, false} {
 				p.state, p.first = state, first
-				// Answers are let into a NAT network from whoever may get out at all;
-				// that there are none, the way out of the NAT network sees to.
+				// A NAT network accepts replies from all that can reach the outside; there
+				// are none, as its own rules let no request out.
 				if to.network.Mode == netdrv.NAT && state&(Established|Related) != 0 && Policy(from.party, Elsewhere) != No {
 					continue
 				}
@@ -232,7 +232,7 @@ func TestLimitedHost(t *testing.T) {
 		{"anything", "virbr7", other, UDP, 53, 0, false},
 		{"a reply", "virbr7", other, TCP, 40000, Established, false},
 		{"neighbours", "virbr7", "ff02::1:ff00:1", 58, 135, Untracked, false},
-		{"a stranger's link", "eno1", other, TCP, 22, 0, true},
+		{"a link of another network", "eno1", other, TCP, 22, 0, true},
 	} {
 		p := packet{iif: c.iif, dst: netip.MustParseAddr(c.dst), proto: c.proto, dport: c.number, icmp: c.number, state: c.state, first: c.state == 0}
 		if got := r.passes(InputFilter, p); got != c.want {

@@ -171,7 +171,7 @@ func (p packet) has(fs []Field) bool {
 			if p.proto != L4Proto(netdrv.SCTP) {
 				return false
 			}
-		case EtherSAddr, EtherDAddr: // nobody's here
+		case EtherSAddr, EtherDAddr: // no packet here has them
 			return false
 		case ICMPKind, ICMPv6Kind:
 			if p.proto != map[Field]L4Proto{ICMPKind: 1, ICMPv6Kind: 58}[f] {
@@ -182,7 +182,7 @@ func (p packet) has(fs []Field) bool {
 	return true
 }
 
-// text is the same for packets whose fields are.
+// text returns the values of the fields.
 func (p packet) text(fs []Field) string {
 	s := ""
 	for _, f := range fs {

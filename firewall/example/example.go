@@ -126,7 +126,7 @@ func withSet(n netdrv.Network, name string, prefixes ...string) netdrv.Network {
 	return n
 }
 
-// Networks are, by name, those whose rules are agreed on.
+// Networks are, by name, those with golden rules.
 func Networks() map[string][]netdrv.Network {
 	def := Network("default", netdrv.NAT, "virbr0", "192.168.122.1/24")
 	lab := Network("lab", netdrv.NAT, "virbr10", "10.20.0.1/24", "fd00:20::1/64")

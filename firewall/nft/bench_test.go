@@ -125,7 +125,7 @@ func shifted(n int) []netdrv.Network {
 	return out
 }
 
-// flood sends datagrams to a port where nobody listens and nobody answers.
+// flood sends datagrams to a port without a listener, and gets no replies.
 func (m *member) flood(b *testing.B, to netip.Addr) {
 	m.do(func() {
 		c, err := net.Dial("udp", netip.AddrPortFrom(to, 9).String())

@@ -86,7 +86,7 @@ func TestEditsArriveWhereAReplacementWould(t *testing.T) {
 func TestMessagesAreWhatNftWouldSend(t *testing.T) {
 	for name, networks := range goldens {
 		if name == "clean" || name == "rules" || name == "bridged" || name == "fixed-mac" {
-			continue // in bridge tables nft asks the Ethernet header where we ask the meta data, which know the type behind a VLAN tag
+			continue // in bridge tables nft matches the Ethernet header and we the meta data, which have the type behind a VLAN tag
 		}
 		t.Run(name, func(t *testing.T) {
 			ns := newNamespace(t)
@@ -130,7 +130,7 @@ func comparable(im image) map[string]string {
 	return out
 }
 
-// With an owner, nobody flushes our table, deletes it or adds to it.
+// Another process cannot flush, delete or extend a table with an owner.
 func TestOwnerTableResistsOthers(t *testing.T) {
 	ns := newNamespace(t)
 	d := ns.open(t)
@@ -211,7 +211,7 @@ func plain(t *testing.T, ns *namespace) *Driver {
 	return d
 }
 
-// Without an owner: whatever somebody does to the table is found and mended.
+// Each change of a table without an owner is found and repaired.
 func TestPlainTableIsRepaired(t *testing.T) {
 	for name, script := range map[string]string{
 		"flushed":           "flush ruleset\n",
@@ -225,7 +225,7 @@ func TestPlainTableIsRepaired(t *testing.T) {
 		"a verdict changed": "delete element inet vnetd leave { \"virbr0\" }\nadd element inet vnetd leave { \"virbr0\" comment \"default\" : accept }\n",
 		"a prefix added":    "add element inet vnetd subnets4 { 0.0.0.0/0 . \"virbr0\" }\n",
 		"a policy changed":  "add chain inet vnetd forward { policy drop; }\n",
-		"a door opened":     "flush chain inet vnetd input\n",
+		"input unfiltered":  "flush chain inet vnetd input\n",
 		"a service added":   "add element inet vnetd service_ranges { \"virbr4\" . tcp . 1-65535 }\n",
 		"a gateway added":   "add element inet vnetd gateways4 { \"virbr4\" . 203.0.113.1 }\n",
 		"a type added":      "add element inet vnetd neighbours { nd-redirect }\n",
@@ -265,7 +265,7 @@ func TestPlainTableIsRepaired(t *testing.T) {
 	}
 }
 
-// An Apply that nobody asked to verify first does not build on sand either.
+// An Apply without a Verify before it does not edit a table that was changed.
 func TestEditNoticesForeignChange(t *testing.T) {
 	ns := newNamespace(t)
 	d := plain(t, ns)

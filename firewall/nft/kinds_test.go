@@ -102,8 +102,8 @@ func TestSourceAddresses(t *testing.T) {
 	}
 }
 
-// Both ends of a connection are told what fits a path that is narrower than either
-// of their links, in both directions, but for an open network's.
+// Both ends of a connection receive the segment size of a path that is narrower than their
+// links, in both directions, except on an open network.
 func TestSegmentsAreClamped(t *testing.T) {
 	w := newWorld(t)
 	const mtu = 1320
@@ -171,8 +171,8 @@ func TestLimitedHostByPackets(t *testing.T) {
 }
 
 // Nothing comes from a very isolated network, not even to the host's own stack; the
-// guest knows the bridge's address already, so that no resolution stands in the way.
-func TestVeryIsolatedReachesNobody(t *testing.T) {
+// guest knows the bridge's address already, so that address resolution does not fail first.
+func TestVeryIsolatedReachesNothing(t *testing.T) {
 	w := newWorld(t)
 	var networks []netdrv.Network
 	for _, n := range worldNetworks {

@@ -29,7 +29,7 @@ func TestChunksHoldAllElements(t *testing.T) {
 			t.Errorf("a message of %d bytes: %s", len(m.data), describe(m))
 		}
 		if m.flags&(unix.NLM_F_ACK|unix.NLM_F_ECHO) != 0 {
-			t.Errorf("asks for an answer: %s", describe(m))
+			t.Errorf("requests an answer: %s", describe(m))
 		}
 		if m.typ == nftType(unix.NFT_MSG_NEWSETELEM) {
 			as := m.attributes()

@@ -92,7 +92,7 @@ func (ns *namespace) list(t testing.TB) string {
 		if head != line {
 			line = head + "\n"
 		}
-		// What stands between the flags and the first set goes with them.
+		// The empty line between the flags and the first set is removed with them.
 		afterHead := len(out) > 0 && strings.HasPrefix(out[len(out)-1], "table ")
 		if strings.HasPrefix(line, "\tflags") || line == "\n" && afterHead {
 			continue

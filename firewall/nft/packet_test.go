@@ -88,7 +88,7 @@ func TestMasqueradePorts(t *testing.T) {
 	}
 }
 
-// A guest that takes another network's address, or anybody's, gets nothing out.
+// A guest with a source address of another network, or of the outside, reaches nothing.
 func TestSpoofedSourceIsDropped(t *testing.T) {
 	w := newWorld(t)
 	outside := w.members["outside"]

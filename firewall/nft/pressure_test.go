@@ -10,8 +10,8 @@ import (
 	"github.com/vnetd/vnetd/firewall"
 )
 
-// What is asked of new connections comes and goes by an edit, is no drift, and is in the
-// kernel as nft would have made it of our text, which it loads again.
+// The restrictions of new connections are added and removed by an edit, are not drift, and are
+// in the kernel as nft makes them from our text, which it loads again.
 func TestPressureComesAndGoes(t *testing.T) {
 	networks := goldens["mix"]
 	rules := firewall.Compile(networks, guests("mix")...)

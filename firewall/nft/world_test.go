@@ -21,7 +21,7 @@ import (
 // port is where every member of a world listens, TCP and UDP.
 const port = 7000
 
-// member is somebody who can talk: a guest, the outside, or the host.
+// member is a host that sends packets: a guest, the outside, or vnetd's host.
 type member struct {
 	*namespace
 	name   string
@@ -129,8 +129,8 @@ func (w *world) guest(t testing.TB, name, bridge, v4, gw4, v6, gw6 string) {
 	m.run(t, "ip", "-6", "route", "add", "default", "via", gw6)
 }
 
-// add makes a member listen: over TCP it tells whoever connects as whom it sees
-// him and how large segments to him may be, and echoes; datagrams it notes.
+// add makes a member listen: over TCP it sends the client's address as it sees it and the
+// segment size of the connection, and echoes; datagrams it records.
 func (w *world) add(t testing.TB, name string, ns *namespace, v4, v6 string) *member {
 	t.Helper()
 	m := &member{
@@ -142,7 +142,7 @@ func (w *world) add(t testing.TB, name string, ns *namespace, v4, v6 string) *me
 	var u *net.UDPConn
 	var lerr, uerr error
 	ns.do(func() {
-		// Nobody asks whether link-local addresses are taken, which takes seconds.
+		// No duplicate address detection for link-local addresses, which takes seconds.
 		os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 		l, lerr = net.Listen("tcp", fmt.Sprintf(":%d", port))
 		u, uerr = net.ListenUDP("udp", &net.UDPAddr{Port: port})
@@ -204,8 +204,8 @@ func segment(c net.Conn) int {
 	return n
 }
 
-// call is a connection, as whom the other end sees us, and how large segments both
-// ends send.
+// call is a connection, our address as the other end sees it, and the segment size of both
+// ends.
 type call struct {
 	net.Conn
 	seen          netip.AddrPort
