@@ -12,29 +12,22 @@ const (
 	defaultHTTPPort = 80
 )
 
-// A Config says what is served of one network. A Server keeps what it was
-// given: do not change it afterwards.
+// A Config is what is served of one network. A Server keeps it: do not change it
+// afterwards.
 type Config struct {
 	Network   string // its name: for the log, and for Remove
 	Interface string // the bridge: only what arrives there or on lo is answered
 	Shares    []Share
 }
 
-// A Share is a directory on one address of the host's.
+// A Share is a directory that is served on one address of the host.
 type Share struct {
-	Address  netip.Prefix // the address, and the subnet whose clients are served
+	Address  netip.Prefix // the address, and the subnet of the clients
 	Root     string       // the directory, absolute
 	HTTPPort uint16       // 0: 80. TFTP's is always 69
 }
 
-func (s *Share) httpPort() uint16 {
-	if s.HTTPPort == 0 {
-		return defaultHTTPPort
-	}
-	return s.HTTPPort
-}
-
-// check finds what is wrong with a share, its directory included.
+// check returns the error of a share, or of its directory.
 func (s *Share) check() error {
 	switch {
 	case !s.Address.IsValid():
@@ -45,8 +38,8 @@ func (s *Share) check() error {
 	return root(s.Root).check()
 }
 
-// allows says whether a client is on the share's own link: TFTP's word alone
-// must not make us send to anybody else.
+// allows reports whether a client is on the share's own link: a TFTP request with a forged
+// source must not cause traffic to others.
 func (s *Share) allows(client netip.Addr) bool {
 	return s.Address.Masked().Contains(client) || client.IsLoopback() || client.Is6() && client.IsLinkLocalUnicast()
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/vnetd/vnetd/dhcpd/boot/tftp"
 )
 
-// An Outcome is what became of a request for a file.
+// An Outcome is the result of a request for a file.
 type Outcome int
 
 // The outcomes.
 const (
 	Sent    Outcome = iota
-	Missing         // there is no such file
+	Missing         // no such file
 	Refused         // the file may not be read, or the method is not GET or HEAD
 	Busy            // the client, or all clients, have too many transfers or connections
-	Failed          // the client ended the transfer, or did not answer
+	Failed          // the client aborted the transfer, or did not respond
 	outcomes
 )
 
@@ -40,7 +40,7 @@ func (c *counts) read() (out [outcomes]uint64) {
 	return out
 }
 
-// outcomeOf tells an outcome from the error of a transfer.
+// outcomeOf returns the outcome of a transfer with an error, or nil.
 func outcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
@@ -55,7 +55,7 @@ func outcomeOf(err error) Outcome {
 	return Refused
 }
 
-// Counts returns what was requested of each network that is served.
+// Counts returns the counts of each network that is served.
 func (s *Server) Counts() map[string]Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()

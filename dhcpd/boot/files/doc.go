@@ -1,22 +1,22 @@
-// Package files serves directories to the guests of virtual networks, for
-// reading, by TFTP and HTTP: what they boot from.
+// Package files serves directories to the guests of virtual networks, read-only,
+// by TFTP and HTTP: boot files.
 //
 //	s := files.New(log)
 //	err := s.Set(files.Config{Network: "lab", Interface: "virbr1", Shares: …})
 //	err = s.Run(ctx)
 //
-// # Who is served
+// # Clients
 //
-// Each share has sockets of its own on one address of the host's. A filter in
-// the kernel lets in only what arrives on the network's bridge or on lo, that
+// Each share has sockets of its own on one address of the host. A filter in
+// the kernel accepts only packets that arrive on the network's bridge or on lo, that
 // is, from the host itself, and TFTP, which has no handshake, answers only
 // addresses of the share's own subnet.
 //
-// # What is served
+// # Files
 //
-// Regular files below the root, whatever name a client uses: a path cannot
+// Regular files below the root are served, whatever name a client uses: a path cannot
 // leave it, and a symbolic link that points out of it is refused (os.Root). The
-// root is opened anew for each file, so that a directory that is swapped for
+// root is opened for each file, so that a directory that is replaced by
 // another is served from then on. There are no listings.
 //
 // # Bounds

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/vnetd/vnetd/internal/limit"
@@ -29,14 +28,6 @@ type httpServer struct {
 	counts *counts
 }
 
-func openHTTP(at netip.AddrPort, from *source, sock socket, counts *counts, log *slog.Logger) (*httpServer, error) {
-	l, err := sock.listenTCP(at)
-	if err != nil {
-		return nil, err
-	}
-	return newHTTP(l, from.open, counts, log), nil
-}
-
 func newHTTP(l *net.TCPListener, open func(string) (*file, error), counts *counts, log *slog.Logger) *httpServer {
 	return &httpServer{sock: l, counts: counts, http: &http.Server{
 		Handler:           handler{open: open, counts: counts, log: log},
@@ -49,7 +40,13 @@ func newHTTP(l *net.TCPListener, open func(string) (*file, error), counts *count
 	}}
 }
 
-func (s *httpServer) serve()                  { _ = s.http.Serve(newListener(s.sock, s.counts)) }
+func (s *httpServer) serve() {
+	_ = s.http.Serve(&limitedListener{
+		TCPListener: s.sock, counts: s.counts,
+		conns: limit.Conns{Max: maxConns, MaxClient: maxClientConns, MinClient: maxClientConns, OnlyIdle: true},
+	})
+}
+
 func (s *httpServer) refilter(f filter) error { return refilter(s.sock, f) }
 
 func (s *httpServer) close() {
@@ -82,18 +79,22 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		h.counts.add(Refused)
-		http.Error(w, "files are for reading", http.StatusMethodNotAllowed)
+		http.Error(w, "the server is read-only", http.StatusMethodNotAllowed)
 		return
 	}
 	f, err := h.open(r.URL.Path)
 	if err != nil {
 		h.counts.add(outcomeOf(err))
 		log.Info("boot file not sent by HTTP", "err", cause(err))
-		h.refuse(w, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			http.Error(w, "no such file", http.StatusNotFound)
+		} else {
+			http.Error(w, "the file cannot be read", http.StatusForbidden)
+		}
 		return
 	}
 	defer f.Close()
-	// Not by extension or content: .efi and .ipxe would be guessed at.
+	// Not derived from extension or content: for .efi and .ipxe it would be a guess.
 	w.Header().Set("Content-Type", "application/octet-stream")
 	start := time.Now()
 	http.ServeContent(w, r, "", f.info.ModTime(), f)
@@ -105,24 +106,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	log.Log(r.Context(), level, "boot file sent by HTTP", "method", limit.Text(r.Method), "took", time.Since(start).Round(time.Millisecond))
 }
 
-func (h handler) refuse(w http.ResponseWriter, err error) {
-	if errors.Is(err, fs.ErrNotExist) {
-		http.Error(w, "there is no such file", http.StatusNotFound)
-		return
-	}
-	http.Error(w, "this cannot be read", http.StatusForbidden)
-}
-
 // A limitedListener accepts connections within limits: one more closes the oldest that has no
 // request. A client must receive what it is sent.
 type limitedListener struct {
 	*net.TCPListener
 	counts *counts
 	conns  limit.Conns
-}
-
-func newListener(l *net.TCPListener, c *counts) *limitedListener {
-	return &limitedListener{TCPListener: l, counts: c, conns: limit.Conns{Max: maxConns, MaxClient: maxClientConns, MinClient: maxClientConns, OnlyIdle: true}}
 }
 
 // Accept returns the next connection within the limits.

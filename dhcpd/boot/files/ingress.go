@@ -9,9 +9,9 @@ import (
 	"github.com/vnetd/vnetd/internal/sockfilter"
 )
 
-// A filter takes what arrives on a bridge or on lo, and nothing else. The kernel
-// runs it before a packet is queued: what comes in elsewhere to our address gets
-// no answer, which the weak host model of Linux would give it.
+// A filter accepts packets that arrive on a bridge or on lo. The kernel
+// runs it before a packet is queued: packets to our address that arrive elsewhere, which the
+// weak host model of Linux accepts, are dropped.
 type filter []bpf.RawInstruction
 
 func newFilter(bridge string) (filter, error) {

@@ -15,11 +15,11 @@ import (
 // A root is a directory by its path.
 type root string
 
-// hidden are the places that a service does not see, as our unit runs it:
-// ProtectHome= and PrivateTmp= of systemd.exec(5).
+// hidden are the directories that the daemon's unit hides from it: ProtectHome= and
+// PrivateTmp= of systemd.exec(5).
 var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
 
-// check says why nothing can be served from the root, or nil.
+// check returns why nothing can be served from the root, or nil.
 func (r root) check() error {
 	dir, err := os.OpenRoot(string(r))
 	if err == nil {
@@ -36,7 +36,7 @@ func (r root) check() error {
 	return fmt.Errorf("boot root %s: %w%s", r, cause(err), r.hint(err))
 }
 
-// cause leaves out what the path error says besides: the path, once more.
+// cause returns an error without the path of a path error.
 func cause(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -48,7 +48,7 @@ func cause(err error) error {
 func (r root) hint(err error) string {
 	for _, h := range hidden {
 		if r == root(h) || strings.HasPrefix(string(r), h+"/") {
-			return "; the daemon's unit hides " + h + " from it: put the files under /srv, say"
+			return "; the daemon's systemd unit hides " + h + " from it: put the files under /srv, for example"
 		}
 	}
 	if errors.Is(err, fs.ErrPermission) {
@@ -77,14 +77,14 @@ func (r root) open(name string) (*file, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	// Without waiting: a FIFO has nobody at its other end.
+	// Not blocking: a FIFO may have no writer.
 	f, err := dir.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file: %w", name, fs.ErrPermission)
+		err = fmt.Errorf("%s is not a regular file: %w", name, fs.ErrPermission)
 	}
 	if err != nil {
 		_ = f.Close()

@@ -1,10 +1,12 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 )
@@ -23,7 +25,7 @@ type Server struct {
 	loops    sync.WaitGroup
 }
 
-// A network is what is open for one.
+// A network has the sockets of one network.
 type network struct {
 	sources map[netip.Addr]*source
 	servers map[endpoint]server
@@ -31,7 +33,7 @@ type network struct {
 	http    counts
 }
 
-// An endpoint is where a server listens.
+// An endpoint is the address of a server.
 type endpoint struct {
 	protocol string // tftp or http
 	at       netip.AddrPort
@@ -39,8 +41,8 @@ type endpoint struct {
 
 func (e endpoint) String() string { return fmt.Sprintf("%s://%s", e.protocol, e.at) }
 
-// A server is one socket, and what is read from it. Serve returns when it is
-// closed; transfers under way end.
+// A server has one socket. serve returns when it is
+// closed; active transfers end.
 type server interface {
 	serve()
 	refilter(filter) error
@@ -52,12 +54,12 @@ func New(log *slog.Logger) *Server {
 	return &Server{log: log, networks: map[string]*network{}}
 }
 
-// Set begins to serve a network's files, or changes how. Sockets whose address
-// stays are kept, also when the bridge is another one of the same name, and
-// transfers under way go on.
+// Set serves a network's files, or changes how. The sockets of addresses that do not
+// change are kept, also when the bridge is another one of the same name, and active
+// transfers continue.
 //
-// An error says what cannot be served, and everything else is. A directory that
-// is not there is an error, and is served from the moment that it is.
+// An error names what cannot be served; everything else is. A directory that does not exist
+// is an error, and is served once it exists.
 func (s *Server) Set(cfg Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +80,7 @@ func (s *Server) Set(cfg Config) error {
 	for i := range cfg.Shares {
 		share := &cfg.Shares[i]
 		errs = append(errs, share.check())
-		for _, e := range n.point(share, cfg.Interface, socket{accept}) {
+		for _, e := range n.configure(share, cfg.Interface, socket{accept}) {
 			want[e] = true
 			errs = append(errs, s.serveLocked(cfg.Network, n, e, accept))
 		}
@@ -87,9 +89,8 @@ func (s *Server) Set(cfg Config) error {
 	return errors.Join(errs...)
 }
 
-// point has the sources of a share's address give what the share says, and
-// returns where it is served.
-func (n *network) point(share *Share, bridge string, sock socket) []endpoint {
+// configure changes the source of a share's address, and returns its endpoints.
+func (n *network) configure(share *Share, bridge string, sock socket) []endpoint {
 	addr := share.Address.Addr()
 	if !addr.IsValid() {
 		return nil
@@ -100,16 +101,26 @@ func (n *network) point(share *Share, bridge string, sock socket) []endpoint {
 	n.sources[addr].content.Store(&content{Share: *share, bridge: bridge, socket: sock})
 	return []endpoint{
 		{"tftp", netip.AddrPortFrom(addr, tftpPort)},
-		{"http", netip.AddrPortFrom(addr, share.httpPort())},
+		{"http", netip.AddrPortFrom(addr, cmp.Or(share.HTTPPort, defaultHTTPPort))},
 	}
 }
 
-// serveLocked opens what is not open yet, and puts the filter on what is.
+// serveLocked opens an endpoint, or replaces its filter if it is open.
 func (s *Server) serveLocked(name string, n *network, e endpoint, accept filter) error {
 	if old := n.servers[e]; old != nil {
 		return old.refilter(accept)
 	}
-	srv, err := e.open(n, socket{accept}, s.log.With("network", name))
+	var srv server
+	var err error
+	from, sock, log := n.sources[e.at.Addr()], socket{accept}, s.log.With("network", name)
+	if e.protocol == "tftp" {
+		srv, err = openTFTP(e.at, from, sock, &n.tftp, log)
+	} else {
+		var l *net.TCPListener
+		if l, err = sock.listenTCP(e.at); err == nil {
+			srv = newHTTP(l, from.open, &n.http, log)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("serve boot files: %w", err)
 	}
@@ -121,15 +132,7 @@ func (s *Server) serveLocked(name string, n *network, e endpoint, accept filter)
 	return nil
 }
 
-func (e endpoint) open(n *network, sock socket, log *slog.Logger) (server, error) {
-	from := n.sources[e.at.Addr()]
-	if e.protocol == "tftp" {
-		return openTFTP(e.at, from, sock, &n.tftp, log)
-	}
-	return openHTTP(e.at, from, sock, &n.http, log)
-}
-
-// keep closes what is not wanted any more.
+// keep closes all other endpoints.
 func (n *network) keep(want map[endpoint]bool) {
 	for e, srv := range n.servers {
 		if !want[e] {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket is what is set on a socket before it is bound: the filter, and that
-// its address need not be on a link yet (IP_FREEBIND).
+// A socket has the options that are set on a socket before it is bound: the filter, and
+// IP_FREEBIND, for an address that is not on a link yet.
 type socket struct{ accept filter }
 
 func (s socket) listenUDP(at netip.AddrPort) (*net.UDPConn, error) {
@@ -41,7 +41,7 @@ func (s socket) dialUDP(from netip.Addr, client netip.AddrPort) (net.Conn, error
 	return d.Dial("udp", client.String())
 }
 
-// explain says what a person can do about a port that cannot be had.
+// explain adds what to do about a port that cannot be bound.
 func explain(network string, at netip.AddrPort, err error) error {
 	hint := ""
 	switch {
@@ -61,22 +61,21 @@ func explain(network string, at netip.AddrPort, err error) error {
 
 func (s socket) control(network, _ string, c syscall.RawConn) error {
 	var err error
-	ctl := c.Control(func(fd uintptr) { err = s.set(int(fd), network) })
-	return errors.Join(ctl, err)
-}
-
-func (s socket) set(fd int, network string) error {
 	level, freebind := unix.IPPROTO_IP, unix.IP_FREEBIND
 	if strings.HasSuffix(network, "6") {
 		level, freebind = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
 	}
-	if err := unix.SetsockoptInt(fd, level, freebind, 1); err != nil {
-		return fmt.Errorf("freebind: %w", err)
-	}
-	return s.accept.attach(fd) // before bind: no packet slips through
+	ctl := c.Control(func(fd uintptr) {
+		if err = unix.SetsockoptInt(int(fd), level, freebind, 1); err != nil {
+			err = fmt.Errorf("freebind: %w", err)
+			return
+		}
+		err = s.accept.attach(int(fd)) // before bind: no packet is queued without it
+	})
+	return errors.Join(ctl, err)
 }
 
-// refilter puts another filter on an open socket.
+// refilter replaces the filter of an open socket.
 func refilter(c syscall.Conn, f filter) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

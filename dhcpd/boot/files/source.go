@@ -2,15 +2,15 @@ package files
 
 import "sync/atomic"
 
-// A source is where the servers of one address find what to serve. A change
-// swaps it, and their sockets stay.
+// A source has what the servers of one address serve. A change replaces its content, and the
+// sockets stay.
 type source struct{ content atomic.Pointer[content] }
 
-// content is what is served at the moment.
+// content is what is served now.
 type content struct {
 	Share
 	bridge string
-	socket socket // what a new socket gets
+	socket socket // of new transfers
 }
 
 func (s *source) now() *content { return s.content.Load() }

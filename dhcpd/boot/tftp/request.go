@@ -37,7 +37,7 @@ const (
 	maxTimeout   = 10 * time.Second // that a client may ask for; RFC 2349 allows 255 s
 )
 
-// Why a packet is not a request that is served. errSilent is not answered.
+// Errors of parseRequest. errSilent is not answered.
 var (
 	errSilent = errors.New("not a request")
 	errWrite  = errors.New("this server is read-only")
@@ -80,15 +80,15 @@ func parseRequest(b []byte) (request, error) {
 	return r, nil
 }
 
-// terms are what a transfer goes by.
+// terms are the negotiated options of a transfer.
 type terms struct {
 	block, window int
 	timeout       time.Duration
-	fixed         bool   // the client chose the timeout: it does not grow
-	accepted      []byte // an OACK; nil if nothing was asked for that is known
+	fixed         bool   // the client chose the timeout: there is no back-off
+	accepted      []byte // an OACK; nil if no known option was requested
 }
 
-// negotiate grants what can be granted of the options. A block is at most
+// negotiate accepts the known options. A block is at most
 // maxBlock, so that its packet is not fragmented: ROMs do not reassemble.
 func (r *request) negotiate(size int64, maxBlock int) terms {
 	t := terms{block: defaultBlock, window: 1, timeout: firstTimeout}

@@ -14,9 +14,9 @@ import (
 	"github.com/vnetd/vnetd/internal/limit"
 )
 
-// How many transfers there are at once. One more ends the oldest with a client that has
-// acknowledged nothing yet, as requests in the name of others never do; if there is
-// none, it is not answered, and the client asks again.
+// Limits of concurrent transfers. One more ends the oldest one without an acknowledgement,
+// which forged requests never have; if there is none, it is not answered, and the client
+// tries again.
 const (
 	maxTransfers = 256
 	maxOfClient  = 16
@@ -29,15 +29,15 @@ type File interface {
 	Size() int64
 }
 
-// A Server says how requests to one socket are served. Its functions may be
+// A Server serves requests to one socket. Its functions may be
 // called from several goroutines at once.
 type Server struct {
-	// Allowed says whether a client is served at all; others get no answer.
+	// Allowed reports whether a client is served; others get no answer.
 	Allowed func(netip.Addr) bool
-	// Open opens what a client asks for, by the name that it uses. fs.ErrNotExist
-	// is told as such, other errors as that it may not be read.
+	// Open opens a file by the name that a client uses. The client gets the error "not
+	// found" for fs.ErrNotExist, and "access violation" for others.
 	Open func(name string) (File, error)
-	// Dial makes a transfer's socket, connected to the client.
+	// Dial opens the socket of a transfer, connected to the client.
 	Dial func(client netip.AddrPort) (net.Conn, error)
 	// MaxBlock is the longest block that fits into a packet.
 	MaxBlock func() int
@@ -48,9 +48,9 @@ type Server struct {
 }
 
 var (
-	// ErrBusy says that there are too many transfers, of the client or in all.
+	// ErrBusy: there are too many transfers, of the client or in all.
 	ErrBusy = errors.New("too many transfers")
-	// ErrEnded says that a transfer that had begun did not come to its end.
+	// ErrEnded: a transfer that had begun was not completed.
 	ErrEnded = errors.New("transfer ended")
 )
 
@@ -59,7 +59,16 @@ func (s *Server) Serve(conn *net.UDPConn) {
 	ts := transfers{open: map[netip.AddrPort]*slot{}, clients: map[netip.Addr]int{}}
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer ts.closeAll()
+	defer func() {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		ts.closed = true // for transfers without a socket yet
+		for _, p := range ts.open {
+			if p.conn != nil {
+				_ = p.conn.Close()
+			}
+		}
+	}()
 	buf := make([]byte, 1500)
 	for {
 		n, client, err := conn.ReadFromUDPAddrPort(buf)
@@ -67,7 +76,7 @@ func (s *Server) Serve(conn *net.UDPConn) {
 			return
 		}
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // an error that stays must not make us spin
+			time.Sleep(10 * time.Millisecond) // a persistent error must not make the loop spin
 			continue
 		}
 		s.take(conn, &ts, &running, client, buf[:n])
@@ -83,53 +92,55 @@ func (s *Server) take(conn *net.UDPConn, ts *transfers, running *sync.WaitGroup,
 	}
 	req, err := parseRequest(pkt)
 	if err != nil {
-		refuse(conn, client, err)
+		switch err {
+		case errSilent:
+		case errWrite:
+			_, _ = conn.WriteToUDPAddrPort(errorPacket(codeAccess, err.Error()), client)
+		default:
+			_, _ = conn.WriteToUDPAddrPort(errorPacket(codeIllegal, err.Error()), client)
+		}
 		return
 	}
-	if ts.has(client) {
-		return // it asks again
+	ts.mu.Lock()
+	_, repeated := ts.open[client]
+	ts.mu.Unlock()
+	if repeated {
+		return // its transfer retransmits
 	}
-	place := ts.reserve(client)
-	if place == nil {
+	slot := ts.reserve(client)
+	if slot == nil {
 		s.done(ErrBusy)
 		return
 	}
-	running.Go(func() { s.serve(ts, place, &req) })
-}
-
-func refuse(conn *net.UDPConn, client netip.AddrPort, err error) {
-	code := byte(codeIllegal)
-	switch err {
-	case errSilent:
-		return
-	case errWrite:
-		code = codeAccess
-	}
-	_, _ = conn.WriteToUDPAddrPort(errorPacket(code, err.Error()), client)
+	running.Go(func() { s.serve(ts, slot, &req) })
 }
 
 // serve is one transfer, from its socket to its end.
-func (s *Server) serve(ts *transfers, place *slot, req *request) {
-	defer ts.release(place)
-	client := place.client
+func (s *Server) serve(ts *transfers, slot *slot, req *request) {
+	defer ts.release(slot)
+	client := slot.client
 	log := s.Log.With("client", client, "file", limit.Text(req.file))
 	defer limit.Recover(log, limit.TFTP, nil)
 	conn, err := s.Dial(client)
 	if err != nil {
-		log.Warn("TFTP client not answered", "err", err)
+		log.Warn("TFTP client not served", "err", err)
 		return
 	}
 	defer conn.Close()
-	if !ts.start(place, conn) {
+	ts.mu.Lock()
+	slot.conn = conn
+	ended := ts.closed || slot.ended
+	ts.mu.Unlock()
+	if ended {
 		return
 	}
 	start := time.Now()
-	size, err := s.send(conn, req, func() { ts.acknowledged(place) })
+	size, err := s.send(conn, req, func() { ts.acknowledged(slot) })
 	s.done(err)
-	switch gave := (refusal{}); {
+	switch aborted := (abort{}); {
 	case err == nil:
 		log.Info("boot file sent by TFTP", "bytes", size, "took", time.Since(start).Round(time.Millisecond))
-	case errors.As(err, &gave): // many ask for the size only, and then anew
+	case errors.As(err, &aborted): // many ask for the size first, and then again
 		log.Debug("boot file not sent by TFTP", "err", err)
 	default:
 		log.Info("boot file not sent by TFTP", "err", err)
@@ -139,9 +150,9 @@ func (s *Server) serve(ts *transfers, place *slot, req *request) {
 func (s *Server) send(conn net.Conn, req *request, acknowledged func()) (size int64, err error) {
 	file, err := s.Open(req.file)
 	if err != nil {
-		code, message := byte(codeAccess), "this cannot be read"
+		code, message := byte(codeAccess), "the file cannot be read"
 		if errors.Is(err, fs.ErrNotExist) {
-			code, message = codeNotFound, "there is no such file"
+			code, message = codeNotFound, "no such file"
 		}
 		_, _ = conn.Write(errorPacket(code, message))
 		return 0, err
@@ -170,25 +181,16 @@ type transfers struct {
 	clients map[netip.Addr]int
 }
 
-// A slot is the place of one transfer.
+// A slot is that of one transfer.
 type slot struct {
 	client netip.AddrPort
 	number uint64   // later ones have higher ones
 	conn   net.Conn // nil before it has its socket
-	ended  bool     // to make room
+	ended  bool     // evicted for a new one
 	proven bool     // the client has acknowledged something
 }
 
-// has reports whether a client that asks again from the same port has its transfer
-// already, which repeats itself.
-func (ts *transfers) has(client netip.AddrPort) bool {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	_, has := ts.open[client]
-	return has
-}
-
-// reserve returns a place for one more, or nil.
+// reserve returns a slot for a new transfer, or nil.
 func (ts *transfers) reserve(client netip.AddrPort) *slot {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -207,21 +209,13 @@ func (ts *transfers) reserve(client netip.AddrPort) *slot {
 		if oldest.conn != nil {
 			_ = oldest.conn.Close()
 		}
-		ts.forgetLocked(oldest)
+		ts.removeLocked(oldest)
 	}
 	ts.begun++
 	p := &slot{client: client, number: ts.begun}
 	ts.open[client] = p
 	ts.clients[client.Addr()]++
 	return p
-}
-
-// start notes a transfer's socket; false if it is to end.
-func (ts *transfers) start(p *slot, conn net.Conn) bool {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	p.conn = conn
-	return !ts.closed && !p.ended
 }
 
 func (ts *transfers) acknowledged(p *slot) {
@@ -233,27 +227,15 @@ func (ts *transfers) acknowledged(p *slot) {
 func (ts *transfers) release(p *slot) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.forgetLocked(p)
+	ts.removeLocked(p)
 }
 
-func (ts *transfers) forgetLocked(p *slot) {
+func (ts *transfers) removeLocked(p *slot) {
 	if ts.open[p.client] != p {
 		return
 	}
 	delete(ts.open, p.client)
 	if ts.clients[p.client.Addr()]--; ts.clients[p.client.Addr()] <= 0 {
 		delete(ts.clients, p.client.Addr())
-	}
-}
-
-// closeAll ends all transfers, and those that have no socket yet.
-func (ts *transfers) closeAll() {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	ts.closed = true
-	for _, p := range ts.open {
-		if p.conn != nil {
-			_ = p.conn.Close()
-		}
 	}
 }

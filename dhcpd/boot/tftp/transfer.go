@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	maxTries     = 6 // of a packet, before its client is gone
+	maxTries     = 6 // of a packet
 	maxPause     = 8 * time.Second
-	longestEver  = time.Hour // for a whole file
+	maxTransfer  = time.Hour // for a whole file
 	acksAtMost   = 1 << 10   // packets that are read while one answer is awaited
 	receiveBytes = 512
 )
 
 var (
-	errGone = errors.New("the client does not answer")
-	errLong = errors.New("it takes too long")
+	errGone = errors.New("the client does not respond")
+	errLong = errors.New("the transfer takes too long")
 )
 
-// refusal is the client's own word that it wants no more.
-type refusal struct{ message string }
+// abort is an ERROR packet of the client.
+type abort struct{ message string }
 
-func (r refusal) Error() string { return "the client ended it: " + r.message }
+func (a abort) Error() string { return "aborted by the client: " + a.message }
 
 // A transfer sends a file to the client at the other end of conn.
 type transfer struct {
@@ -40,40 +40,38 @@ type transfer struct {
 
 	acknowledged func() // called with the first acknowledgement; nil is fine
 
-	acked   int64 // the last block that the client has in order
-	hurried bool  // what follows was sent again before its time
-	packet  []byte
-	in      [receiveBytes]byte
+	acked  int64 // the last block that the client has in order
+	resent bool  // the window was retransmitted before the timeout
+	packet []byte
+	in     [receiveBytes]byte
 }
 
-// run returns when the client has the file, or why it does not get it.
+// run sends the file, and returns when the client has it or the transfer fails.
 func (t *transfer) run() error {
 	t.packet = make([]byte, headerLen+t.block)
-	until := time.Now().Add(longestEver)
+	until := time.Now().Add(maxTransfer)
 	if t.accepted != nil {
-		if err := t.insist(until, t.offer, 0); err != nil {
+		offer := func() error {
+			_, err := t.conn.Write(t.accepted)
+			return err
+		}
+		if err := t.retransmit(until, offer, 0); err != nil {
 			return err
 		}
 	}
-	// The last block is shorter than the others, maybe empty: that is its mark.
+	// The last block is shorter than the others, maybe empty (RFC 1350 §6).
 	last := t.size/int64(t.block) + 1
 	for t.acked < last {
 		sent := min(t.acked+int64(t.window), last)
-		if err := t.insist(until, func() error { return t.sendWindow(sent) }, sent-t.acked); err != nil {
-			return err
+		window := func() error {
+			for n := t.acked + 1; n <= sent; n++ {
+				if err := t.sendBlock(n); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-	}
-	return nil
-}
-
-func (t *transfer) offer() error {
-	_, err := t.conn.Write(t.accepted)
-	return err
-}
-
-func (t *transfer) sendWindow(last int64) error {
-	for n := t.acked + 1; n <= last; n++ {
-		if err := t.sendBlock(n); err != nil {
+		if err := t.retransmit(until, window, sent-t.acked); err != nil {
 			return err
 		}
 	}
@@ -93,9 +91,9 @@ func (t *transfer) sendBlock(n int64) error {
 	return err
 }
 
-// insist sends something until the client acknowledges it, or a part: one of
+// retransmit sends packets until the client acknowledges them, or a part: one of
 // the next blocks, or the last one again where none is awaited.
-func (t *transfer) insist(until time.Time, send func() error, blocks int64) error {
+func (t *transfer) retransmit(until time.Time, send func() error, blocks int64) error {
 	pause := t.timeout
 	for range maxTries {
 		if time.Now().After(until) {
@@ -115,7 +113,7 @@ func (t *transfer) insist(until time.Time, send func() error, blocks int64) erro
 	return errGone
 }
 
-// await reads until something is acknowledged; false asks to send again.
+// await reads until a packet is acknowledged; false: it is to be sent again.
 func (t *transfer) await(pause time.Duration, blocks int64) (bool, error) {
 	if err := t.conn.SetReadDeadline(time.Now().Add(pause)); err != nil {
 		return false, err
@@ -128,19 +126,19 @@ func (t *transfer) await(pause time.Duration, blocks int64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		switch ahead, err := t.judge(t.in[:n], blocks); {
+		switch ahead, err := t.ackOf(t.in[:n], blocks); {
 		case err != nil:
 			return false, err
 		case ahead > 0 || ahead == 0 && blocks == 0:
 			t.acked += ahead
-			t.hurried = false
+			t.resent = false
 			if t.acknowledged != nil {
 				t.acknowledged()
 				t.acknowledged = nil
 			}
 			return true, nil
-		case ahead == 0 && t.window > 1 && !t.hurried:
-			t.hurried = true // the first of the window is lost
+		case ahead == 0 && t.window > 1 && !t.resent:
+			t.resent = true // the first of the window is lost
 			return false, nil
 		}
 		// An old acknowledgement. To answer each would double every packet from
@@ -150,16 +148,16 @@ func (t *transfer) await(pause time.Duration, blocks int64) (bool, error) {
 	return false, nil
 }
 
-// judge returns how far ahead of what is acknowledged a packet's
-// acknowledgement is, and -1 if it is none for what is under way.
-func (t *transfer) judge(b []byte, blocks int64) (ahead int64, err error) {
+// ackOf returns how many blocks a packet acknowledges, and -1 if it acknowledges none of those
+// that were sent.
+func (t *transfer) ackOf(b []byte, blocks int64) (ahead int64, err error) {
 	if len(b) < headerLen {
 		return -1, nil
 	}
 	switch binary.BigEndian.Uint16(b) {
 	case opError:
 		message, _, _ := bytes.Cut(b[headerLen:], []byte{0})
-		return -1, refusal{fmt.Sprintf("%q (%d)", limit.Text(string(message)), binary.BigEndian.Uint16(b[2:]))}
+		return -1, abort{fmt.Sprintf("%q (%d)", limit.Text(string(message)), binary.BigEndian.Uint16(b[2:]))}
 	case opAck:
 		ahead = int64(binary.BigEndian.Uint16(b[2:]) - uint16(t.acked))
 		if ahead <= blocks {

@@ -212,8 +212,8 @@ func TestAClientMayEndIt(t *testing.T) {
 			t.Fatalf("%q, %v", buf[:n], err)
 		}
 		_, _ = client.Write([]byte("\x00\x05\x00\x08thank you\x00"))
-		var gave refusal
-		if err := <-done; !errors.As(err, &gave) || err.Error() != `the client ended it: "thank you" (8)` {
+		var gave abort
+		if err := <-done; !errors.As(err, &gave) || err.Error() != `aborted by the client: "thank you" (8)` {
 			t.Errorf("%v", err)
 		}
 	})
@@ -312,7 +312,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("\x00\x05\x00\x08no more"), int64(7), uint8(0))
 	f.Fuzz(func(t *testing.T, packet []byte, acked int64, blocks uint8) {
 		tr := transfer{acked: acked & (1<<40 - 1)}
-		if ahead, err := tr.judge(packet, int64(blocks)); err == nil && (ahead < -1 || ahead > int64(blocks)) {
+		if ahead, err := tr.ackOf(packet, int64(blocks)); err == nil && (ahead < -1 || ahead > int64(blocks)) {
 			t.Errorf("%x: %d of %d", packet, ahead, blocks)
 		}
 	})
