@@ -9,13 +9,12 @@ import (
 // MaxTags is how many tags a Book can have.
 const MaxTags = 64
 
-// maxSets bounds what is kept of combinations that came up. A guest can choose
-// what it says of itself, but a few sets of some hundred octets are all that it
-// costs.
+// maxSets bounds the cached combinations. A guest can choose the classes that it sends, but
+// a few sets of some hundred octets are all that this costs.
 const maxSets = 256
 
-// A Book has the options of a subnet, and what counts of them for each client.
-// It may be used from any goroutine.
+// A Book has the options of a subnet for each of its clients. It may be used from any
+// goroutine.
 type Book struct {
 	subnet List
 	tags   []Tag
@@ -26,11 +25,11 @@ type Book struct {
 	sets map[key]*Set
 }
 
-// Render writes one option as it is sent, with its code and length. all are
-// those that count for the client, sorted by code.
+// Render writes one option in wire format, with its code and length. all are
+// those of the client, sorted by code.
 type Render func(o Option, all List) []byte
 
-// An Own is what a reservation says, see Book.Own.
+// An Own has the options of a reservation, see Book.Own.
 type Own struct {
 	options List
 	tags    uint64
@@ -41,7 +40,7 @@ type key struct {
 	tags uint64
 }
 
-// NewBook makes a book of what a subnet says and of its tags. The error has a
+// NewBook makes a book of the options of a subnet and of its tags. The error has a
 // line for each finding, with the path of what is wrong.
 func NewBook(subnet List, tags []Tag, render Render) (*Book, error) {
 	b := &Book{subnet: subnet, tags: tags, render: render, sets: map[key]*Set{}}
@@ -87,7 +86,7 @@ func (b *Book) Own(options List, tags []string) (*Own, error) {
 	return own, nil
 }
 
-// Set returns what counts for a client, whose reservation is own or nil.
+// Set returns the options of a client. own are those of its reservation, or nil.
 func (b *Book) Set(c *Client, own *Own) *Set {
 	k := key{own: own}
 	if own != nil {
@@ -104,14 +103,10 @@ func (b *Book) Set(c *Client, own *Own) *Set {
 	b.mu.RLock()
 	s := b.sets[k]
 	b.mu.RUnlock()
-	if s == nil {
-		s = b.keep(k)
+	if s != nil {
+		return s
 	}
-	return s
-}
-
-func (b *Book) keep(k key) *Set {
-	s := b.compose(k)
+	s = b.compose(k)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.sets) >= maxSets {
@@ -131,12 +126,20 @@ func (b *Book) compose(k key) *Set {
 			lists = append(lists, b.tags[i].Options)
 		}
 	}
-	return newSet(Merge(append(lists, b.subnet)...), b.render)
+	all := Merge(append(lists, b.subnet)...)
+	s := &Set{}
+	for _, o := range all {
+		s.all = append(s.all, rendered{o.Code, b.render(o, all)})
+		if int(o.Code) < len(s.index) && len(s.all) <= 255 {
+			s.index[o.Code] = uint8(len(s.all))
+		}
+	}
+	return s
 }
 
 // A Set is options that are ready to be sent.
 type Set struct {
-	place [256]uint8 // one more than a code's place in all, if the code is below 256
+	index [256]uint8 // one more than the index of a code in all, if the code is below 256
 	all   []rendered
 }
 
@@ -145,21 +148,10 @@ type rendered struct {
 	whole []byte
 }
 
-func newSet(all List, render Render) *Set {
-	s := &Set{}
-	for _, o := range all {
-		s.all = append(s.all, rendered{o.Code, render(o, all)})
-		if int(o.Code) < len(s.place) && len(s.all) <= 255 {
-			s.place[o.Code] = uint8(len(s.all))
-		}
-	}
-	return s
-}
-
 // Get returns an option with its code and length, nil if it is not sent.
 func (s *Set) Get(code uint16) []byte {
-	if int(code) < len(s.place) {
-		if at := s.place[code]; at > 0 {
+	if int(code) < len(s.index) {
+		if at := s.index[code]; at > 0 {
 			return s.all[at-1].whole
 		}
 		return nil

@@ -1,22 +1,22 @@
-// Package option holds what a DHCP server of either family tells its clients
-// besides their addresses: options by number, and whose word counts.
+// Package option has the options that a DHCP server of either family sends besides
+// addresses: options by number, and their precedence.
 //
 //	var l option.List
-//	l.Addrs(6, servers)                       // values in the wire's format
-//	l.Omit(15)                                // what follows says it, and it is not sent
+//	l.Addrs(6, servers)                       // values in wire format
+//	l.Omit(15)                                // not sent, whatever has lower precedence
 //	book, err := option.NewBook(cfg, render)  // checked
-//	set := book.Set(&client, own)             // what counts for a client, rendered
+//	set := book.Set(&client, own)             // the options of a client, rendered
 //	reply = append(reply, set.Get(6)...)
 //
-// # Whose word counts
+// # Precedence
 //
-// For each option by itself: the client's reservation, then its tags in the
-// order in which they stand, then the subnet. Who comes first says the value,
-// or that the option is not sent.
+// Per option: the client's reservation, then its tags in their order, then the
+// subnet. The first that has the option determines its value, or that it is not
+// sent.
 //
-// # What it costs
+// # Cost
 //
-// A combination of reservation and tags is rendered when it first comes up, and
-// kept; so a reply is put together without allocating. What is kept is bounded,
-// and forgotten as a whole when the bound is reached.
+// A combination of reservation and tags is rendered when it first occurs, and
+// cached; so a reply is made without allocations. The cache is bounded,
+// and cleared when the bound is reached.
 package option

@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// An Option is a number and a value in the wire's format, without code and
-// length. A nil Value says that the option is not sent, whatever others say.
+// An Option is a number and a value in wire format, without code and
+// length. A nil Value: the option is not sent, whatever has lower precedence.
 type Option struct {
 	Code  uint16
 	Value []byte
 }
 
-// A List is what one of those who have a say tells. Of two options with the
-// same code the first counts. The methods that add a value add nothing if there
-// is none.
+// A List is options of equal precedence. Of two with the
+// same code the first counts. The methods that add a value add nothing if it is empty.
 type List []Option
 
 // Bytes adds octets as they are.
@@ -28,7 +27,7 @@ func (l *List) Bytes(code uint16, value []byte) {
 	}
 }
 
-// Omit says that an option is not sent.
+// Omit adds that an option is not sent.
 func (l *List) Omit(code uint16) { *l = append(*l, Option{Code: code}) }
 
 // Text adds characters, without a NUL behind them (RFC 2132 §2).
@@ -46,7 +45,7 @@ func (l *List) Addrs(code uint16, addrs []netip.Addr) {
 }
 
 // Names adds domains in the DNS's format, uncompressed (RFC 1035 §3.1): DHCPv6
-// demands it (RFC 8415 §10), and RFC 3397 §2 allows it. What is no domain is left
+// requires it (RFC 8415 §10), and RFC 3397 §2 allows it. Invalid domains are left
 // out.
 func (l *List) Names(code uint16, domains []string) {
 	var value []byte
@@ -70,8 +69,8 @@ func (l *List) Seconds(code uint16, d time.Duration) {
 	}
 }
 
-// AppendName adds a domain in the DNS's format (RFC 1035 §3.1), and says whether
-// it is one.
+// AppendName adds a domain in the DNS's format (RFC 1035 §3.1), and reports whether
+// it is valid.
 func AppendName(b []byte, domain string) ([]byte, bool) {
 	domain = strings.TrimSuffix(domain, ".")
 	if domain == "" || len(domain) > 253 {
@@ -87,17 +86,17 @@ func AppendName(b []byte, domain string) ([]byte, bool) {
 	return append(b, 0), true
 }
 
-// Merge returns what counts of several lists: of each option the first that is
-// found, unless that says that it is not sent; sorted by code.
+// Merge returns the options of several lists, in the order of their precedence: the first of
+// each code, unless that is not to be sent; sorted by code.
 func Merge(lists ...List) List {
-	said := map[uint16]bool{}
+	seen := map[uint16]bool{}
 	var all List
 	for _, l := range lists {
 		for _, o := range l {
-			if !said[o.Code] && o.Value != nil {
+			if !seen[o.Code] && o.Value != nil {
 				all = append(all, o)
 			}
-			said[o.Code] = true
+			seen[o.Code] = true
 		}
 	}
 	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Code, b.Code) })

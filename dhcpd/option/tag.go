@@ -5,48 +5,52 @@ import (
 	"strings"
 )
 
-// A Tag is options for the clients that it fits, and for those whose
-// reservation names it.
+// A Tag has options for the clients that match, and for those that have a
+// reservation with its name.
 type Tag struct {
 	Name    string
 	Match   Match
 	Options List
 }
 
-// A Match says whom a tag fits: the client that all fields fit that are not
-// empty. An empty Match fits nobody. A "*" at the end of a text stands for
-// anything.
+// A Match selects the clients that match all fields that are not
+// empty. An empty Match selects no client. A "*" at the end of a text matches any
+// rest.
 type Match struct {
 	VendorClass string // options 60 and, in DHCPv6, 16
 	UserClass   string // options 77 and, in DHCPv6, 15
-	Hostname    string // what the client calls itself, its first label, in any case
+	Hostname    string // the first label of the hostname that the client sends, case-insensitive
 	MACPrefix   string // the first octets of its Ethernet address
 }
 
-// A Client is what a Match looks at.
+// A Client has the fields that a Match is compared with.
 type Client struct {
 	MAC                    [6]byte
 	Hostname               []byte
 	VendorClass, UserClass Class
 }
 
-// A Class is the value of an option that says what a client is. With a Width it
-// is a list of classes, each with its length before it in so many octets; what
-// turns out not to be one is a class as a whole, for many clients send their one
-// class so in IPv4 (iPXE does).
+// A Class is the value of a class option. With a Width it
+// is a list of classes, each with its length before it in so many octets; a value that is no
+// such list is one class, for many clients send their one class so in IPv4 (iPXE does).
 type Class struct {
 	Value []byte
 	Width int
 }
 
-// Fits says whether the client is one of those that are meant.
+// Fits reports whether the client matches.
 func (m *Match) Fits(c *Client) bool {
+	start, open := strings.CutSuffix(m.Hostname, "*")
+	label, _, _ := bytes.Cut(c.Hostname, []byte{'.'})
+	if open && len(label) > len(start) {
+		label = label[:len(start)]
+	}
 	switch {
+	case m.Hostname != "" && !bytes.EqualFold(label, []byte(start)):
+		return false
 	case *m == Match{}:
 		return false
 	case !strings.HasPrefix(string(c.MAC[:]), m.MACPrefix):
-		return false
-	case m.Hostname != "" && !hostFits(m.Hostname, c.Hostname):
 		return false
 	case m.VendorClass != "" && !c.VendorClass.fits(m.VendorClass):
 		return false
@@ -54,41 +58,21 @@ func (m *Match) Fits(c *Client) bool {
 	return m.UserClass == "" || c.UserClass.fits(m.UserClass)
 }
 
-func hostFits(pattern string, name []byte) bool {
-	label, _, _ := bytes.Cut(name, []byte{'.'})
-	start, open := strings.CutSuffix(pattern, "*")
-	if open && len(label) > len(start) {
-		label = label[:len(start)]
-	}
-	return bytes.EqualFold(label, []byte(start))
-}
-
 func (c Class) fits(pattern string) bool {
-	if !c.listed() {
-		return fits(pattern, c.Value)
-	}
-	for rest := c.Value; len(rest) > 0; {
+	matches, listed := false, c.Width > 0
+	for rest := c.Value; listed && len(rest) > 0; {
 		var value []byte
-		value, rest, _ = c.cut(rest)
-		if fits(pattern, value) {
-			return true
+		if value, rest, listed = c.cut(rest); listed {
+			matches = matches || fits(pattern, value)
 		}
 	}
-	return false
+	if !listed {
+		return fits(pattern, c.Value)
+	}
+	return matches
 }
 
-// listed says whether the value is a list that ends where its last class ends.
-func (c Class) listed() bool {
-	if c.Width == 0 {
-		return false
-	}
-	ok := true
-	for rest := c.Value; ok && len(rest) > 0; {
-		_, rest, ok = c.cut(rest)
-	}
-	return ok
-}
-
+// cut splits the first class off a list; false if it is truncated.
 func (c Class) cut(b []byte) (value, rest []byte, ok bool) {
 	if len(b) < c.Width {
 		return nil, nil, false
@@ -103,7 +87,7 @@ func (c Class) cut(b []byte) (value, rest []byte, ok bool) {
 	return b[:size], b[size:], true
 }
 
-// fits says whether a text is the pattern, or begins with what stands before
+// fits reports whether a text is the pattern, or begins with the part before
 // its "*".
 func fits(pattern string, text []byte) bool {
 	if start, open := strings.CutSuffix(pattern, "*"); open {

@@ -12,26 +12,25 @@ const (
 	burst     = 3               // MAX_INITIAL_RTR_ADVERTISEMENTS
 	burstTime = 4 * time.Second // between those; at most 16 s by the RFC
 
-	// Unicast answers. Many guests that boot at once are served at once; one
-	// that asks without end gets what it costs nothing to give, and when that
-	// is used up, what all get.
-	maxAnswers  = 512
-	answersEach = 5 * time.Millisecond
+	// Rate limit of unicast answers. Many guests that boot at once are served at once; for a
+	// flood of solicitations the multicast advertisements remain.
+	maxUnicast  = 512
+	unicastEach = 5 * time.Millisecond
 )
 
-// An Advertiser knows what is advertised on a link and when next. It has no
+// An Advertiser schedules the advertisements of a link. It has no
 // lock: one goroutine at a time.
 type Advertiser struct {
-	cfg  Config
-	gone []gone
+	cfg       Config
+	withdrawn []withdrawn
 
-	initial int       // advertisements of the initial burst that are left
-	next    time.Time // of the next to all
-	last    time.Time // when the last to all was sent
-	answers answers
+	initial int       // remaining advertisements of the initial burst
+	next    time.Time // of the next multicast one
+	last    time.Time // of the last multicast one
+	unicast bucket    // of unicast answers
 }
 
-// New returns an advertiser whose first advertisement is due at once. The error
+// New returns an advertiser with an advertisement that is due at once. The error
 // has a line for each finding.
 func New(cfg Config) (*Advertiser, error) {
 	cfg = cfg.withDefaults()
@@ -49,9 +48,8 @@ func check(cfg *Config) error {
 	return err
 }
 
-// Set changes what is advertised. A configuration that says the same is none;
-// another one is advertised three times, the first as soon as RFC 4861 allows,
-// with what is gone. After an error the old one stays.
+// Set changes what is advertised. A different configuration is advertised three times, the
+// first as soon as RFC 4861 allows, with what is withdrawn. After an error the old one stays.
 func (a *Advertiser) Set(cfg Config, now time.Time) error {
 	cfg = cfg.withDefaults()
 	if reflect.DeepEqual(a.cfg, cfg) {
@@ -60,21 +58,21 @@ func (a *Advertiser) Set(cfg Config, now time.Time) error {
 	if err := check(&cfg); err != nil {
 		return err
 	}
-	a.gone = append(a.gone, missing(&a.cfg, &cfg, now)...)
-	a.gone = slices.DeleteFunc(a.gone, func(g gone) bool { return g.back(&cfg) })
-	a.gone = a.gone[max(0, len(a.gone)-maxGone):]
+	a.withdrawn = append(a.withdrawn, removed(&a.cfg, &cfg, now)...)
+	a.withdrawn = slices.DeleteFunc(a.withdrawn, func(w withdrawn) bool { return w.restored(&cfg) })
+	a.withdrawn = a.withdrawn[max(0, len(a.withdrawn)-maxWithdrawn):]
 	a.cfg = cfg
 	a.Restart()
 	return nil
 }
 
-// Restart has the configuration advertised as if it were new: the link is.
+// Restart advertises the configuration as a new one: the link is new.
 func (a *Advertiser) Restart() {
 	a.initial = burst
 	a.next = a.earliest()
 }
 
-// earliest is when RFC 4861 §6.2.6 allows another advertisement to all.
+// earliest is when RFC 4861 §6.2.6 allows another multicast advertisement.
 func (a *Advertiser) earliest() time.Time {
 	if a.last.IsZero() {
 		return time.Time{}
@@ -82,10 +80,10 @@ func (a *Advertiser) earliest() time.Time {
 	return a.last.Add(minDelay)
 }
 
-// Next returns when Due should be asked again; in the past is at once.
+// Next returns when Due should be called again.
 func (a *Advertiser) Next() time.Time { return a.next }
 
-// Due says whether an advertisement to all nodes is due at now, and if so takes
+// Due reports whether a multicast advertisement is due at now, and then counts
 // it as sent. rnd is a random number in [0, 1), for the next time (RFC 4861
 // §6.2.4).
 func (a *Advertiser) Due(now time.Time, rnd float64) bool {
@@ -105,14 +103,13 @@ func (a *Advertiser) Due(now time.Time, rnd float64) bool {
 	return true
 }
 
-// Solicited takes a valid solicitation, and says whether to answer it to the
-// guest alone, at once. Otherwise the answer is an advertisement to all:
-// Next says when.
+// Solicited takes a valid solicitation, and reports whether to answer it by unicast,
+// at once. Otherwise the answer is the multicast advertisement at Next.
 //
 // Deviation: RFC 4861 §6.2.6 has a router wait up to half a second, so that
-// several do not answer at the same moment. Here is only one.
-func (a *Advertiser) Solicited(hasSource bool, now time.Time) (alone bool) {
-	if hasSource && a.answers.take(now) {
+// several do not answer at the same moment. Here is only one router.
+func (a *Advertiser) Solicited(hasSource bool, now time.Time) (unicast bool) {
+	if hasSource && a.unicast.take(now) {
 		return true
 	}
 	if at := a.earliest(); at.Before(a.next) {
@@ -123,47 +120,46 @@ func (a *Advertiser) Solicited(hasSource bool, now time.Time) (alone bool) {
 
 // Message returns the advertisement, an ICMPv6 message without its checksum.
 func (a *Advertiser) Message(now time.Time) []byte {
-	a.gone = slices.DeleteFunc(a.gone, func(g gone) bool { return !now.Before(g.until) })
-	// What is gone yields to what is.
-	for n := range len(a.gone) + 1 {
-		if b, err := marshal(compose(&a.cfg, a.gone[n:], now)); err == nil {
+	a.withdrawn = slices.DeleteFunc(a.withdrawn, func(w withdrawn) bool { return !now.Before(w.until) })
+	// If there is no room, withdrawn options are left out, the oldest first.
+	for n := range len(a.withdrawn) + 1 {
+		if b, err := marshal(compose(&a.cfg, a.withdrawn[n:], now)); err == nil {
 			return b
 		}
 	}
-	return nil // not with a configuration that was checked
+	return nil // cannot happen with a configuration that was checked
 }
 
 // Final returns the last advertisement: no default router, no preferred
 // prefix, no name server (RFC 4861 §6.2.5, RFC 8106 §6.1).
 func (a *Advertiser) Final(now time.Time) []byte {
-	last := Advertiser{cfg: a.cfg, gone: append(missing(&a.cfg, &Config{}, now), a.gone...)}
+	last := Advertiser{cfg: a.cfg, withdrawn: append(removed(&a.cfg, &Config{}, now), a.withdrawn...)}
 	c := &last.cfg
 	c.Prefixes, c.Routes, c.DNS, c.Search = nil, nil, nil, nil
 	c.Managed, c.Other, c.Lifetime = false, false, -1
-	for len(last.gone) > 0 {
-		if b, err := marshal(compose(c, last.gone, now)); err == nil {
+	for len(last.withdrawn) > 0 {
+		if b, err := marshal(compose(c, last.withdrawn, now)); err == nil {
 			return b
 		}
-		last.gone = last.gone[:len(last.gone)-1]
+		last.withdrawn = last.withdrawn[:len(last.withdrawn)-1]
 	}
 	return last.Message(now)
 }
 
-// answers bounds the unicast answers: a bucket that holds maxAnswers and gains
-// one each answersEach.
-type answers struct {
+// A bucket holds maxUnicast tokens and gains one each unicastEach.
+type bucket struct {
 	used int
 	at   time.Time
 }
 
-func (t *answers) take(now time.Time) bool {
-	if gained := int(now.Sub(t.at) / answersEach); gained > 0 {
-		t.used = max(0, t.used-gained)
-		t.at = t.at.Add(time.Duration(gained) * answersEach)
+func (b *bucket) take(now time.Time) bool {
+	if gained := int(now.Sub(b.at) / unicastEach); gained > 0 {
+		b.used = max(0, b.used-gained)
+		b.at = b.at.Add(time.Duration(gained) * unicastEach)
 	}
-	if t.used >= maxAnswers {
+	if b.used >= maxUnicast {
 		return false
 	}
-	t.used++
+	b.used++
 	return true
 }

@@ -12,8 +12,8 @@ import (
 // Infinite is a lifetime that never ends.
 const Infinite = time.Duration(math.MaxInt64)
 
-// What is advertised where a Config says nothing. A guest keeps its addresses
-// and its route while the daemon is being upgraded or is down for a while: the
+// Defaults of a Config. They are long, so that a guest keeps its addresses
+// and its route while the daemon is upgraded or down for a while: the
 // kernel goes on forwarding.
 const (
 	DefaultInterval  = 10 * time.Minute   // RFC 4861 §6.2.1
@@ -29,26 +29,25 @@ const (
 	maxMessage  = minMTU - 40 // an advertisement is never fragmented (RFC 6980)
 )
 
-// A Config is what is advertised on a link. The zero value advertises that
-// there is a router, and nothing else.
+// A Config is what is advertised on a link. The zero value advertises a default
+// router, and nothing else.
 type Config struct {
 	Prefixes   []Prefix
-	Managed    bool           // addresses are to be had by DHCPv6
-	Other      bool           // other configuration is
+	Managed    bool           // the M flag: addresses by DHCPv6
+	Other      bool           // the O flag: other configuration by DHCPv6
 	Interval   time.Duration  // the longest between two advertisements, 4 s to 30 min; 0: DefaultInterval
 	Lifetime   time.Duration  // as default router; 0: DefaultLifetime; negative: not a default router
 	Preference int            // as default router (RFC 4191): -1, 0, 1
 	MTU        int            // 0: not advertised
 	DNS        []netip.Addr   // RFC 8106
 	Search     []string       // RFC 8106
-	Routes     []netip.Prefix // RFC 4191; for a link whose router is no default router
+	Routes     []netip.Prefix // RFC 4191; for a link without a default router
 	MAC        [6]byte        // the router's own; zero: not advertised
-	// CaptivePortal is where guests ask for access (RFC 8910); not advertised if
-	// empty.
+	// CaptivePortal is a URL (RFC 8910); not advertised if empty.
 	CaptivePortal string
 }
 
-// A Prefix is on the link, or for guests to make addresses of, or both.
+// A Prefix is on the link, or for SLAAC, or both.
 type Prefix struct {
 	Prefix     netip.Prefix
 	OnLink     bool
@@ -57,8 +56,7 @@ type Prefix struct {
 	Preferred  time.Duration // 0: DefaultPreferred, or Valid if that is shorter
 }
 
-// withDefaults returns c with nothing left to be chosen, and a copy of what it
-// points to.
+// withDefaults returns a deep copy of c with its defaults.
 func (c Config) withDefaults() Config {
 	if c.Interval == 0 {
 		c.Interval = DefaultInterval
@@ -78,7 +76,10 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	c.DNS = append([]netip.Addr(nil), c.DNS...)
-	c.Search = canonical(c.Search)
+	c.Search = append([]string(nil), c.Search...)
+	for i, d := range c.Search {
+		c.Search[i] = strings.ToLower(strings.TrimSuffix(d, "."))
+	}
 	c.Routes = append([]netip.Prefix(nil), c.Routes...)
 	for i := range c.Routes {
 		c.Routes[i] = c.Routes[i].Masked()
@@ -86,8 +87,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// dnsLifetime is how long name servers, search domains and routes are to be
-// used: as long as the router, so that they end together.
+// dnsLifetime is the lifetime of name servers, search domains and routes: that of the
+// router, so that they end together.
 func (c *Config) dnsLifetime() time.Duration {
 	if c.Lifetime > 0 {
 		return c.Lifetime
@@ -95,15 +96,7 @@ func (c *Config) dnsLifetime() time.Duration {
 	return max(DefaultLifetime, 3*c.Interval)
 }
 
-func canonical(domains []string) []string {
-	var all []string
-	for _, d := range domains {
-		all = append(all, strings.ToLower(strings.TrimSuffix(d, ".")))
-	}
-	return all
-}
-
-// validate finds all that is wrong, each with its path.
+// validate returns all errors, each with its path.
 func (c *Config) validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -154,7 +147,7 @@ func (p *Prefix) validate() error {
 	case p.Preferred > p.Valid:
 		return fmt.Errorf("preferred for %s, but valid for %s", p.Preferred, p.Valid)
 	case p.Autonomous && p.Prefix.Bits() != 64:
-		return fmt.Errorf("%s is not a /64, and guests make no address of it (RFC 4862 §5.5.3)", p.Prefix)
+		return fmt.Errorf("%s is not a /64, as SLAAC requires (RFC 4862 §5.5.3)", p.Prefix)
 	}
 	return nil
 }

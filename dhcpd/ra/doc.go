@@ -1,26 +1,26 @@
-// Package ra decides what a router advertises on one link (RFC 4861 §6.2), and
-// when: a configuration, solicitations and a time go in, ICMPv6 messages come
+// Package ra schedules and makes the router advertisements of one link (RFC 4861
+// §6.2): a configuration, solicitations and a time go in, ICMPv6 messages come
 // out. It has no socket, no clock, no log, and starts no goroutine.
 //
 //	a, err := ra.New(cfg)
-//	a.Set(cfg, now)            // a change: what is gone is advertised as gone
+//	a.Set(cfg, now)            // a change: removed options are advertised as withdrawn
 //	a.Due(now, rand)           // an unsolicited advertisement is to be sent now
-//	a.Solicited(source, now)   // how to answer a solicitation
+//	a.Solicited(source, now)   // whether to answer a solicitation by unicast
 //	a.Message(now)             // the advertisement, to be sent with hop limit 255
-//	a.Final(now)            // the last one, when the network stops
-//	a.Next()                   // when to ask Due again
+//	a.Final(now)            // the final one, when the network stops
+//	a.Next()                   // when to call Due again
 //
 // The codec is github.com/mdlayher/ndp. The caller fills in the checksum, which
 // depends on the source.
 //
-// # What is gone
+// # Withdrawn options
 //
-// A guest keeps a prefix for as long as it was last told, which may be days. So
-// what a change of the configuration takes away (prefixes, routes, name servers,
-// search domains) is advertised beside the new for two hours, with a preferred
-// lifetime of zero and the valid lifetime that is left, or with a lifetime of
+// A guest keeps a prefix for its last advertised lifetime, which may be days. So
+// options that a change of the configuration removes (prefixes, routes, name servers,
+// search domains) are advertised beside the new ones for two hours, with a preferred
+// lifetime of zero and the remaining valid lifetime, or with a lifetime of
 // zero (RFC 4861 §6.2.4, RFC 9096 §3.5). A guest then uses the new address for
-// what it begins, and the old one for what it has begun.
+// new connections, and the old one for existing ones.
 //
 // # Deviations from RFC 4861
 //

@@ -8,15 +8,15 @@ import (
 	"github.com/mdlayher/ndp"
 )
 
-// compose is an advertisement as the codec has it.
-func compose(c *Config, gone []gone, now time.Time) *ndp.RouterAdvertisement {
+// compose makes an advertisement for the codec.
+func compose(c *Config, removed []withdrawn, now time.Time) *ndp.RouterAdvertisement {
 	m := &ndp.RouterAdvertisement{
 		CurrentHopLimit:      64,
 		ManagedConfiguration: c.Managed,
 		OtherConfiguration:   c.Other,
 		RouterLifetime:       max(0, c.Lifetime),
 	}
-	// RFC 4191 §2.2: a router that is none must not have a preference.
+	// RFC 4191 §2.2: without a lifetime there must be no preference.
 	if c.Lifetime > 0 {
 		m.RouterSelectionPreference = preference(c.Preference)
 	}
@@ -26,31 +26,25 @@ func compose(c *Config, gone []gone, now time.Time) *ndp.RouterAdvertisement {
 	if c.MTU != 0 {
 		m.Options = append(m.Options, ndp.NewMTU(uint32(c.MTU)))
 	}
-	m.Options = append(m.Options, currentOptions(c)...)
-	for i := range gone {
-		m.Options = append(m.Options, gone[i].option(now))
-	}
-	return m
-}
-
-func currentOptions(c *Config) []ndp.Option {
-	var all []ndp.Option
 	for _, p := range c.Prefixes {
-		all = append(all, prefixOption(p))
+		m.Options = append(m.Options, prefixOption(p))
 	}
 	for _, r := range c.Routes {
-		all = append(all, routeOption(r, preference(c.Preference), c.dnsLifetime()))
+		m.Options = append(m.Options, routeOption(r, preference(c.Preference), c.dnsLifetime()))
 	}
 	if len(c.DNS) > 0 {
-		all = append(all, &ndp.RecursiveDNSServer{Lifetime: c.dnsLifetime(), Servers: c.DNS})
+		m.Options = append(m.Options, &ndp.RecursiveDNSServer{Lifetime: c.dnsLifetime(), Servers: c.DNS})
 	}
 	if len(c.Search) > 0 {
-		all = append(all, &ndp.DNSSearchList{Lifetime: c.dnsLifetime(), DomainNames: c.Search})
+		m.Options = append(m.Options, &ndp.DNSSearchList{Lifetime: c.dnsLifetime(), DomainNames: c.Search})
 	}
 	if c.CaptivePortal != "" {
-		all = append(all, &ndp.CaptivePortal{URI: c.CaptivePortal})
+		m.Options = append(m.Options, &ndp.CaptivePortal{URI: c.CaptivePortal})
 	}
-	return all
+	for i := range removed {
+		m.Options = append(m.Options, removed[i].option(now))
+	}
+	return m
 }
 
 func prefixOption(p Prefix) ndp.Option {
@@ -67,7 +61,7 @@ func routeOption(r netip.Prefix, prf ndp.Preference, lifetime time.Duration) ndp
 	}
 }
 
-// wire is a lifetime as 32 bits can say it, all ones for ever.
+// wire limits a lifetime to 32 bits; all ones is infinite.
 func wire(d time.Duration) time.Duration { return min(d, ndp.Infinity) }
 
 func preference(p int) ndp.Preference {

@@ -221,7 +221,7 @@ func TestSolicitations(t *testing.T) {
 			alone++
 		}
 	}
-	if alone < maxAnswers || alone > maxAnswers+300 {
+	if alone < maxUnicast || alone > maxUnicast+300 {
 		t.Errorf("%d of 10000 in a second were answered alone", alone)
 	}
 	if !a.Next().Equal(at.Add(minDelay)) {

@@ -7,12 +7,12 @@ import (
 	"github.com/mdlayher/ndp"
 )
 
-// ErrSolicitation says that a message is not a router solicitation that may be
+// ErrSolicitation: a message is not a router solicitation that may be
 // answered.
 var ErrSolicitation = errors.New("not a valid router solicitation")
 
-// CheckSolicitation judges an ICMPv6 message with its source and its hop limit
-// by the rules of RFC 4861 §6.1.1. The checksum is not looked at.
+// CheckSolicitation validates an ICMPv6 message with its source and its hop limit
+// by the rules of RFC 4861 §6.1.1. The checksum is not verified.
 func CheckSolicitation(icmp []byte, source netip.Addr, hopLimit uint8) error {
 	if hopLimit != 255 || len(icmp) < 8 || icmp[1] != 0 {
 		return ErrSolicitation
