@@ -7,17 +7,20 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
-// Window is the time in which one kind of message of one network is logged so
-// often at most. The messages beyond are counted, and the last of them is logged
-// when the window ends, with suppressed=N.
+// Window is the time over which messages of one kind and network are limited. More are
+// counted, and the last of them is logged when the window ends, with suppressed=N.
 const Window = 10 * time.Second
 
-// What is logged of one kind and network in a Window, by level.
+// Limits of messages of one kind and network in a Window, by level.
 const (
 	MaxWarnings = 10
 	MaxInfos    = 100
@@ -27,7 +30,7 @@ const (
 const (
 	maxValue = 1024 // octets of an attribute
 	maxFrame = 1514 // octets of a packet, in hexadecimal twice as many
-	maxKinds = 4096 // windows that are kept, before those that are over are dropped
+	maxKinds = 4096 // windows, before those that are over are deleted
 )
 
 var suppressed atomic.Uint64
@@ -136,10 +139,10 @@ func boundedAttr(a slog.Attr) slog.Attr {
 	return a
 }
 
-// text is for what may have lines, such as joined errors.
+// text returns a string that may have lines, such as joined errors, as logs show it.
 func text(s string) string { return replace(cut(s, maxValue), "\n\t") }
 
-// A kind is what has a limit of its own.
+// A kind of messages has a limit of its own.
 type kind struct {
 	caller             uintptr
 	level              slog.Level
@@ -160,27 +163,44 @@ type kinds struct {
 	all map[kind]*window
 }
 
-// suppress reports whether a record is beyond the limit of its kind, and then
-// keeps it for the end of the window.
+// suppress reports whether a record is over the limit of its kind, and then
+// stores it for the end of the window.
 func (ks *kinds) suppress(k kind, next slog.Handler, r slog.Record) bool {
 	now := time.Now()
 	ks.mu.Lock()
 	defer ks.mu.Unlock()
 	w := ks.all[k]
 	if w == nil {
-		ks.sweepLocked(now)
+		if len(ks.all) >= maxKinds {
+			maps.DeleteFunc(ks.all, func(_ kind, w *window) bool { return w.suppressed == 0 && now.Sub(w.began) >= Window })
+		}
 		w = &window{}
 		ks.all[k] = w
 	}
 	if w.suppressed == 0 && now.Sub(w.began) >= Window {
 		*w = window{began: now}
 	}
-	if w.logged < most(r.Level) {
+	limit := MaxDebugs
+	switch {
+	case r.Level >= slog.LevelWarn:
+		limit = MaxWarnings
+	case r.Level >= slog.LevelInfo:
+		limit = MaxInfos
+	}
+	if w.logged < limit {
 		w.logged++
 		return false
 	}
 	if w.suppressed == 0 {
-		time.AfterFunc(w.began.Add(Window).Sub(now), func() { ks.end(k, w) })
+		time.AfterFunc(w.began.Add(Window).Sub(now), func() { // the next window begins with the last record
+			ks.mu.Lock()
+			r, next, n := bounded(w.last), w.next, w.suppressed-1
+			*w = window{began: time.Now(), logged: 1}
+			ks.mu.Unlock()
+			suppressed.Add(^uint64(0))
+			r.AddAttrs(slog.Int("suppressed", n))
+			_ = next.Handle(context.Background(), r)
+		})
 	}
 	suppressed.Add(1)
 	w.suppressed++
@@ -188,35 +208,33 @@ func (ks *kinds) suppress(k kind, next slog.Handler, r slog.Record) bool {
 	return true
 }
 
-// end logs the last record of a window that is over. The next window begins with it.
-func (ks *kinds) end(k kind, w *window) {
-	ks.mu.Lock()
-	r, next, n := w.last, w.next, w.suppressed-1
-	*w = window{began: time.Now(), logged: 1}
-	ks.mu.Unlock()
-	suppressed.Add(^uint64(0))
-	r = bounded(r)
-	r.AddAttrs(slog.Int("suppressed", n))
-	_ = next.Handle(context.Background(), r)
+// MaxText is the most octets of a guest-supplied string that are shown.
+const MaxText = 64
+
+// Text returns a guest-supplied string as logs and events show it: at most
+// MaxText octets of valid UTF-8 without control or formatting characters.
+func Text(s string) string { return replace(cut(s, MaxText), "") }
+
+const ellipsis = "…"
+
+// cut returns at most so many octets of a string, in whole runes.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	end := most - len(ellipsis)
+	for end > most-len(ellipsis)-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + ellipsis
 }
 
-func (ks *kinds) sweepLocked(now time.Time) {
-	if len(ks.all) < maxKinds {
-		return
-	}
-	for k, w := range ks.all {
-		if w.suppressed == 0 && now.Sub(w.began) >= Window {
-			delete(ks.all, k)
+// replace replaces characters that are not printable and not in keep with question marks.
+func replace(s, keep string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) && !strings.ContainsRune(keep, r) {
+			return '?'
 		}
-	}
-}
-
-func most(l slog.Level) int {
-	switch {
-	case l >= slog.LevelWarn:
-		return MaxWarnings
-	case l >= slog.LevelInfo:
-		return MaxInfos
-	}
-	return MaxDebugs
+		return r
+	}, s)
 }
