@@ -51,7 +51,7 @@ func (e *Engine) guardConntrack(ctx context.Context) {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conntrackEvery)
 			defer cancel()
-			if err := e.press(ctx, firewall.Pressure{}); err != nil {
+			if err := e.limitConnections(ctx, false, nil); err != nil {
 				e.log.Warn("networks stay closed for new connections until the next start", "err", err)
 			}
 			return
@@ -80,7 +80,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	slots, _ := strconv.Atoi(values[size]) // 0 is no limit
 	full := slots > 0 && float64(used) > conntrackFull*float64(slots)
 	if !full && len(g.closed) == 0 && now.After(g.strict) {
-		return g.press(ctx, firewall.Pressure{})
+		return g.limitConnections(ctx, false, nil)
 	}
 	var over []string
 	var excess map[netip.Addr]int
@@ -114,41 +114,51 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 		}
 		g.over[name], g.closed[name] = now, now.Add(period)
 	}
-	want := firewall.Pressure{Strict: now.Before(g.strict)}
+	var closed []string
 	for name, until := range g.closed {
 		if now.Before(until) {
-			want.Closed = append(want.Closed, name)
+			closed = append(closed, name)
 			continue
 		}
 		delete(g.closed, name)
 		g.log.Info("network open for new connections", "network", name)
 	}
-	slices.Sort(want.Closed)
-	if err := g.press(ctx, want); err != nil || len(over) == 0 {
+	slices.Sort(closed)
+	if err := g.limitConnections(ctx, now.Before(g.strict), closed); err != nil || len(over) == 0 {
 		return err
 	}
 	return g.Kernel.EndFlows(owners, excess)
 }
 
-// press puts what is asked of new connections into force.
-func (e *Engine) press(ctx context.Context, want firewall.Pressure) error {
-	e.rules.Lock()
-	defer e.rules.Unlock()
-	if e.pressure.Equal(want) || !e.enforced {
-		return nil
-	}
-	was := e.pressure
-	e.pressure = want
-	if err := e.applyRules(ctx); err != nil {
-		e.pressure = was
+// limitConnections puts what is asked of new connections into force.
+func (e *Engine) limitConnections(ctx context.Context, strict bool, closed []string) error {
+	changed, err := e.press(ctx, func(p *firewall.Pressure) { p.Strict, p.Closed = strict, closed })
+	if err != nil || !changed {
 		return err
 	}
 	var problem error
-	if len(want.Closed) > 0 {
-		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(want.Closed, ", "))
+	if len(closed) > 0 {
+		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(closed, ", "))
 	}
 	e.Report("conntrack", problem)
 	return nil
+}
+
+// press puts a change of what is asked of packets under pressure into force.
+func (e *Engine) press(ctx context.Context, change func(*firewall.Pressure)) (changed bool, err error) {
+	e.rules.Lock()
+	defer e.rules.Unlock()
+	was := e.pressure
+	change(&e.pressure)
+	if e.pressure.Equal(was) || !e.enforced {
+		e.pressure = was
+		return false, nil
+	}
+	if err := e.applyRules(ctx); err != nil {
+		e.pressure = was
+		return false, err
+	}
+	return true, nil
 }
 
 // applyRules puts the rules of the last round into force with what is known of guests and

@@ -97,6 +97,8 @@ type Firewall interface {
 	Apply(ctx context.Context, want firewall.Ruleset) error
 	// Mended says what the last Apply found changed by others; "" if nothing was.
 	Mended() string
+	// Counted returns how many packets the rules of a chain have counted.
+	Counted(ctx context.Context, chain string) (packets uint64, err error)
 	// Treatments returns what the rules in force do with bridges, by their names.
 	Treatments(ctx context.Context) (map[string]netdrv.Treatment, error)
 	Watch(ctx context.Context, wake func()) error
@@ -184,7 +186,7 @@ type Engine struct {
 	asks     atomic.Bool       // one of them asks something of its ports
 	enforced bool              // rules were applied since the start
 	tracks   atomic.Bool       // connections of one of them are attributed to it
-	pressure firewall.Pressure // what is asked of new connections
+	pressure firewall.Pressure // what is asked of packets while a table of the kernel is nearly full
 
 	mu         sync.Mutex
 	unmet      atomic.Bool // a guest of the tap door has not said its MAC
