@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +29,8 @@ subnets:
 
 // While a guest invents source addresses, or sends to addresses that are not there, by each
 // kind of packet that makes neighbour entries, the kernel's table does not fill up: guests of
-// its own network and new ones of another are served, and the host reaches them. The table is one for all namespaces of
+// its own network and new ones of another are served, also one with a static address that the
+// daemon does not know, and the host reaches them. The table is one for all namespaces of
 // the machine, so its limit is the machine's own.
 func TestNeighbourEntriesAreShared(t *testing.T) {
 	nettest.Need(t, "udhcpc", "ping", "dig")
@@ -42,6 +46,7 @@ func TestNeighbourEntriesAreShared(t *testing.T) {
 			wire := openCable(t, hostile.Namespace, "eth0")
 			stop := make(chan struct{})
 			var sends sync.WaitGroup
+			var sent atomic.Int64
 			over := sync.OnceFunc(func() { close(stop); sends.Wait() })
 			t.Cleanup(over)
 			sends.Go(func() {
@@ -54,6 +59,7 @@ func TestNeighbourEntriesAreShared(t *testing.T) {
 					}
 					for due := int(time.Since(begin).Seconds() * rate); i < due; i++ {
 						_ = wire.send(of(hostile.MAC, i%12500))
+						sent.Add(1)
 					}
 				}
 			})
@@ -76,15 +82,22 @@ func TestNeighbourEntriesAreShared(t *testing.T) {
 				_, err := other.Try(t.Context(), "ping -6 -c 1 -W 1 fd00:41::1")
 				return err
 			})
+			beside.Run(t, "ip addr add 10.40.3.3/16 dev eth0")
+			entries, packets := newNeighbours(t), sent.Load()
 			for range 5 {
 				other.Run(t, "dig +tries=1 +time=2 @10.41.0.1 gateway.side A")
 				other.Run(t, "ip neigh flush dev eth0; ping -c 1 -W 2 10.41.0.1 && ping -6 -c 1 -W 2 fd00:41::1")
 				beside.Run(t, "dig +tries=1 +time=2 @10.40.0.1 gateway.wide A")
 				beside.Run(t, "ping -c 1 -W 2 10.40.0.1 && ping -6 -c 1 -W 2 fd00:40::1")
+				beside.Run(t, "ping -c 1 -W 2 -I 10.40.3.3 10.40.0.1")
 				w.Host.Run(t, fmt.Sprintf("ip neigh flush to %[1]s; ping -c 1 -W 2 %[1]s", lease.Address.Addr()))
 				if n := made(); n >= limit {
 					t.Errorf("%d entries of invented addresses", n)
 				}
+			}
+			entries, packets = newNeighbours(t)-entries, sent.Load()-packets
+			if entries > packets/4 {
+				t.Errorf("%d packets of the flood made %d entries", packets, entries)
 			}
 			over()
 			nettest.Eventually(t, "nothing is said about neighbours any more", func() error {
@@ -125,6 +138,24 @@ func TestNeighbourEntriesAreShared(t *testing.T) {
 	flood("to another network in IPv6", func(mac string, i int) []byte {
 		return toGateway6(mac, "fd00:40::9", strings.Replace(source6(i), ":40:", ":41:", 1), 58, []byte{128, 0, 0, 0, 0, 1, 0, 1})
 	})
+}
+
+// newNeighbours is how many entries the kernel has made in both tables since the boot, in all
+// namespaces; 0 where that cannot be read.
+func newNeighbours(t *testing.T) (n int64) {
+	t.Helper()
+	for _, table := range []string{"arp_cache", "ndisc_cache"} {
+		b, err := os.ReadFile("/proc/1/net/stat/" + table)
+		if err != nil {
+			return 0
+		}
+		for line := range strings.Lines(string(b)) { // of each processor, below the headings
+			if made, err := strconv.ParseInt(strings.Fields(line)[1], 16, 64); err == nil {
+				n += made
+			}
+		}
+	}
+	return n
 }
 
 // askARP is a broadcast request for the gateway's MAC.
