@@ -205,7 +205,9 @@ func numberText(t Type, n uint16) string {
 // durationText is a whole number of seconds as nft writes it.
 func durationText(d time.Duration) string {
 	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
 	}

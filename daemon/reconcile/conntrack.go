@@ -49,7 +49,7 @@ func (e *Engine) guardConntrack(ctx context.Context) {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conntrackEvery)
 			defer cancel()
-			if err := e.rules.restrict(ctx, firewall.Pressure{}); err != nil {
+			if err := e.rules.limitConnections(ctx, false, nil); err != nil {
 				e.log.Warn("networks stay closed for new connections until the next start", "err", err)
 			}
 			return
@@ -78,7 +78,7 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 	slots, _ := strconv.Atoi(values[size]) // 0 is no limit
 	full := slots > 0 && float64(used) > conntrackFull*float64(slots)
 	if !full && len(g.closed) == 0 && now.After(g.strict) {
-		return g.rules.restrict(ctx, firewall.Pressure{})
+		return g.rules.limitConnections(ctx, false, nil)
 	}
 	var over []string
 	var excess map[netip.Addr]int
@@ -110,17 +110,17 @@ func (g *conntrackGuard) check(ctx context.Context, now time.Time) (err error) {
 		}
 		g.over[name], g.closed[name] = now, now.Add(period)
 	}
-	want := firewall.Pressure{Strict: now.Before(g.strict)}
+	var closed []string
 	for name, until := range g.closed {
 		if now.Before(until) {
-			want.Closed = append(want.Closed, name)
+			closed = append(closed, name)
 			continue
 		}
 		delete(g.closed, name)
 		g.log.Info("network open for new connections", "network", name)
 	}
-	slices.Sort(want.Closed)
-	if err := g.rules.restrict(ctx, want); err != nil || len(over) == 0 {
+	slices.Sort(closed)
+	if err := g.rules.limitConnections(ctx, now.Before(g.strict), closed); err != nil || len(over) == 0 {
 		return err
 	}
 	return g.Kernel.EndFlows(owners, excess)

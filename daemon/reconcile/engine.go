@@ -95,6 +95,8 @@ type Firewall interface {
 	// Repaired describes the external change that the last Apply has found, and what it has
 	// done; "" if there was none.
 	Repaired() (found, done string)
+	// Counted returns how many packets the rules of a chain have counted.
+	Counted(ctx context.Context, chain string) (packets uint64, err error)
 	// Treatments returns what the rules in force do with bridges, by their names.
 	Treatments(ctx context.Context) (map[string]netdrv.Treatment, error)
 	Watch(ctx context.Context, wake func()) error

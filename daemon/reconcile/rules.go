@@ -201,25 +201,36 @@ func (f *rules) enforce(ctx context.Context, networks []netdrv.Network) error {
 	return nil
 }
 
-// restrict applies what is asked of new connections.
-func (f *rules) restrict(ctx context.Context, want firewall.Pressure) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.pressure.Equal(want) || !f.enforced {
-		return nil
-	}
-	was := f.pressure
-	f.pressure = want
-	if err := f.refresh(ctx); err != nil {
-		f.pressure = was
+// limitConnections restricts new connections: with strict to such from addresses of their
+// networks, and to none of the closed networks.
+func (f *rules) limitConnections(ctx context.Context, strict bool, closed []string) error {
+	changed, err := f.restrict(ctx, func(p *firewall.Pressure) { p.Strict, p.Closed = strict, closed })
+	if err != nil || !changed {
 		return err
 	}
 	var problem error
-	if len(want.Closed) > 0 {
-		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(want.Closed, ", "))
+	if len(closed) > 0 {
+		problem = errors.New("too many tracked connections: closed for new ones: network " + strings.Join(closed, ", "))
 	}
 	f.networks.report("conntrack", problem)
 	return nil
+}
+
+// restrict applies a change of the pressure.
+func (f *rules) restrict(ctx context.Context, change func(*firewall.Pressure)) (changed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.pressure
+	change(&f.pressure)
+	if f.pressure.Equal(was) || !f.enforced {
+		f.pressure = was
+		return false, nil
+	}
+	if err := f.refresh(ctx); err != nil {
+		f.pressure = was
+		return false, err
+	}
+	return true, nil
 }
 
 // list returns the networks that rules are in force for and that are chosen.
