@@ -29,9 +29,11 @@ type Kernel struct {
 	Sockets   []netdrv.Socket
 	Flows     map[netip.Addr]int
 	Snapshot  netdrv.UplinkSnapshot
-	Steps     []string         // that were applied
-	Fail      map[string]error // by step
-	Observed  int              // how often everything was observed
+	// Neighbours are the IPv4 entries of the neighbour table, which has room for 100.
+	Neighbours []netdrv.Neighbour
+	Steps      []string         // that were applied
+	Fail       map[string]error // by step
+	Observed   int              // how often everything was observed
 
 	index   int
 	changes uint64
@@ -171,11 +173,26 @@ func (k *Kernel) EndFlows(_ netdrv.FlowOwners, excess map[netip.Addr]int) error 
 	return nil
 }
 
-func (k *Kernel) NeighbourTable(bool) (entries, limit int, err error) { return 0, 1024, nil }
+func (k *Kernel) NeighbourTable(ipv6 bool) (entries, limit int, err error) {
+	list, err := k.BridgeNeighbours(ipv6, nil)
+	return len(list), 100, err
+}
 
-func (k *Kernel) BridgeNeighbours(bool, map[string]bool) ([]netdrv.Neighbour, error) { return nil, nil }
+func (k *Kernel) BridgeNeighbours(ipv6 bool, _ map[string]bool) ([]netdrv.Neighbour, error) {
+	k.Lock()
+	defer k.Unlock()
+	if ipv6 {
+		return nil, nil
+	}
+	return slices.Clone(k.Neighbours), nil
+}
 
-func (k *Kernel) DeleteNeighbours([]netdrv.Neighbour) error { return nil }
+func (k *Kernel) DeleteNeighbours(entries []netdrv.Neighbour) error {
+	k.Lock()
+	defer k.Unlock()
+	k.Neighbours = slices.DeleteFunc(k.Neighbours, func(n netdrv.Neighbour) bool { return slices.Contains(entries, n) })
+	return nil
+}
 
 func (k *Kernel) Counters(context.Context) (map[string]netdrv.Counters, error) {
 	k.Lock()
