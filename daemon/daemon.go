@@ -134,7 +134,7 @@ func (d *Daemon) build(calls *slog.Logger) (err error) {
 	}
 	d.engine = reconcile.New(reconcile.Parts{
 		Store: d.store, Kernel: d.kernel, Firewall: d.rules, DHCP: d.dhcp, DNS: d.dns, Boot: d.boot, Proxy: d.proxy,
-		Leases: leaseNames{d.leases}, Events: d.events, Hostname: hostname, MayHold: tapbroker.MayHold,
+		Leases: reconcile.LeaseTable{Table: d.leases}, Events: d.events, Hostname: hostname, MayHold: tapbroker.MayHold,
 	}, d.log)
 	d.leases.OnStored(d.engine.Admit)
 	d.leases.OnStoring(d.engine.Notice)

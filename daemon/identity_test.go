@@ -196,7 +196,7 @@ func TestSubnetsInTurn(t *testing.T) {
 	if out := d.Ctl(t, "status"); strings.Contains(out, "192.168.20.0/24 of network lab is exhausted") {
 		t.Errorf("a pool that gives is exhausted: %s", out)
 	}
-	if n := strings.Count(events.Output(), "pool-exhausted lab the pool of 192.168.10.0/24"); n != 1 {
+	if n := strings.Count(events.Output(), "pool-exhausted lab DHCP pool 192.168.10.0/24"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	refused(t, d, "", 3, []string{"lease", "release", "lab", "nobody"}, "no lease of nobody")

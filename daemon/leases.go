@@ -2,17 +2,12 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/vnetd/vnetd/daemon/event"
 	"github.com/vnetd/vnetd/dhcpd"
 	"github.com/vnetd/vnetd/dhcpd/lease"
-	"github.com/vnetd/vnetd/dnsd"
-	"github.com/vnetd/vnetd/netdrv"
 	"github.com/vnetd/vnetd/netdrv/kernel"
 )
 
@@ -96,73 +91,4 @@ func (p guestPorts) Port(bridge int, mac [6]byte) (int, bool) { return p.FDB.Por
 
 func (p guestPorts) Settled(bridge int, mac [6]byte, port int) bool {
 	return p.FDB.Settled(bridge, mac, port)
-}
-
-// leaseNames shows the lease table to the DNS server.
-type leaseNames struct{ *lease.Table }
-
-func (l leaseNames) Names(network string) dnsd.Names { return l.Network(network) }
-
-// Addresses shows it to the firewall.
-func (l leaseNames) Addresses(network string) map[netdrv.MAC][]netip.Addr {
-	out, now := map[netdrv.MAC][]netip.Addr{}, time.Now()
-	l.Network(network).Each(func(held *lease.Lease) bool {
-		if held.Live(now) {
-			out[netdrv.MAC(held.MAC)] = append(out[netdrv.MAC(held.MAC)], held.Address)
-		}
-		return true
-	})
-	return out
-}
-
-// Held are the addresses of one client.
-func (l leaseNames) Held(network string, mac netdrv.MAC) []netip.Addr {
-	return l.Network(network).Held(lease.MAC(mac), time.Now())
-}
-
-// endedOfGuest bounds what Ended tells of one guest: in IPv6 it may have had many.
-const endedOfGuest = 16
-
-// Ended shows the firewall what guests had last, the latest first.
-func (l leaseNames) Ended(network string) (ended, revoked map[netdrv.MAC][]netip.Addr) {
-	all, now := map[netdrv.MAC][]lease.Lease{}, time.Now()
-	l.Network(network).Each(func(had *lease.Lease) bool {
-		if mac := netdrv.MAC(had.MAC); !had.Live(now) {
-			all[mac] = append(all[mac], *had)
-		}
-		return true
-	})
-	ended, revoked = map[netdrv.MAC][]netip.Addr{}, map[netdrv.MAC][]netip.Addr{}
-	for mac, had := range all {
-		slices.SortFunc(had, func(a, b lease.Lease) int { return b.Expires.Compare(a.Expires) })
-		for _, h := range had[:min(len(had), endedOfGuest)] {
-			if h.Revoked {
-				revoked[mac] = append(revoked[mac], h.Address)
-				continue
-			}
-			ended[mac] = append(ended[mac], h.Address)
-		}
-	}
-	return ended, revoked
-}
-
-// Link is what reconcile asks about a guest.
-func (l leaseNames) Link(network string, mac netdrv.MAC) (index int, ok bool) {
-	for _, held := range l.Leases(network) {
-		if held.MAC == lease.MAC(mac) {
-			return int(held.Port), true
-		}
-	}
-	return 0, false
-}
-
-// Release ends leases, of both families.
-func (l leaseNames) Release(network string, which func(mac netdrv.MAC, link int) bool) error {
-	var errs []error
-	for _, held := range l.Leases(network) {
-		if which(netdrv.MAC(held.MAC), int(held.Port)) {
-			errs = append(errs, l.Table.Release(network, held.Address))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -85,7 +85,7 @@ func parseFrame(b []byte) (f frame4, ok bool) {
 	return f, true
 }
 
-// fillHeaders writes the headers of a frame whose payload begins at
+// fillHeaders writes the headers of a frame with its payload at
 // headersLen, with complete checksums (RFC 791 §3.1, RFC 768).
 func fillHeaders(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.AddrPort) {
 	copy(b, dstMAC[:])

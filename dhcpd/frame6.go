@@ -87,8 +87,7 @@ func parseFrame6(b []byte) (f frame6, ok bool) {
 	return f, false
 }
 
-// fillIPv6 writes the Ethernet and IPv6 headers of a frame whose payload begins
-// at payload6.
+// fillIPv6 writes the Ethernet and IPv6 headers of a frame with its payload at payload6.
 func fillIPv6(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.Addr, protocol, hops uint8) {
 	copy(b, dstMAC[:])
 	copy(b[6:], srcMAC[:])
@@ -102,7 +101,7 @@ func fillIPv6(b []byte, srcMAC, dstMAC lease.MAC, src, dst netip.Addr, protocol,
 	copy(ip[24:], to[:])
 }
 
-// sum6 is the checksum of the payload of a frame whose IPv6 header is written
+// sum6 is the checksum of the payload of a frame with a complete IPv6 header
 // (RFC 8200 §8.1); the checksum's own place must be zero.
 func sum6(b []byte) uint16 {
 	payload := b[payload6:]
@@ -114,7 +113,7 @@ func sum6(b []byte) uint16 {
 	return check
 }
 
-// fillDHCPv6 writes all headers of a reply whose message begins at headers6Len.
+// fillDHCPv6 writes all headers of a reply with its message at headers6Len.
 func fillDHCPv6(b []byte, srcMAC, dstMAC lease.MAC, src netip.Addr, dst netip.AddrPort) {
 	fillIPv6(b, srcMAC, dstMAC, src, dst.Addr(), unix.IPPROTO_UDP, 64)
 	udp := b[payload6:]

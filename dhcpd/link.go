@@ -46,9 +46,12 @@ type base struct {
 
 // open opens the sockets of one family. The server is locked.
 func (s *Server) open(network string, ifi *net.Interface, family int, filter []bpf.RawInstruction, circuit func([]byte) fair.Circuit) (*base, error) {
+	if s.counters[network] == nil {
+		s.counters[network] = &counters{counts: map[Event]uint64{}}
+	}
 	b := &base{
 		network: network, log: s.log.With("network", network), table: s.leases, exhausted: &s.exhausted, inUse: &s.inUse,
-		counters: s.countersLocked(network), ifi: ifi, mac: lease.MAC(ifi.HardwareAddr), fdb: &fdb{s.ports, ifi.Index}, closed: make(chan struct{}),
+		counters: s.counters[network], ifi: ifi, mac: lease.MAC(ifi.HardwareAddr), fdb: &fdb{s.ports, ifi.Index}, closed: make(chan struct{}),
 	}
 	protocol, where := etherIPv4, limit.DHCP4
 	if family == 6 {
@@ -107,8 +110,8 @@ func (b *base) releasePorts() {
 	b.holders = nil
 }
 
-// retry waits after an error, and reports whether to go on. A socket whose interface is
-// down returns one error and works again when it is up.
+// retry waits after an error, and reports whether to go on. When its interface is down, a
+// socket returns one error, and works again when it is up.
 func retry(ctx context.Context, closed <-chan struct{}, log *slog.Logger, err error) bool {
 	select {
 	case <-closed:
@@ -171,16 +174,6 @@ func (s *Server) openLink(network string, ifi *net.Interface, svc *v4.Service) (
 	l := &link{base: b, servers: svc.Servers(), claims: pool.Claims{}}
 	l.holdPorts(l.servers, serverPort)
 	return l, nil
-}
-
-// fits reports whether the sockets serve an interface and a configuration.
-func (l *link) fits(ifi *net.Interface, svc *v4.Service) bool {
-	return l.base.fits(ifi) && slices.Equal(l.servers, svc.Servers())
-}
-
-// configure changes the configuration for later messages.
-func (l *link) configure(svc *v4.Service) {
-	l.withPool(func(p *v4.Pool) { p.SetService(svc, time.Now()) })
 }
 
 func (l *link) close() {

@@ -91,12 +91,6 @@ func (e *exhaustedPools) bound(network string, subnet netip.Prefix) {
 	}
 }
 
-func (e *exhaustedPools) remove(network string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	maps.DeleteFunc(e.all, func(k poolKey, _ *exhaustedPool) bool { return k.network == network })
-}
-
 // Exhausted returns the pools that are exhausted, sorted by network and subnet: those that
 // had no address for a request in the last ten minutes, and have bound no new one since.
 func (s *Server) Exhausted() []ExhaustedPool {
@@ -207,14 +201,6 @@ func (c *counters) add(e Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[e]++
-}
-
-// countersLocked are those of a network.
-func (s *Server) countersLocked(network string) *counters {
-	if s.counters[network] == nil {
-		s.counters[network] = &counters{counts: map[Event]uint64{}}
-	}
-	return s.counters[network]
 }
 
 // Counts returns the events of each network that is served, in a fixed order.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,7 +90,7 @@ func (s *Server) prepare(cfg Config, old *served) (*served, error) {
 		return nil, err
 	}
 	if next.svc4 != nil {
-		if next.link4 = old.link4; next.link4 == nil || !next.link4.fits(ifi, next.svc4) {
+		if next.link4 = old.link4; next.link4 == nil || !next.link4.fits(ifi) || !slices.Equal(next.link4.servers, next.svc4.Servers()) {
 			if next.link4, err = s.openLink(cfg.Network, ifi, next.svc4); err != nil {
 				return nil, err
 			}
@@ -143,7 +145,7 @@ func (s *Server) replace(old, next *served) (err error) {
 	switch l := next.link4; {
 	case l == old.link4:
 		if l != nil && changed {
-			l.configure(next.svc4)
+			l.withPool(func(p *v4.Pool) { p.SetService(next.svc4, time.Now()) })
 		}
 	case old.link4 != nil:
 		old.link4.close()
@@ -199,7 +201,9 @@ func (s *Server) Remove(network string) {
 		v.close()
 		delete(s.served, network)
 		delete(s.counters, network)
-		s.exhausted.remove(network)
+		s.exhausted.mu.Lock()
+		maps.DeleteFunc(s.exhausted.all, func(k poolKey, _ *exhaustedPool) bool { return k.network == network })
+		s.exhausted.mu.Unlock()
 	}
 }
 

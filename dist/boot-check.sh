@@ -12,11 +12,11 @@ pid() { systemctl show vnetd -p MainPID --value; }
 
 systemctl --version | head -1
 ask "starts" "systemctl enable --now vnetd.socket vnetd-ro.socket vnetd-tap.socket vnetd.service"
-ask "says what stands" "systemctl show vnetd -p StatusText | grep -q '1 networks ready'"
+ask "reports its networks in the status text" "systemctl show vnetd -p StatusText | grep -q '1 networks ready'"
 ask "runs as its own user" "grep -q '^Uid:[[:space:]]*'$(id -u vnetd) /proc/$(pid)/status"
 ask "has three capabilities" "grep -q 'CapEff:.*0000000000003400' /proc/$(pid)/status && grep -q 'CapBnd:.*0000000000003400' /proc/$(pid)/status"
 ask "the admin group's socket" "stat -c %a:%G /run/vnetd/vnetd.sock | grep -qx 660:vnetd-admin"
-ask "everybody's tap broker" "stat -c %a /run/vnetd/tap.sock | grep -qx 666"
+ask "the tap broker socket is open to all users" "stat -c %a /run/vnetd/tap.sock | grep -qx 666"
 ask "the default network" "vnetctl network list | grep -q 'default.*ready.*virbr0'"
 ask "rules" "nft list table inet vnetd"
 mkdir -p /srv/boot /root/boot
@@ -26,10 +26,10 @@ ask "by HTTP" "bash -c 'exec 3<>/dev/tcp/192.168.122.1/80; printf \"GET /hello H
 ask "and not from /root" "vnetctl network set default 'subnets[0].dhcp.boot.root=/root/boot' 2>&1 | grep -q 'hides /root'"
 usermod -aG vnetd-admin games
 ask "the admin group may" "su games -s /bin/sh -c 'vnetctl network stop default && vnetctl network start default'"
-ask "others may look" "su nobody -s /bin/sh -c 'vnetctl network list'"
+ask "others may read" "su nobody -s /bin/sh -c 'vnetctl network list'"
 ask "others may not change" "! su nobody -s /bin/sh -c 'vnetctl network stop default'"
 vnetctl network set default 'access.users[0]=nobody'
-# In a container no udev sets the rights of devices; its own rules, and ours, say these.
+# In a container no udev sets the mode of devices; these are the modes of udev's rules and of vnetd's.
 chmod 0666 /dev/net/tun
 ask "a named user gets a tap" "su nobody -s /bin/sh -c 'vnetctl run --network default -- test -c /proc/self/fd/3'"
 ip link add eno1 type veth peer name lan1 && ip link set eno1 up
@@ -47,10 +47,10 @@ fi
 index=$(cat /sys/class/net/virbr0/ifindex)
 kill -9 "$(pid)"
 sleep 2
-ask "comes back after SIGKILL" "systemctl show vnetd -p ActiveState,NRestarts | grep -q NRestarts=1 && vnetctl status"
+ask "is restarted after SIGKILL" "systemctl show vnetd -p ActiveState,NRestarts | grep -q NRestarts=1 && vnetctl status"
 ask "and the bridge stayed" "test $(cat /sys/class/net/virbr0/ifindex) = $index"
 ask "restarts" "systemctl restart vnetd && vnetctl status"
 ask "stops, and networks stay" "systemctl stop vnetd && ip link show virbr0"
-ask "starts when it is asked" "vnetctl status"
+ask "starts on demand (socket activation)" "vnetctl status"
 [ $failed = 0 ] && echo "all well"
 systemctl poweroff

@@ -1,7 +1,7 @@
 #!/bin/sh
 # boot-test.sh [SUITE...]: boots a real systemd of each Debian release (trixie and
-# bookworm) with vnetd installed, and asks it questions. Needs root, debootstrap
-# and systemd-nspawn; the machine has a network of its own, and goes when done.
+# bookworm) with vnetd installed, and runs boot-check.sh in it. Needs root, debootstrap
+# and systemd-nspawn; the machine has its own network, and is removed at the end.
 set -eu
 cd "$(dirname "$0")/.."
 cache=/var/cache/vnetd-test/boot

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that the tests ("test") or the benchmark
-# ("bench") need, if a command or file of theirs is missing.
+# Installs the Debian packages that the tests ("test") or the benchmark ("bench") need, if
+# one of their commands or files is missing.
 set -eu
 
 # A test needs the program of systemd-resolved. The package is unpacked and not
-# installed, for it takes over the host's resolv.conf.
+# installed, because it would replace the host's resolv.conf.
 resolved=/var/cache/vnetd-test/systemd-resolved
 unpack_resolved() {
 	if [ -x /lib/systemd/systemd-resolved ]; then
@@ -13,7 +13,7 @@ unpack_resolved() {
 	fi
 	echo "deps: unpacking systemd-resolved to $resolved"
 	dir=$(mktemp -d)
-	# apt's own user may not write there, which is no reason for a warning.
+	# Without this, apt warns that its own user cannot write there.
 	(cd "$dir" &&
 		apt-get download -qq -o APT::Sandbox::User=root systemd-resolved &&
 		dpkg-deb -x systemd-resolved_*.deb . &&
@@ -23,7 +23,7 @@ unpack_resolved() {
 }
 
 # Listings of our rules are loaded with nft of Debian sid, too. It and its libraries are
-# unpacked and not installed. Where the mirror lacks them a file says so, and the tests do.
+# unpacked and not installed. If the mirror lacks them, a file records that, and the tests skip.
 sid=/var/cache/vnetd-test/nft-sid
 unpack_sid_nft() {
 	echo "deps: unpacking nft of Debian sid to $sid"
@@ -96,7 +96,7 @@ test)
 	need xz-utils xz
 	need kmod modinfo
 	need dpkg dpkg-deb
-	# One test is skipped without it, so it is got where that is easy.
+	# One test is skipped without it, so it is unpacked only where that is easy.
 	[ -x "$resolved" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || after=unpack_resolved
 	[ -x "$sid/nft" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || unpack_sid_nft
 	;;
@@ -114,13 +114,13 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "deps: missing:$want; install what your system calls them" >&2
+	echo "deps: missing:$want; install the equivalent packages" >&2
 	exit 1
 fi
 [ -z "$want" ] || echo "deps: installing$want"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# Nothing that is installed for a test may start a service on this host.
+# Packages that are installed for a test must not start services on this host.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
 	printf '#!/bin/sh\nexit 101\n' >$policy

@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh DESTDIR PREFIX: what `make install` does. With an empty DESTDIR the
-# user and the groups are made, too, and systemd is told.
+# install.sh DESTDIR PREFIX: implements `make install`. With an empty DESTDIR it also
+# creates the user and the groups, and reloads systemd.
 set -eu
 dest=$1 prefix=$2
 units=/lib/systemd/system
@@ -34,14 +34,14 @@ else
 fi
 if [ -d /run/systemd/system ]; then
 	systemd-tmpfiles --create /usr/lib/tmpfiles.d/vnetd.conf
-	# Left by "make run"; systemd-tmpfiles takes no file over from root in a directory
-	# of another user.
+	# Left by "make run"; systemd-tmpfiles does not change the owner of files of root in a
+	# directory of another user.
 	[ ! -f /run/vnetd/members.json ] || chown -h vnetd:vnetd /run/vnetd/members.json
 	systemctl daemon-reload
 	modprobe -a tun macvtap || true
 	udevadm control --reload || true
 fi
-echo "Installed. Start vnetd, now and with the host:"
+echo "Installed. Start vnetd now and at boot:"
 echo "  systemctl enable --now vnetd"
-echo "It declares the network \"default\" when it first starts. Who is to change networks:"
+echo "It declares the network \"default\" when it first starts. To let a user change networks:"
 echo "  usermod -aG vnetd-admin USER"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# uninstall.sh DESTDIR PREFIX: removes what install.sh put there. The networks
-# that stand, the definitions and the leases stay; so does /etc/vnetd.
+# uninstall.sh DESTDIR PREFIX: removes the files of install.sh. Active networks,
+# definitions, leases and /etc/vnetd are kept.
 set -eu
 dest=$1 prefix=$2
 
@@ -17,4 +17,4 @@ rm -f "$dest$prefix/sbin/vnetd" "$dest$prefix/bin/vnetctl" \
 	"$dest$prefix/share/zsh/site-functions/_vnetctl" \
 	"$dest$prefix/share/fish/vendor_completions.d/vnetctl.fish"
 [ -n "$dest" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
-echo "Removed. Kept: /var/lib/vnetd (definitions and leases), /etc/vnetd, and the networks that stand."
+echo "Removed. Kept: /var/lib/vnetd (definitions and leases), /etc/vnetd, and the active networks."

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The README's tour, in network namespaces of its own: a host with an uplink to a
-# pretended internet, and a guest. Nothing of this machine is touched, and the
-# namespaces have no names: they end with this script.
+# The README's tour, in its own network namespaces: a host with an uplink to a simulated
+# internet, and a guest. The network of this machine is not changed, and the namespaces
+# have no names: they are removed with this script.
 set -eu
 bin=$(cd "$(dirname "$0")/../bin" && pwd)
 if [ "${1:-}" != inside ]; then
@@ -12,7 +12,7 @@ dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
 export VNETD_RUNTIME_DIR="$dir/run" PATH="$bin:/usr/sbin:/sbin:$PATH"
 
-# The internet and the guest are namespaces that a sleeping process holds.
+# The internet and the guest are namespaces, each kept open by a sleeping process.
 hold() {
 	unshare --net sleep 600 &
 	held=$!
@@ -42,7 +42,7 @@ until vnetctl status >/dev/null 2>&1; do sleep 0.05; done
 
 show vnetctl network list
 
-# A guest is a link on the bridge; QEMU's tap would be one.
+# A guest is an interface on the bridge, such as QEMU's tap.
 ip link add vnet0 type veth peer name eth0 netns "$guest"
 ip link set vnet0 master virbr0 up
 nsenter -t "$guest" -n ip link set lo up

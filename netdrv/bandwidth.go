@@ -248,8 +248,8 @@ func (s *State) queueFromGuests(n *Network, members []Member, of func(link strin
 	}
 }
 
-// NeedsMACs reports whether what the network is kept to depends on who of its
-// guests sends, so that their MACs have to be known.
+// NeedsMACs reports whether shaping depends on which guest sends, so that the MACs of
+// guests have to be known.
 func (n *Network) NeedsMACs() bool {
 	return n.Bandwidth.Out.limits() && n.Bandwidth.PerPort.Out.limits()
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// A Share is what one guest has of a Queue: a class of HTB below the queue's, which
-// borrows what others leave. The zero MAC is everybody who has no share of his own.
+// A Class is the HTB leaf class of one guest in a Queue. It borrows what others do not use.
+// The zero MAC is that of the default class, for guests without a class of their own.
 type Class struct {
 	MAC MAC
 	// Class is the minor number of its class.
@@ -18,7 +18,7 @@ type Class struct {
 	Burst, Cburst Size
 }
 
-// restClass is everybody else's. Guests' own are found by their MAC.
+// defaultClass is the minor number of the default class. Others derive from the MAC.
 const defaultClass = 2
 
 // String is what tc is told of the class.
@@ -34,8 +34,8 @@ func sameClasses(a, b []Class) bool {
 	return slices.EqualFunc(a, b, func(x, y Class) bool { return x.like(&y) })
 }
 
-// share gives a guest a part of a queue: a floor, and a limit that may be none. Who
-// has no floor has next to nothing of his own, and borrows evenly with others.
+// addClass adds a class with a guaranteed and a maximum rate. One without a floor gets the
+// minimum rate, and borrows evenly with others.
 func (q *Queue) addClass(mac MAC, floor BitRate, limit Rate) {
 	s := Class{MAC: mac, Rate: max(floor, minRate), Ceil: q.Ceil, Cburst: max(q.Burst, q.Cburst)}
 	if limit.limits() {
@@ -46,8 +46,8 @@ func (q *Queue) addClass(mac MAC, floor BitRate, limit Rate) {
 	q.Classes = append(q.Classes, s)
 }
 
-// number gives shares their classes: each the one that its MAC asks for, so that a
-// guest who comes or goes moves no other, and the next where two ask for one.
+// numberClasses derives the minor numbers from the MACs, so that a guest that comes or goes
+// renumbers no other, and takes the next free number where two collide.
 func (q *Queue) numberClasses() {
 	SortClasses(q.Classes)
 	q.Classes = slices.CompactFunc(q.Classes, func(a, b Class) bool { return a.MAC == b.MAC })
@@ -70,8 +70,7 @@ func SortClasses(shares []Class) {
 	slices.SortFunc(shares, func(a, b Class) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
 }
 
-// shares divides what a network's guests send or receive together among them. Where
-// there is nothing to tell them apart for, there are none.
+// addClasses adds the classes of a network's guests; none where no guest has a rate.
 func (q *Queue) addClasses(members []Member, of func(m *Member) (floor BitRate, limit Rate), others Rate) {
 	for i := range members {
 		m := &members[i]
@@ -86,8 +85,8 @@ func (q *Queue) addClasses(members []Member, of func(m *Member) (floor BitRate, 
 	q.numberClasses()
 }
 
-// left is the floor of everybody else: what floors leave. Where others are limited
-// each, who is not known yet waits for those who are.
+// defaultFloor is the guaranteed rate of the default class: what the floors leave. Where
+// others are limited each, guests without a known MAC get none.
 func (q *Queue) defaultFloor(others Rate) BitRate {
 	left := q.Rate
 	for i := range q.Classes {

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// FDBEntry is a MAC that a bridge has seen behind one of its ports.
+// FDBEntry is a MAC that a bridge has learned behind one of its ports.
 type FDBEntry struct {
 	Index int // of the port
 	MAC   MAC
 }
 
-// WithoutMAC returns the members that are to be clean, by their networks or as ports, or
-// whose networks tell guests apart, and whose guests have not been heard yet.
+// WithoutMAC returns the ports that need a MAC (clean-traffic, or per-guest shaping) and
+// have none yet.
 func WithoutMAC(members []Member, networks []Network, ports []Port) []int {
 	asks, asksToo := map[string]bool{}, map[string]bool{}
 	for i := range networks {
@@ -30,10 +30,9 @@ func WithoutMAC(members []Member, networks []Network, ports []Port) []int {
 	return out
 }
 
-// AssignMACs gives members their MACs: those ports in who that have none. Of
-// several, one that known says to be a guest's of the network counts, else the
-// lowest, so that two looks agree. Nobody gets a MAC that is a neighbour's or a
-// bridge's. What was told once stays.
+// AssignMACs gives a MAC to each port in who that has none. Of several, a MAC that known
+// attributes to a guest of the network is preferred, then the lowest, so that two calls
+// agree. A MAC of another port or of the bridge is not assigned, and an assigned one stays.
 func AssignMACs(members []Member, who []int, heard []FDBEntry, networks []Network, known func(network string, m MAC) bool) []Member {
 	taken := map[string]map[MAC]bool{}
 	for i := range networks {

@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// A HostObject is something of the host's on a link: an address, a route, a
-// neighbour. It is moved as the kernel gave it, so that nothing is lost that
-// this package has no word for.
+// A HostObject is an address, a route or a neighbour of the host on a link. It is copied
+// with the message that the kernel returned, so that attributes that this package does
+// not know are kept.
 type HostObject struct {
 	Kind HostObjectKind
 	Link string
 	// Key tells it from others of its kind on the link, and is the same on
 	// another one: what ip(8) says of it without the link.
 	Key string
-	// More is what ip(8) says besides: lifetimes, a label.
+	// Attributes is what ip(8) prints besides: lifetimes, a label.
 	Attributes string
-	// Raw is the kernel's message, which only netdrv/kernel reads, and Read the link
+	// Raw is the kernel's message, which only netdrv/kernel reads, and RawLink the link
 	// that it was about; empty for Link.
 	Raw, RawLink string
-	// Follows: the kernel makes it because of an address, and on another link
-	// again. It is not moved, but does not stay behind either.
+	// KernelDerived: the kernel creates it with an address. It is not copied, but it is
+	// deleted from the old link.
 	KernelDerived bool
 	// Leased: an address with an end, which a client of the host keeps up.
 	Leased bool
-	// Stays says why it cannot be moved; "" if it can.
+	// Immovable is the reason for which it cannot be moved; "" if it can.
 	Immovable string
-	// Gap takes the place of a route that the kernel has learned, until it has
+	// Placeholder replaces a route that the kernel has learned, until it has
 	// learned it again on the other link. Nil for everything else.
 	Placeholder *HostObject
 }
@@ -34,7 +34,7 @@ type HostObject struct {
 // HoldingKind is ip(8)'s word for an object.
 type HostObjectKind string
 
-// The kinds of holdings.
+// The kinds of host objects.
 const (
 	ObjectAddr      HostObjectKind = "addr"
 	ObjectRoute     HostObjectKind = "route"
@@ -57,8 +57,8 @@ func (h *HostObject) family() string {
 	return ""
 }
 
-// UplinkSnapshot is what bridges that vnetd builds stand on, as it is now: the bridges,
-// their uplinks, and what the host has on either.
+// UplinkSnapshot is what the kernel holds of bridges that vnetd builds and of their
+// uplinks: the links, and the objects of the host on them.
 type UplinkSnapshot struct {
 	Links   map[string]SnapshotLink
 	Objects []HostObject // in the kernel's order
@@ -89,8 +89,8 @@ type SnapshotLink struct {
 	Rules []string
 }
 
-// Restore puts what was on a link that is gone on another, as if it were there:
-// what the kernel makes by itself, and where neighbours were, is left out.
+// Restore adds the objects of a deleted link to another, as if they were there. It leaves
+// out kernel-derived objects and neighbours.
 func (g *UplinkSnapshot) Restore(held []HostObject, link string) {
 	for _, h := range held {
 		if !h.KernelDerived && h.Kind != ObjectNeighbour && h.Immovable == "" {

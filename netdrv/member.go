@@ -5,11 +5,10 @@ import (
 	"slices"
 )
 
-// UpdateMembers returns whose guests' links are: what was recorded, brought up to date
-// with what is there now. A link in a network's bridge is the network's. One
-// that was and has no master now still is, so that it can be put back; one that
-// somebody put into another bridge is not. have holds what was looked at, and all
-// says whether that was all there is.
+// UpdateMembers returns the ports of networks: those recorded, updated by have. A link in
+// a network's bridge belongs to the network. A recorded one without a master still does, so
+// that it can be put back; one in another bridge does not. all reports whether have holds
+// all links.
 func UpdateMembers(recorded []Member, have State, networks []Network, all bool) []Member {
 	was, declared := map[int]Member{}, map[string]bool{}
 	for _, m := range recorded {
@@ -46,8 +45,8 @@ func UpdateMembers(recorded []Member, have State, networks []Network, all bool) 
 	return out
 }
 
-// owners says whose bridges are, by name. One of ours that its network does not
-// want any more, because it is to be called otherwise, is still its network's.
+// bridgeOwners maps bridge names to networks. A bridge about to be renamed still belongs
+// to its network.
 func bridgeOwners(networks []Network, links []Link) map[string]string {
 	owner := map[string]string{}
 	for _, l := range links {
@@ -64,7 +63,7 @@ func bridgeOwners(networks []Network, links []Link) map[string]string {
 	return owner
 }
 
-// uplinksOf are the links that bridges are built on, which are nobody's guests.
+// uplinksOf returns the links that bridges are built on, which are not ports of guests.
 func uplinksOf(networks []Network) map[string]bool {
 	out := map[string]bool{}
 	for i := range networks {
@@ -75,8 +74,7 @@ func uplinksOf(networks []Network) map[string]bool {
 	return out
 }
 
-// Declared returns the members with the MACs of those that are declared ports: a
-// port says who is behind it.
+// WithPortMACs returns the members with the MACs of those that are declared ports.
 func WithPortMACs(members []Member, ports []Port) []Member {
 	mac := map[string]MAC{}
 	for i := range ports {

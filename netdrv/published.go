@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// PublishedPort is a port of the host that leads to a guest, in one family.
+// PublishedPort is a port of the host that is forwarded to a guest, in one family.
 type PublishedPort struct {
 	Protocol Protocol
 	Address  netip.Addr // of the host; none: all of the family
@@ -14,8 +14,7 @@ type PublishedPort struct {
 	Sources  string // who may call, as text
 }
 
-// PublishedPorts returns where each published port of networks leads. Their forwards are
-// resolved.
+// PublishedPorts returns the target of each published port. The forwards are resolved.
 func PublishedPorts(networks []Network) map[PublishedPort]netip.AddrPort {
 	out := map[PublishedPort]netip.AddrPort{}
 	for i := range networks {
@@ -111,7 +110,7 @@ func (m PortChange) ends(f Flow, local func(netip.Addr) bool) bool {
 	return m.Is.IsValid() && f.Answers != m.Is && f.From.Addr() != m.Is.Addr() && (m.Port.Address.IsValid() || local(to))
 }
 
-// PortChanges returns the doors that lead elsewhere.
+// PortChanges returns the published ports of which the target changed.
 func PortChanges(was, is map[PublishedPort]netip.AddrPort) []PortChange {
 	var out []PortChange
 	for d, to := range is {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Resolver are what names in rules stand for.
+// Resolver resolves the names in rules to prefixes.
 type Resolver struct {
 	// Networks are all of the host's that run, and Ports those of all of them.
 	Networks []Network
@@ -83,9 +83,9 @@ func (s *Resolver) portsCalled(n *Network, name string) (out []*Port) {
 	return out
 }
 
-// Remote returns the prefixes that a rule's remote stands for on a network now, in
-// order, none in another. A name that is nobody's, or of somebody who has no address,
-// stands for none. The remote "" is not for here.
+// Prefixes returns the prefixes that a rule's remote stands for on a network now, sorted
+// and without overlaps. A name that does not exist, or has no address, stands for none.
+// The remote "" is not for this function.
 func (s *Resolver) Prefixes(n *Network, remote string) []netip.Prefix {
 	if p, ok := ParseRemotePrefix(remote); ok {
 		return []netip.Prefix{p}

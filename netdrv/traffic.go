@@ -188,8 +188,7 @@ func (QueueDel) expected(map[string]bool) bool            { return true }
 func (s RedirectAdd) expected(added map[string]bool) bool { return added[s.Redirect.Link] }
 func (RedirectDel) expected(map[string]bool) bool         { return true }
 
-// NewPortLinks are the links of guests that were not there before, and the ifbs that
-// belong to them.
+// NewPortLinks returns the links of ports that were not there before, and their ifbs.
 func NewPortLinks(was, now []Member) map[string]bool {
 	known, out := map[int]bool{}, map[string]bool{}
 	for _, m := range was {

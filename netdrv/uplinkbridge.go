@@ -26,8 +26,7 @@ func MovesHost(old, n *Network) bool {
 	return was || is
 }
 
-// UplinkBridges is what there is to know about bridges on uplinks: what is wanted,
-// and who is attached.
+// UplinkBridges is the input of PlanUplinkBridges besides the snapshot.
 type UplinkBridges struct {
 	// Live are networks that are to stand; those that are not Built are passed
 	// over.
@@ -216,10 +215,9 @@ func (w *bridgePlanner) enslaveUplinks(n *Network, have SnapshotLink) []string {
 	return in
 }
 
-// move brings what the host has on some links to another: first all of it is
-// there, then it goes here, the last first, so that no address takes a route
-// along and no second address of a subnet goes with its first. What follows
-// from an address goes after it: where one comes back, so does that.
+// move copies the host's addresses, routes and neighbours to another link, then deletes
+// the originals in reverse order, because deleting an address also deletes its routes and
+// secondaries. Kernel-derived objects are deleted last.
 func (w *bridgePlanner) move(network string, from []string, to string, back bool) {
 	there := w.snapshot.On(to)
 	var adds, dels, follow, neighbours []Step
@@ -257,7 +255,7 @@ func onLink(there []HostObject, h HostObject) bool {
 	})
 }
 
-// gaps are what took the place of a route that the kernel has learned since.
+// stalePlaceholders deletes placeholder routes of which the RA-learned original is back.
 func stalePlaceholders(there []HostObject, back bool) []Step {
 	var out []Step
 	for _, h := range there {
@@ -327,8 +325,8 @@ func UplinkConflicts(n *Network, g UplinkSnapshot) Findings {
 	return fs
 }
 
-// Leases says which addresses of n's uplinks are kept up by a client of the
-// host, which will look for them where they were.
+// LeasedAddresses warns of addresses of n's uplinks that a DHCP client of the host renews,
+// which will look for them on the uplink.
 func LeasedAddresses(n *Network, g UplinkSnapshot) []string {
 	var out []string
 	for _, u := range n.Bridge.Uplinks {

@@ -84,8 +84,8 @@ func (d *decoder) message(path string, n *yaml.Node, m protoreflect.Message) {
 	})
 }
 
-// entries calls visit for each pair of a mapping whose key is text, is there for
-// the first time, and has a value that is not null.
+// entries calls visit for each pair of a mapping with a key that is text and no
+// duplicate, and with a value that is not null.
 func (d *decoder) entries(path string, n *yaml.Node, visit func(key, value *yaml.Node)) {
 	d.untagged(path, n)
 	first := map[string]int{}
@@ -150,8 +150,8 @@ func chosen(m protoreflect.Message, oneof protoreflect.OneofDescriptor) protoref
 	return m.WhichOneof(oneof)
 }
 
-// field sets one field of m. A message or list that has findings is set as far
-// as it could be read; nobody sees it.
+// field sets one field of m. A message or list with errors is set partially; the caller
+// discards it.
 func (d *decoder) field(path string, n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor) {
 	switch {
 	case fd.IsMap():

@@ -152,8 +152,8 @@ func (s *setter) element(path string, steps []step, l protoreflect.List, fd prot
 	}
 }
 
-// node is the value as a decoder takes it: the bare text for what is text, so
-// that nobody has to quote, and parsed YAML for what is not.
+// node returns the value for a decoder: the literal text for fields that are text, so
+// that quotes are not needed, and parsed YAML for others.
 func (s *setter) node(path string, fd protoreflect.FieldDescriptor, many bool) *yaml.Node {
 	if !many && (fd.Message() == nil || isText(fd.Message())) {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s.value}

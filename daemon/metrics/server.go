@@ -24,8 +24,8 @@ const maxScrapes = 4
 // maxConns bounds the connections; more wait in the listener's queue.
 const maxConns = 32
 
-// Serve answers GET /metrics on l until ctx ends. It asks nobody who he is: keep
-// it on an address where only Prometheus reaches it.
+// Serve answers GET /metrics on l until ctx ends. It does not authenticate: listen
+// on an address that only Prometheus reaches.
 func Serve(ctx context.Context, l net.Listener, s *service.Service, servers Servers, log *slog.Logger) error {
 	turn := make(chan struct{}, maxScrapes)
 	mux := http.NewServeMux()

@@ -189,8 +189,8 @@ func (r *round) linkNames() []string {
 	return slices.Collect(maps.Keys(out))
 }
 
-// inScope leaves out what the round is not about, and the links of networks whose definition
-// cannot be read: they are not changed.
+// inScope leaves out what the round is not about, and the links of networks with a
+// definition that cannot be read: they are not changed.
 func (r *round) inScope(s netdrv.State) netdrv.State {
 	broken, brokenPorts := r.Store.Broken(), r.Store.BrokenPorts()
 	mine := map[string]bool{}

@@ -133,7 +133,7 @@ func (e *Engine) make(ctx context.Context, p netdrv.Port, entry store.Entry, vne
 	return files, nil
 }
 
-// OpenPort opens the queues of a port whose link is there.
+// OpenPort opens the queues of a port that has a link.
 func (e *Engine) OpenPort(ctx context.Context, p netdrv.Port) ([]*os.File, error) {
 	entry, ok := e.Store.Get(p.Network)
 	if !ok {

@@ -245,7 +245,7 @@ func (f *rules) hasPortRules(n *netdrv.Network) bool {
 	return n.Mode == netdrv.ExistingBridge || n.Filter.Asks() || slices.ContainsFunc(f.Store.PortsOf(n.Name), func(p netdrv.Port) bool { return p.Filter.Asks() })
 }
 
-// learnMACs reads the forwarding databases for ports whose MAC is neither declared nor learned.
+// learnMACs reads the forwarding databases for ports with a MAC that is neither declared nor learned.
 func (f *rules) learnMACs(ctx context.Context, networks []netdrv.Network) error {
 	members, ports := f.ports.list(), f.Store.Ports()
 	now := netdrv.WithPortMACs(members, ports)

@@ -273,12 +273,12 @@ func (s *Service) OpenTransient(ctx context.Context, p netdrv.Port, vnetHeader b
 	return p, files, err
 }
 
-// OpenPort opens the queues of a port whose link exists.
+// OpenPort opens the queues of a port that has a link.
 func (s *Service) OpenPort(ctx context.Context, p netdrv.Port) ([]*os.File, error) {
 	return s.Engine.OpenPort(ctx, p)
 }
 
-// RemoveTransient removes a transient port whose process has ended, and leaves a later one of
+// RemoveTransient removes the transient port of a process that has ended, and leaves a later one of
 // the same name alone. It reports whether the port existed.
 func (s *Service) RemoveTransient(ctx context.Context, p netdrv.Port) (bool, error) {
 	s.writes.Lock()

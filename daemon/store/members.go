@@ -28,7 +28,7 @@ func (s *Store) Members() []netdrv.Member {
 	return out
 }
 
-// PutMembers notes whose guests' links are, so that a restarted daemon can put
+// PutMembers stores the guests' links with their networks, so that a restarted daemon can put
 // one back that lost its bridge meanwhile.
 func (s *Store) PutMembers(members []netdrv.Member) error {
 	b, err := json.Marshal(members)

@@ -98,7 +98,7 @@ func (s *Store) unsetPort(link string) {
 	}
 }
 
-// BrokenPorts returns the links of ports whose files cannot be read, with the
+// BrokenPorts returns the links of ports with files that cannot be read, with the
 // reasons.
 func (s *Store) BrokenPorts() map[string]error {
 	s.mu.Lock()

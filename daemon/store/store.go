@@ -9,7 +9,7 @@
 //	STATE/trials/NAME.json     a change that waits to be confirmed
 //	STATE/ports/LINK.yaml      a port
 //	RUNTIME/ports/LINK.yaml    a port of the tap broker's; gone with the boot
-//	RUNTIME/members.json       whose guests' links are; gone with the boot
+//	RUNTIME/members.json       guests' links and their networks; cleared at boot
 //	STATE/networks/.new-NAME.yaml~  a definition that is being stored
 //	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
 //
@@ -50,7 +50,7 @@ type Entry struct {
 }
 
 // Store is safe for use by several goroutines. Entries that it returns are the
-// caller's own, but share slices with nobody who writes: a Network is replaced
+// caller's own, but their slices are shared and are not changed: a Network is replaced
 // whole, never changed in place.
 type Store struct {
 	state, runtime string
@@ -171,7 +171,7 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
-// Fresh reports whether Open made the state: nobody has declared anything yet.
+// Fresh reports whether Open made the state: nothing was declared yet.
 func (s *Store) Fresh() bool { return s.fresh }
 
 // Booted reports whether this is the first daemon since the host booted: no
@@ -217,7 +217,7 @@ func (s *Store) read(path, name string) (Entry, error) {
 	return Entry{Network: n, Revision: p.GetRevision(), Live: !errors.Is(err, fs.ErrNotExist)}, nil
 }
 
-// Broken returns the networks whose files cannot be read, with the reasons.
+// Broken returns the networks with files that cannot be read, with the reasons.
 func (s *Store) Broken() map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

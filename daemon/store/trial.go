@@ -17,7 +17,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// Trial is a change that is taken back unless somebody confirms it in time. It
+// Trial is a change that is taken back unless it is confirmed in time. It
 // outlives the daemon and the boot: STATE/trials/NAME.json.
 type Trial struct {
 	Name string

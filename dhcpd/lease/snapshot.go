@@ -71,14 +71,6 @@ func (l *loader) clock() *clock {
 	return c
 }
 
-// logBoot logs what becomes of the leases of an earlier boot.
-func (l *loader) logBoot(b *bootClock) {
-	last, now := time.Unix(0, 0).Add(b.offset+b.last), l.now.Now
-	if b.known && now.Before(last) {
-		l.log.Warn("wall clock is behind that of the last boot; leases count from there", "last", last, "now", now)
-	}
-}
-
 // read reads a file, and calls yield with its records.
 func (l *loader) read(name, magic string, yield func(record)) (f file, found bool) {
 	path := filepath.Join(l.dir, name)

@@ -10,7 +10,7 @@ import (
 
 // Choose returns an address for a client, in the order of RFC 2131 §4.3.1: its
 // reservation, its offer, its lease, its lease that ended, what it asks for, an address
-// that was never used, the one whose lease ended first, and one that is offered to another
+// that was never used, the one with the lease that ended first, and one that is offered to another
 // client. Subnets are tried in their order. It returns the zero Addr if there is none.
 func (p *Pool) Choose(c *Client, wanted []netip.Addr, now time.Time) netip.Addr {
 	var first netip.Addr
@@ -116,7 +116,7 @@ func (p *Pool) neverUsed(c *Client) netip.Addr {
 	return netip.Addr{}
 }
 
-// ended returns the address whose lease ended first.
+// ended returns the address of the lease that ended first.
 func (p *Pool) ended(c *Client, now time.Time) netip.Addr {
 	for range maxTries * len(p.svc.Subnets) {
 		l, ok := p.Leases.Oldest(p.svc.IPv6, now)

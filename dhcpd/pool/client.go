@@ -74,7 +74,7 @@ func (c *Client) Subnet(a netip.Addr) *Subnet {
 	return nil
 }
 
-// Reserved returns a reservation of the client whose address it can have now: that of
+// Reserved returns a reservation of the client that it can have now: that of the address
 // want if there is one, else the first. An address that another client has is not given
 // twice. Clones share everything but the MAC: the first of them has what is reserved for
 // all. The same MAC with another DUID is a guest that was installed again, if the message

@@ -194,7 +194,11 @@ func (p *Pool) Withdraw(o *Offer, now time.Time) {
 	}
 	p.offers.remove(o)
 	p.update(o.Addr)
-	p.release(o.Addr, now)
+	if sub := p.svc.Subnet(o.Addr); sub != nil && !p.inUse(o.Addr, now) {
+		q, _ := p.quotaOf(sub)
+		q.release(o.Addr)
+		delete(p.outside, o.Addr)
+	}
 }
 
 // Quarantine withholds an address that another host uses, or that was declined, and

@@ -119,15 +119,6 @@ func (p *Pool) hold(a netip.Addr, o fair.Origin) {
 	}
 }
 
-// release notes that no client holds an address, unless one does.
-func (p *Pool) release(a netip.Addr, now time.Time) {
-	if sub := p.svc.Subnet(a); sub != nil && !p.inUse(a, now) {
-		q, _ := p.quotaOf(sub)
-		q.release(a)
-		delete(p.outside, a)
-	}
-}
-
 // holder returns the origin that holds an address, if it is known.
 func (p *Pool) holder(a netip.Addr) (fair.Origin, bool) {
 	if o, ok := p.outside[a]; ok {

@@ -25,6 +25,6 @@
 // # Deviations from RFC 4861
 //
 // grep for "Deviation:". In short: a solicitation is answered without delay,
-// because there are no other routers on the bridge whose answers could collide
+// because there are no other routers on the bridge with answers that could collide
 // with ours.
 package ra

@@ -228,7 +228,7 @@ func Parse(b []byte) (Request, error) {
 	return r, nil
 }
 
-// setHostname reads options 12 and 81, whose name, or its first label if it is in the DNS's
+// setHostname reads options 12 and 81. The name of 81, or its first label if it is in the DNS's
 // format (RFC 4702 §2), takes precedence.
 func (r *Request) setHostname(hostname, fqdn []byte) {
 	r.Hostname = hostname

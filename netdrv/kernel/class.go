@@ -10,8 +10,8 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// whose finds out to whom the shares of a queue belong. One that nothing leads to
-// has a MAC that nobody asks for, and is set again.
+// classOwners reads the filters to map HTB classes to MACs. A class without a filter gets
+// ff:ff:ff:ff:ff:ff, so that Diff replaces it.
 func (k *Kernel) classOwners(l netlink.Link, q *netdrv.Queue) error {
 	filters, err := k.classFilters(l)
 	if err != nil {
@@ -72,7 +72,7 @@ func (k *Kernel) setClasses(l netlink.Link, q *netdrv.Queue) error {
 	return nil
 }
 
-// lead has each guest's frames go to his share, and the others' to the rest's.
+// setFilters steers the frames of each guest to its class, and others to the default class.
 func (k *Kernel) setFilters(l netlink.Link, q *netdrv.Queue) error {
 	have, err := k.classFilters(l)
 	if err != nil {
@@ -114,7 +114,7 @@ func classFilter(l netlink.Link, q *netdrv.Queue, mac netdrv.MAC, class uint32) 
 	return f
 }
 
-// dropShares ends those that are nobody's any more.
+// deleteClasses deletes classes that are not wanted.
 func (k *Kernel) deleteClasses(l netlink.Link, q *netdrv.Queue) error {
 	wanted := map[uint32]bool{}
 	for _, s := range q.Classes {

@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +17,8 @@ import (
 // the kernel tell of each, and what finds no room meanwhile is one overflow.
 const fdbInterval = 10 * time.Millisecond
 
-// FDBEntries lists the MACs that bridges have learned, whosever they are.
+// FDBEntries returns the MACs that bridges have learned behind their ports. An entry that
+// does not age is a port's own address.
 func (k *Kernel) FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error) {
 	all, err := dump(ctx, func() ([]netlink.Neigh, error) { return k.nl.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
@@ -26,7 +26,7 @@ func (k *Kernel) FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error) {
 	}
 	var out []netdrv.FDBEntry
 	for _, n := range all {
-		if n.State&netlink.NUD_PERMANENT == 0 && len(n.HardwareAddr) == 6 {
+		if n.MasterIndex != 0 && n.State&unix.NUD_PERMANENT == 0 && len(n.HardwareAddr) == len(netdrv.MAC{}) {
 			out = append(out, netdrv.FDBEntry{Index: n.LinkIndex, MAC: netdrv.MAC(n.HardwareAddr)})
 		}
 	}
@@ -37,55 +37,39 @@ func (k *Kernel) FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error) {
 // after a bridge may have learned a MAC, with "", and after a link may have joined
 // a bridge of ours, with the bridge's name, until ctx ends. It tells as Watch does.
 func (k *Kernel) WatchFDB() (run func(ctx context.Context, wake func(bridge string)) error, err error) {
-	c, err := mdnetlink.Dial(unix.NETLINK_ROUTE, nil)
+	sub, err := subscribe(k.log, unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK)
 	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
-	}
-	for _, g := range []uint32{unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK} {
-		if err := c.JoinGroup(g); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
-		}
-	}
-	if _, err := k.LearnedMACs(context.Background()); err != nil { // from before the subscription
-		c.Close()
 		return nil, err
 	}
-	return func(ctx context.Context, wake func(string)) error { return k.watchFDB(ctx, c, wake) }, nil
-}
-
-func (k *Kernel) watchFDB(ctx context.Context, c *mdnetlink.Conn, wake func(string)) error {
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	for {
-		msgs, err := c.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS):
-			if _, err := k.LearnedMACs(ctx); err != nil {
-				k.log.Debug("lost notifications of bridges", "err", err)
-			}
-			wake("")
-		case err != nil:
-			return fmt.Errorf("read rtnetlink subscription: %w", err)
-		}
-		learned := false
-		for _, m := range msgs {
-			k.memory.note(m)
-			if bridge, ok := k.fdbChange(m); ok {
-				learned = learned || bridge == ""
-				wake(bridge)
-			}
-		}
-		if learned {
-			time.Sleep(fdbInterval)
-		}
+	if _, err := k.LearnedMACs(context.Background()); err != nil { // from before the subscription
+		sub.conn.Close()
+		return nil, err
 	}
+	return func(ctx context.Context, wake func(string)) error {
+		sub.run(ctx, func(msgs []mdnetlink.Message, lost bool) {
+			if lost {
+				if _, err := k.LearnedMACs(ctx); err != nil {
+					k.log.Debug("reading the forwarding databases failed", "err", err)
+				}
+				wake("")
+			}
+			learned := false
+			for _, m := range msgs {
+				k.memory.note(m)
+				if bridge, ok := k.fdbChange(m); ok {
+					learned = learned || bridge == ""
+					wake(bridge)
+				}
+			}
+			if learned {
+				time.Sleep(fdbInterval)
+			}
+		})
+		return nil
+	}, nil
 }
 
-// news reports whether a message is about a bridge's port or what it has learned.
+// fdbChange reports whether a message is about a bridge's port or what it has learned.
 func (k *Kernel) fdbChange(m mdnetlink.Message) (bridge string, ok bool) {
 	switch {
 	case len(m.Data) < unix.SizeofNdMsg || m.Data[0] != unix.AF_BRIDGE:

@@ -310,9 +310,9 @@ func (r *hostRoute) hostObject(link string) netdrv.HostObject {
 	return netdrv.HostObject{Kind: netdrv.ObjectRoute, Link: link, Key: r.key(), Attributes: r.more(), Raw: string(r.bytes()), Immovable: r.immovable()}
 }
 
-// gap is what stands for a learned route until the kernel learns it again: one
-// that is worse by one, and ours. The kernel would stumble over one like its
-// own that it has not made (net/ipv6/ndisc.c: ndisc_router_discovery).
+// placeholder returns the route that replaces a learned one until the kernel learns it
+// again: of our protocol, and with a metric higher by one. The kernel would mistake one of
+// its own protocol that it has not made (net/ipv6/ndisc.c: ndisc_router_discovery).
 func (r *hostRoute) placeholder() hostRoute {
 	g := hostRoute{object{slices.Clone(r.fixed), slices.Clone(r.attrs)}}
 	g.fixed[5] = Protocol

@@ -3,12 +3,10 @@ package kernel
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"sync"
 
 	mdnetlink "github.com/mdlayher/netlink"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vnetd/vnetd/netdrv"
@@ -18,17 +16,13 @@ import (
 // links' indexes. What a bridge has forgotten (ageing_time) is remembered here for as
 // long as the link is there, if one address only was seen behind it.
 func (k *Kernel) LearnedMACs(ctx context.Context) (map[int][]netdrv.MAC, error) {
-	list, err := dump(ctx, func() ([]netlink.Neigh, error) { return k.nl.NeighList(0, unix.AF_BRIDGE) })
+	entries, err := k.FDBEntries(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list what bridges have seen: %w", err)
+		return nil, err
 	}
 	out := map[int][]netdrv.MAC{}
-	for _, n := range list {
-		// What does not age is a port's own address.
-		if n.MasterIndex == 0 || n.State&unix.NUD_PERMANENT != 0 || len(n.HardwareAddr) != len(netdrv.MAC{}) {
-			continue
-		}
-		out[n.LinkIndex] = append(out[n.LinkIndex], netdrv.MAC(n.HardwareAddr))
+	for _, e := range entries {
+		out[e.Index] = append(out[e.Index], e.MAC)
 	}
 	k.memory.merge(out)
 	return out, nil

@@ -232,8 +232,7 @@ func (o *observer) take(links []listed) {
 	slices.SortFunc(o.state.Members, func(a, b netdrv.Member) int { return a.Index - b.Index })
 }
 
-// name returns a link's name by index; of one that was not listed, a word that
-// is nobody's name.
+// name returns the link's name, or "/" (not a valid name) if it was not in the dump.
 func (o *observer) name(index int) string {
 	if index == 0 {
 		return ""

@@ -52,7 +52,7 @@ func (k *Kernel) uplinkUp(s netdrv.UplinkUp) error {
 	return k.nl.LinkSetUp(l)
 }
 
-// whyNoPort says what the kernel means (net/bridge/br_if.c: br_add_if).
+// explainEnslave adds the reason for which br_add_if refuses a link (net/bridge/br_if.c).
 func explainEnslave(link string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
@@ -220,8 +220,8 @@ func send(requests []netlink.Message, fine ...unix.Errno) error {
 	return failed
 }
 
-// spent are the routes that stood for learned ones on links of the host, as
-// gap made them, and have the learned one beside them by now.
+// stalePlaceholders are placeholder routes on links of the host beside which the kernel has
+// learned the original again.
 func (o *observer) stalePlaceholders(routes []listedRoute) []netdrv.LinkRoute {
 	var out []netdrv.LinkRoute
 	learned := map[netdrv.LinkRoute]bool{}

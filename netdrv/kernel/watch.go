@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"sync/atomic"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -16,7 +13,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// watchGroups say what may undo our work.
+// watchGroups are the rtnetlink groups that announce changes of what vnetd manages.
 var watchGroups = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_TC,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -33,26 +30,35 @@ var watchGroups = []uint32{
 // The subscription is open when Watch returns, so that a look that follows
 // misses nothing. It belongs to the calling thread's network namespace.
 func (k *Kernel) Watch() (run func(ctx context.Context, wake func(network string)) error, err error) {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	sub, err := subscribe(k.log, watchGroups...)
 	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink subscription: %w", err)
-	}
-	for _, g := range watchGroups {
-		if err := c.JoinGroup(g); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("join rtnetlink group %d: %w", g, err)
-		}
-	}
-	if err := c.SetReadBuffer(4 << 20); err != nil {
-		k.log.Debug("rtnetlink buffer stays small", "err", err)
+		return nil, err
 	}
 	links, err := dump(context.Background(), k.nl.LinkList)
 	if err != nil {
-		c.Close()
+		sub.conn.Close()
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	w := watcher{conn: c, own: newOwnLinks(links), macs: map[uint32]netdrv.MAC{}, hostChanges: &k.hostChanges}
-	return w.run, nil
+	w := watcher{own: newOwnLinks(links), macs: map[uint32]netdrv.MAC{}}
+	return func(ctx context.Context, wake func(network string)) error {
+		sub.run(ctx, func(msgs []netlink.Message, lost bool) {
+			// Each message counts, for each may be about a link of ours.
+			changed := lost
+			for _, m := range msgs {
+				changed = w.own.hosts(m) || changed
+			}
+			if changed {
+				k.hostChanges.Add(1)
+			}
+			for _, m := range msgs {
+				if network := w.changedMAC(m); network != "" {
+					wake(network)
+				}
+			}
+			wake("")
+		})
+		return nil
+	}, nil
 }
 
 // HostChanges counts the notifications, since Watch, about links, addresses and
@@ -60,35 +66,10 @@ func (k *Kernel) Watch() (run func(ctx context.Context, wake func(network string
 // returns. An overflow of notifications counts, too.
 func (k *Kernel) HostChanges() uint64 { return k.hostChanges.Load() }
 
-// watcher reads one subscription.
+// watcher is the state of one subscription.
 type watcher struct {
-	conn        *netlink.Conn
-	own         ownLinks
-	macs        map[uint32]netdrv.MAC // of guests' links of ours that are in use, by index
-	hostChanges *atomic.Uint64
-}
-
-func (w *watcher) run(ctx context.Context, wake func(network string)) error {
-	c := w.conn
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	for {
-		msgs, err := c.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !errors.Is(err, unix.ENOBUFS):
-			return fmt.Errorf("read rtnetlink subscription: %w", err)
-		}
-		w.count(msgs, err != nil)
-		for _, m := range msgs {
-			if network := w.changedMAC(m); network != "" {
-				wake(network)
-			}
-		}
-		wake("")
-	}
+	own  ownLinks
+	macs map[uint32]netdrv.MAC // of guests' links of ours that are in use, by index
 }
 
 // changedMAC returns the network of a guest's link of ours if a notification has
@@ -116,15 +97,4 @@ func (w *watcher) changedMAC(m netlink.Message) (network string) {
 		network, _ = netdrv.ParseAlias(string(bytes.TrimRight(attribute(attrs, unix.IFLA_IFALIAS), "\x00")))
 	}
 	return network
-}
-
-// count looks at all messages, for each may tell of a link of ours.
-func (w *watcher) count(msgs []netlink.Message, lost bool) {
-	hosts := lost
-	for _, m := range msgs {
-		hosts = w.own.hosts(m) || hosts
-	}
-	if hosts {
-		w.hostChanges.Add(1)
-	}
 }

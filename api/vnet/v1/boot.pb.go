@@ -21,19 +21,19 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Boot is how guests of a subnet boot from the network.
+// Boot configures network boot of a subnet's guests.
 type Boot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A directory of the host, absolute, that is served read-only by TFTP and HTTP
-	// on the gateway's address. If absent, nothing is served, only pointed to.
+	// Absolute path of a directory of the host that is served read-only by TFTP and
+	// HTTP on the gateway's address. If absent, nothing is served.
 	Root string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
-	// Where the files are, if not on the gateway (siaddr of RFC 2131). Of the
-	// subnet's family.
+	// Next server (siaddr of RFC 2131), an address of the subnet's family; the gateway
+	// if absent.
 	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
-	// Which file is for whom; of those that fit, one by client wins over one by
-	// arch, and that over one by neither.
+	// Boot files by client. Precedence: an entry with client, then one with arch, then
+	// one with neither.
 	Files []*BootFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
-	// Where HTTP is served; 80 if absent.
+	// HTTP port; 80 if absent.
 	HttpPort      uint32 `protobuf:"varint,4,opt,name=http_port,json=httpPort,proto3" json:"http_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -97,19 +97,19 @@ func (x *Boot) GetHttpPort() uint32 {
 	return 0
 }
 
-// BootFile is what one kind of client boots.
+// BootFile is the boot file of one kind of client.
 type BootFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client's processor architecture type (RFC 4578, RFC 5970): bios, efi-x86,
 	// efi-x86-64, efi-arm, efi-arm64, http-x86-64, http-arm64 and so on, or the
 	// number that IANA has for it.
 	Arch string `protobuf:"bytes,1,opt,name=arch,proto3" json:"arch,omitempty"`
-	// ipxe: clients that are iPXE already, whatever their arch.
+	// ipxe: clients that run iPXE, with any arch.
 	Client string `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
-	// A path below root, or a URL. Clients that boot by HTTP get a URL in any
-	// case, made of the server if need be; so does everybody in IPv6.
+	// A path below root, or a URL. HTTP boot clients and all IPv6 clients are sent a
+	// URL, which is made from a path and the server.
 	File string `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`
-	// IPv6: what is handed to the file when it runs (option 60).
+	// IPv6: parameters of the boot file (option 60).
 	Params        []string `protobuf:"bytes,4,rep,name=params,proto3" json:"params,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -173,10 +173,10 @@ func (x *BootFile) GetParams() []string {
 	return nil
 }
 
-// GuestBoot is what one guest boots.
+// GuestBoot configures network boot of one guest.
 type GuestBoot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in BootFile; it wins over all of boot.files.
+	// As in BootFile; takes precedence over boot.files.
 	File          string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -22,11 +22,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DHCPOptions are what guests are told besides their addresses. On a subnet, for
-// all of its guests; in a tag, for those that it fits; in a reservation, for its
-// guest. Each option by itself: the reservation's word counts before its tags',
-// a tag's before that of the next, and those before the subnet's. Guests get
-// what they ask for.
+// DHCPOptions are the options that guests are sent besides addresses: in a subnet
+// for all of its guests, in a tag for guests that match, in a reservation for its
+// guest. Precedence, per option: reservation, then tags in list order, then subnet.
+// Guests are sent the options that they request.
 type DHCPOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default routers, IPv4. If absent: the host, in modes that forward.
@@ -34,45 +33,44 @@ type DHCPOptions struct {
 	// Name servers. If absent: the host, where the network has a DNS server. Those
 	// of an IPv6 subnet are in routers' advertisements, too.
 	DnsServers []string `protobuf:"bytes,2,rep,name=dns_servers,json=dnsServers,proto3" json:"dns_servers,omitempty"`
-	// The domain that guests are in, IPv4; dns.domain if absent.
+	// Domain name of guests, IPv4; dns.domain if absent.
 	Domain string `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
-	// Domains in which guests look for short names. If absent: dns.domain in IPv6,
-	// none in IPv4. Those of an IPv6 subnet are in routers' advertisements, too.
+	// Domain search list. If absent: dns.domain in IPv6, none in IPv4. That of an IPv6
+	// subnet is sent in router advertisements, too.
 	Search []string `protobuf:"bytes,4,rep,name=search,proto3" json:"search,omitempty"`
 	// Classless static routes, IPv4 (RFC 3442). A default route by the first
 	// router is added.
 	Routes []*DHCPRoute `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
-	// The MTU of guests' links, IPv4; bridge.mtu if absent.
+	// MTU of guests' interfaces, IPv4; bridge.mtu if absent.
 	Mtu uint32 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// Time servers.
 	NtpServers []string `protobuf:"bytes,7,rep,name=ntp_servers,json=ntpServers,proto3" json:"ntp_servers,omitempty"`
 	// Vendor-specific information in hexadecimal: option 43 in IPv4; option 17 in
 	// IPv6, enterprise number first.
 	Vendor string `protobuf:"bytes,8,opt,name=vendor,proto3" json:"vendor,omitempty"`
-	// What a server calls itself to some boot programs, IPv4 (option 60).
+	// Vendor class of the server, which some boot programs expect, IPv4 (option 60).
 	VendorClass string `protobuf:"bytes,9,opt,name=vendor_class,json=vendorClass,proto3" json:"vendor_class,omitempty"`
 	// The server to boot from, IPv4 (option 66).
 	TftpServerName string `protobuf:"bytes,10,opt,name=tftp_server_name,json=tftpServerName,proto3" json:"tftp_server_name,omitempty"`
 	// The file to boot, in IPv6 as a URL.
 	BootFile string `protobuf:"bytes,11,opt,name=boot_file,json=bootFile,proto3" json:"boot_file,omitempty"`
-	// IPv4: guests that can do without IPv4 do so for this time, 5m at least
+	// IPv4: time for which guests with IPv6-mostly support disable IPv4, at least 5m
 	// (RFC 8925).
 	Ipv6OnlyWait *durationpb.Duration `protobuf:"bytes,12,opt,name=ipv6_only_wait,json=ipv6OnlyWait,proto3" json:"ipv6_only_wait,omitempty"`
-	// The URL of the captive portal's API (RFC 8910). An IPv6 subnet's is in
-	// routers' advertisements, too.
+	// URL of the captive portal API (RFC 8910). That of an IPv6 subnet is sent in router
+	// advertisements, too.
 	CaptivePortal string `protobuf:"bytes,13,opt,name=captive_portal,json=captivePortal,proto3" json:"captive_portal,omitempty"`
-	// IPv6: how soon guests without addresses by DHCP ask again; 10m at least, 1h
-	// if absent.
+	// IPv6: time after which guests without DHCP addresses refresh options; at least
+	// 10m, 1h if absent.
 	InformationRefreshTime *durationpb.Duration `protobuf:"bytes,14,opt,name=information_refresh_time,json=informationRefreshTime,proto3" json:"information_refresh_time,omitempty"`
-	// IPv6: the longest time between two attempts of a guest to get an address;
-	// 1m to 24h (RFC 8415 section 21.24).
+	// IPv6: maximum time between two SOLICIT messages of a guest; 1m to 24h (RFC 8415
+	// section 21.24).
 	SolMaxRt *durationpb.Duration `protobuf:"bytes,15,opt,name=sol_max_rt,json=solMaxRt,proto3" json:"sol_max_rt,omitempty"`
-	// IPv6: the same for other information.
+	// IPv6: the same for INFORMATION-REQUEST.
 	InfMaxRt *durationpb.Duration `protobuf:"bytes,16,opt,name=inf_max_rt,json=infMaxRt,proto3" json:"inf_max_rt,omitempty"`
-	// Any others, by number.
+	// Other options, by number.
 	Custom []*DHCPCustomOption `protobuf:"bytes,17,rep,name=custom,proto3" json:"custom,omitempty"`
-	// What is not sent although it would be: keys of options such as routers, or
-	// numbers.
+	// Options that are not sent: keys such as routers, or numbers.
 	Omit          []string `protobuf:"bytes,18,rep,name=omit,proto3" json:"omit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -234,12 +232,12 @@ func (x *DHCPOptions) GetOmit() []string {
 	return nil
 }
 
-// DHCPRoute is a route that guests get.
+// DHCPRoute is a route that guests are sent.
 type DHCPRoute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 10.0.0.0/8.
 	Destination string `protobuf:"bytes,1,opt,name=destination,proto3" json:"destination,omitempty"`
-	// A router in the subnet; 0.0.0.0 says that the destination is on the link.
+	// A router in the subnet; 0.0.0.0 for a destination on the link.
 	Via           string `protobuf:"bytes,2,opt,name=via,proto3" json:"via,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,26 +287,26 @@ func (x *DHCPRoute) GetVia() string {
 	return ""
 }
 
-// DHCPCustomOption is an option by its number, with a value in one of the ways.
+// DHCPCustomOption is an option by number, with one of the values.
 type DHCPCustomOption struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 2 to 254 in IPv4, to 65535 in IPv6; not one that has a key of its own.
+	// 2 to 254 in IPv4, to 65535 in IPv6; not one with its own key.
 	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// An address.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// Addresses, one after the other.
+	// A list of addresses.
 	Addresses []string `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	// Characters.
+	// Text.
 	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	// Octets in hexadecimal.
 	Hex string `protobuf:"bytes,5,opt,name=hex,proto3" json:"hex,omitempty"`
-	// A number of one octet.
+	// An 8-bit number.
 	U8 *uint32 `protobuf:"varint,6,opt,name=u8,proto3,oneof" json:"u8,omitempty"`
-	// A number of two octets.
+	// A 16-bit number.
 	U16 *uint32 `protobuf:"varint,7,opt,name=u16,proto3,oneof" json:"u16,omitempty"`
-	// A number of four octets.
+	// A 32-bit number.
 	U32 *uint32 `protobuf:"varint,8,opt,name=u32,proto3,oneof" json:"u32,omitempty"`
-	// Domains in the DNS's format, uncompressed.
+	// Domain names in DNS wire format, uncompressed.
 	Domains       []string `protobuf:"bytes,9,rep,name=domains,proto3" json:"domains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -407,14 +405,14 @@ func (x *DHCPCustomOption) GetDomains() []string {
 	return nil
 }
 
-// DHCPTag is options for some guests of a subnet.
+// DHCPTag has options for some guests of a subnet.
 type DHCPTag struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique in the subnet.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Whom it fits; if absent, those whose reservation names it.
+	// Guests that have the tag; if absent, those with a reservation that lists it.
 	Match *DHCPMatch `protobuf:"bytes,2,opt,name=match,proto3" json:"match,omitempty"`
-	// What they are told.
+	// The options.
 	Options       *DHCPOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -471,17 +469,17 @@ func (x *DHCPTag) GetOptions() *DHCPOptions {
 	return nil
 }
 
-// DHCPMatch fits a guest that all of its fields fit. A * at the end of a text
-// stands for anything.
+// DHCPMatch matches a guest if all of its fields do. A * at the end of a text
+// matches any suffix.
 type DHCPMatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The vendor class that the guest sends (option 60; 16 in IPv6).
+	// Vendor class of the guest (option 60; 16 in IPv6).
 	VendorClass string `protobuf:"bytes,1,opt,name=vendor_class,json=vendorClass,proto3" json:"vendor_class,omitempty"`
-	// A user class that it sends (option 77; 15 in IPv6).
+	// A user class of the guest (option 77; 15 in IPv6).
 	UserClass string `protobuf:"bytes,2,opt,name=user_class,json=userClass,proto3" json:"user_class,omitempty"`
-	// The first octets of its Ethernet address: 52:54:00.
+	// The first octets of its MAC address: 52:54:00.
 	MacPrefix string `protobuf:"bytes,3,opt,name=mac_prefix,json=macPrefix,proto3" json:"mac_prefix,omitempty"`
-	// What it calls itself, in any case, without a domain.
+	// Its host name, case-insensitive, without domain.
 	Hostname      string `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

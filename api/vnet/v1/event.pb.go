@@ -22,62 +22,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// EventType says what happened.
+// EventType is the kind of an event.
 type EventType int32
 
 const (
 	// Not set.
 	EventType_EVENT_TYPE_UNSPECIFIED EventType = 0
-	// All that was there has been sent; what follows is new.
+	// All current objects have been sent; changes follow.
 	EventType_EVENT_TYPE_SYNCED EventType = 1
-	// A network was there when the watch began.
+	// A network that existed when the watch began.
 	EventType_EVENT_TYPE_NETWORK_PRESENT EventType = 2
 	// A network was declared.
 	EventType_EVENT_TYPE_NETWORK_CREATED EventType = 3
 	// A network's definition changed.
 	EventType_EVENT_TYPE_NETWORK_UPDATED EventType = 4
-	// A network was forgotten.
+	// A network was deleted.
 	EventType_EVENT_TYPE_NETWORK_DELETED EventType = 5
 	// A network's phase changed.
 	EventType_EVENT_TYPE_NETWORK_STATUS EventType = 6
-	// A lease was there when the watch began.
+	// A lease that existed when the watch began.
 	EventType_EVENT_TYPE_LEASE_PRESENT EventType = 7
-	// A lease was given.
+	// A lease was bound.
 	EventType_EVENT_TYPE_LEASE_BOUND EventType = 8
 	// A lease was renewed.
 	EventType_EVENT_TYPE_LEASE_RENEWED EventType = 9
-	// A lease was given back, by its guest or by an administrator.
+	// A lease was released, by its guest or by an administrator.
 	EventType_EVENT_TYPE_LEASE_RELEASED EventType = 10
-	// A lease ran out.
+	// A lease expired.
 	EventType_EVENT_TYPE_LEASE_EXPIRED EventType = 11
-	// A guest found its address in use; it is kept out for a while.
+	// A guest found its address in use; the address is quarantined.
 	EventType_EVENT_TYPE_LEASE_DECLINED EventType = 12
-	// Something of vnetd's was found changed by others, and mended: message says
-	// what, steps say how.
+	// An external change was repaired: message describes it, steps are the changes that
+	// repaired it.
 	EventType_EVENT_TYPE_REPAIRED EventType = 13
-	// A guest's link was there when the watch began.
+	// A port that existed when the watch began.
 	EventType_EVENT_TYPE_PORT_PRESENT EventType = 14
-	// A guest's link joined its network.
+	// A port joined its network.
 	EventType_EVENT_TYPE_PORT_ATTACHED EventType = 15
-	// A guest's link left its network, or is gone.
+	// A port left its network, or was removed.
 	EventType_EVENT_TYPE_PORT_DETACHED EventType = 16
-	// A change was not confirmed in time, and taken back: message says how.
+	// A change was not confirmed in time and was rolled back: message has the result.
 	EventType_EVENT_TYPE_NETWORK_ROLLED_BACK EventType = 17
-	// Somebody has opened a port's tap.
+	// A process opened a port's tap.
 	EventType_EVENT_TYPE_PORT_UP EventType = 18
-	// Nobody has a port's tap open any more.
+	// The last descriptor of a port's tap was closed.
 	EventType_EVENT_TYPE_PORT_DOWN EventType = 19
-	// A guest got no address, for its pool has none left: message says which. At
-	// most once a minute for each pool.
+	// A request was not served because its address pool is exhausted: message names the
+	// pool. At most once a minute per pool.
 	EventType_EVENT_TYPE_POOL_EXHAUSTED EventType = 20
-	// Links of vnetd's were found that belong to a network which is not declared:
-	// message lists them. They are left alone.
+	// Interfaces of a network that is not declared were found: message lists them. They
+	// are not changed.
 	EventType_EVENT_TYPE_NETWORK_ORPHANED EventType = 21
-	// A guest did not get the address that is reserved for it, since another guest
-	// uses it: message says which. At most once a minute for each address.
+	// A guest was not given its reserved address, because another guest uses it: message
+	// names both. At most once a minute per address.
 	EventType_EVENT_TYPE_RESERVATION_IN_USE EventType = 22
-	// A guest asked for a host name that another guest has, or a reservation: lease is the
-	// guest's, message says who has the name. Limited to one in ten seconds for each network.
+	// A guest requested a host name that another guest or a reservation has: lease is the
+	// guest's, message names the holder. At most once in ten seconds per network.
 	EventType_EVENT_TYPE_NAME_REFUSED EventType = 23
 )
 
@@ -164,12 +164,12 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
-// WatchRequest says what to watch.
+// WatchRequest selects events.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A network's name, or empty for all.
 	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// Do not send what is there now.
+	// Do not send the current objects.
 	OnlyChanges   bool `protobuf:"varint,2,opt,name=only_changes,json=onlyChanges,proto3" json:"only_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -222,9 +222,9 @@ func (x *WatchRequest) GetOnlyChanges() bool {
 // WatchResponse is one event.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// Kind of the event.
 	Type EventType `protobuf:"varint,1,opt,name=type,proto3,enum=vnet.v1.EventType" json:"type,omitempty"`
-	// When.
+	// Time of the event.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// The network, for events about one.
 	Network *Network `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
@@ -232,9 +232,9 @@ type WatchResponse struct {
 	Lease *Lease `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
 	// The port, for events about one.
 	Port *Port `protobuf:"bytes,5,opt,name=port,proto3" json:"port,omitempty"`
-	// What was found, for a person.
+	// Description, for users.
 	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
-	// What was done to the host, as ip(8) and nft(8) would say it.
+	// Changes of the host, as ip(8) and nft(8) commands.
 	Steps         []string `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -26,11 +26,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EventService tells what changes.
+// EventService reports changes.
 type EventServiceClient interface {
-	// Watch sends what is there now, an EVENT_TYPE_SYNCED, and then every change.
-	// A reader that falls behind by thousands of events is sent
-	// RESOURCE_EXHAUSTED and starts over.
+	// Watch sends the current objects, an EVENT_TYPE_SYNCED, and then every change. A
+	// client that falls behind by thousands of events gets RESOURCE_EXHAUSTED and has
+	// to start again.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
@@ -65,11 +65,11 @@ type EventService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
 //
-// EventService tells what changes.
+// EventService reports changes.
 type EventServiceServer interface {
-	// Watch sends what is there now, an EVENT_TYPE_SYNCED, and then every change.
-	// A reader that falls behind by thousands of events is sent
-	// RESOURCE_EXHAUSTED and starts over.
+	// Watch sends the current objects, an EVENT_TYPE_SYNCED, and then every change. A
+	// client that falls behind by thousands of events gets RESOURCE_EXHAUSTED and has
+	// to start again.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

@@ -21,32 +21,31 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Filter is what guests of a network may send and be sent. In force on every
-// frame that passes a guest's link, between guests of one network, too.
+// Filter limits the traffic of guests. It applies to every frame on a port, including
+// frames between guests of one network.
 type Filter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// none, the default, or
-	// clean-traffic: a guest speaks as itself only, by its MAC, and by addresses
-	// that are its own: those of its leases and reservations, and in IPv6 those of
-	// advertised prefixes that are nobody else's. It is no DHCP server and no router.
-	// internet-only: clean-traffic, and behind the rules: DHCP, DNS and ping to the
-	// host, nothing else of the host's, no private address, no other guest.
+	// clean-traffic: a guest can send only from its MAC and its addresses: those of its
+	// leases and reservations, and IPv6 addresses of advertised prefixes that no other
+	// guest is known to have. It cannot act as DHCP server or router.
+	// internet-only: clean-traffic, and after the rules: DHCP, DNS and ping to the host,
+	// no other service of the host, no private address, no other guest.
 	Preset string `protobuf:"bytes,1,opt,name=preset,proto3" json:"preset,omitempty"`
-	// Guests of the network reach the host and what is beyond it, and not each other.
+	// Guests of the network reach the host and beyond, but not each other.
 	Isolated bool `protobuf:"varint,2,opt,name=isolated,proto3" json:"isolated,omitempty"`
-	// What guests may and may not, in order: the first rule that fits decides. Those
-	// of a port come before its network's.
+	// Rules in order: the first that matches decides. Rules of a port come before those
+	// of its network.
 	Rules []*FilterRule `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
-	// What becomes of connections to guests that no rule fits: accept, the default,
-	// drop or reject. Of a port, if absent, what its network says.
+	// Default action for inbound connections: accept (the default), drop or reject. Of a
+	// port: inherited from its network if absent.
 	In string `protobuf:"bytes,4,opt,name=in,proto3" json:"in,omitempty"`
-	// The same for connections that guests begin.
+	// The same for outbound connections.
 	Out string `protobuf:"bytes,5,opt,name=out,proto3" json:"out,omitempty"`
-	// Lists of prefixes, which rules call "@name". Of networks only.
+	// Lists of prefixes, "@name" in rules. Of networks only.
 	Sets []*FilterSet `protobuf:"bytes,6,rep,name=sets,proto3" json:"sets,omitempty"`
-	// What guests may send in mode bridge, where it is dropped if not listed here, as it
-	// would leave by the uplink: bpdu, vlan, ra, dhcp-server. Of a port, in addition to
-	// what its network says.
+	// Frames that guests may send in mode bridge, and that are dropped otherwise: bpdu,
+	// vlan, ra, dhcp-server. Of a port: in addition to those of its network.
 	Allow         []string `protobuf:"bytes,7,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -131,23 +130,23 @@ func (x *Filter) GetAllow() []string {
 	return nil
 }
 
-// FilterRule is about connections; answers to what passes pass, too. What is left
-// out fits anything.
+// FilterRule matches connections; replies to accepted packets are accepted. An absent
+// field matches anything.
 type FilterRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who begins: out is the guest, in is somebody else. Needed.
+	// out: connections that the guest opens; in: connections to the guest. Required.
 	Direction string `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"`
-	// accept, drop, or reject, which drops and lets the guest know. Needed.
+	// accept, drop, or reject, which also sends an error to the guest. Required.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
-	// tcp, udp, sctp, icmp, icmpv6, or a number of IANA's.
+	// tcp, udp, sctp, icmp, icmpv6, or an IANA protocol number.
 	Protocol string `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// Ports of who is called, as "22" or "8000-8080"; for tcp, udp and sctp.
+	// Destination ports, "22" or "8000-8080"; for tcp, udp and sctp.
 	Ports []string `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
-	// Who is at the other end: an address, a prefix, "@set", host for the host's
-	// addresses on the network, a network's name, or the name of a guest or port of this
-	// network, of another as NETWORK/NAME.
+	// The other endpoint: an address, a prefix, "@set", host for the host's addresses on
+	// the network, the name of a network, or of a guest or port of this network
+	// (NETWORK/NAME for one of another network).
 	Remote string `protobuf:"bytes,5,opt,name=remote,proto3" json:"remote,omitempty"`
-	// Note in the kernel's log what fits, a few times a second at most.
+	// Log matching connections to the kernel log, rate-limited.
 	Log           bool `protobuf:"varint,6,opt,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -225,7 +224,7 @@ func (x *FilterRule) GetLog() bool {
 	return false
 }
 
-// FilterSet is a list of prefixes with a name.
+// FilterSet is a named list of prefixes.
 type FilterSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Letters, digits, '-' and '_', 1 to 63.

@@ -21,17 +21,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ForwardState says whether packets go through.
+// ForwardState is the state of a published port.
 type ForwardState int32
 
 const (
 	// Not set.
 	ForwardState_FORWARD_STATE_UNSPECIFIED ForwardState = 0
-	// It leads to a guest.
+	// Connections are forwarded to a guest.
 	ForwardState_FORWARD_STATE_ACTIVE ForwardState = 1
-	// The guest's name has no address yet.
+	// The name of the guest does not resolve yet.
 	ForwardState_FORWARD_STATE_WAITING ForwardState = 2
-	// The network does not run.
+	// The network is stopped.
 	ForwardState_FORWARD_STATE_STOPPED ForwardState = 3
 )
 
@@ -78,14 +78,14 @@ func (ForwardState) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_forward_proto_rawDescGZIP(), []int{0}
 }
 
-// PublishedForward is a forward, and what it comes to now.
+// PublishedForward is a forward and its current state.
 type PublishedForward struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
 	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
 	// As it is defined.
 	Forward *Forward `protobuf:"bytes,2,opt,name=forward,proto3" json:"forward,omitempty"`
-	// Whether it works.
+	// Its state.
 	State ForwardState `protobuf:"varint,3,opt,name=state,proto3,enum=vnet.v1.ForwardState" json:"state,omitempty"`
 	// The guest's addresses, at most one of each family.
 	Targets []string `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
@@ -170,7 +170,7 @@ func (x *PublishedForward) GetReason() string {
 	return ""
 }
 
-// ListForwardsRequest says of which network.
+// ListForwardsRequest selects forwards.
 type ListForwardsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A network's name, or empty for all.
@@ -363,7 +363,7 @@ func (x *AddForwardResponse) GetNetwork() *Network {
 	return nil
 }
 
-// DeleteForwardRequest says which forward goes.
+// DeleteForwardRequest selects forwards.
 type DeleteForwardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
@@ -432,7 +432,7 @@ type DeleteForwardResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// The forwards that are gone.
+	// The forwards that were removed.
 	Forwards      []*Forward `protobuf:"bytes,2,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -28,9 +28,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ForwardService shows which ports are published and where they lead, and changes
-// the forwards of definitions one by one. Reads are for everybody, the rest for
-// root and the admin group.
+// ForwardService lists published ports and their targets, and changes the forwards of
+// definitions one by one. All users may read; root and the admin group may change.
 //
 // Errors are those of NetworkService; findings are about forwards of the
 // definition that the change would make.
@@ -39,7 +38,7 @@ type ForwardServiceClient interface {
 	ListForwards(ctx context.Context, in *ListForwardsRequest, opts ...grpc.CallOption) (*ListForwardsResponse, error)
 	// AddForward adds a forward to the end of a definition, like UpdateNetwork.
 	AddForward(ctx context.Context, in *AddForwardRequest, opts ...grpc.CallOption) (*AddForwardResponse, error)
-	// DeleteForward takes forwards out of a definition; NOT_FOUND if none fits.
+	// DeleteForward removes forwards from a definition; NOT_FOUND if none matches.
 	DeleteForward(ctx context.Context, in *DeleteForwardRequest, opts ...grpc.CallOption) (*DeleteForwardResponse, error)
 }
 
@@ -85,9 +84,8 @@ func (c *forwardServiceClient) DeleteForward(ctx context.Context, in *DeleteForw
 // All implementations must embed UnimplementedForwardServiceServer
 // for forward compatibility.
 //
-// ForwardService shows which ports are published and where they lead, and changes
-// the forwards of definitions one by one. Reads are for everybody, the rest for
-// root and the admin group.
+// ForwardService lists published ports and their targets, and changes the forwards of
+// definitions one by one. All users may read; root and the admin group may change.
 //
 // Errors are those of NetworkService; findings are about forwards of the
 // definition that the change would make.
@@ -96,7 +94,7 @@ type ForwardServiceServer interface {
 	ListForwards(context.Context, *ListForwardsRequest) (*ListForwardsResponse, error)
 	// AddForward adds a forward to the end of a definition, like UpdateNetwork.
 	AddForward(context.Context, *AddForwardRequest) (*AddForwardResponse, error)
-	// DeleteForward takes forwards out of a definition; NOT_FOUND if none fits.
+	// DeleteForward removes forwards from a definition; NOT_FOUND if none matches.
 	DeleteForward(context.Context, *DeleteForwardRequest) (*DeleteForwardResponse, error)
 	mustEmbedUnimplementedForwardServiceServer()
 }

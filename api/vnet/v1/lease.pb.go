@@ -31,17 +31,17 @@ type Lease struct {
 	Mac string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
 	// The guest's IP address.
 	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	// What the guest is called; empty if it did not say, or the name was taken.
+	// Host name of the guest; empty if it sent none, or the name is in use.
 	Hostname string `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// What the guest sent as client identifier (RFC 2132 §9.14), in hex.
+	// Client identifier (RFC 2132 §9.14), in hex.
 	ClientId string `protobuf:"bytes,5,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// When the lease was given or last renewed.
+	// When the lease was bound or last renewed.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When it ends; absent if never.
+	// When it expires; absent if never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// IPv6: the guest's DUID (RFC 8415 section 11), in hex.
 	Duid string `protobuf:"bytes,8,opt,name=duid,proto3" json:"duid,omitempty"`
-	// IPv6: which of the guest's identity associations the lease is for.
+	// IPv6: identity association of the lease.
 	Iaid          uint32 `protobuf:"varint,9,opt,name=iaid,proto3" json:"iaid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -140,17 +140,16 @@ func (x *Lease) GetIaid() uint32 {
 	return 0
 }
 
-// ListLeasesRequest says which leases are asked for: those that fit everything
-// that is not empty.
+// ListLeasesRequest selects leases that match all fields that are not empty.
 type ListLeasesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A network's name, or empty for all.
 	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
 	// The guest's Ethernet address.
 	Mac string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
-	// What the guest is called.
+	// Host name of the guest.
 	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// An address, or a prefix that the leased address is in.
+	// An address, or a prefix of leased addresses.
 	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -214,7 +213,7 @@ func (x *ListLeasesRequest) GetAddress() string {
 	return ""
 }
 
-// ListLeasesResponse has the leases in force.
+// ListLeasesResponse has the active leases.
 type ListLeasesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The leases.

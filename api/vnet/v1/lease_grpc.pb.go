@@ -27,10 +27,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// LeaseService shows and ends DHCP leases. Reads are for everybody, ReleaseLease
-// for root and the admin group.
+// LeaseService lists and releases DHCP leases. All users may read; root and the admin
+// group may release.
 type LeaseServiceClient interface {
-	// ListLeases returns leases in force, sorted by network and address.
+	// ListLeases returns active leases, sorted by network and address.
 	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
 	// ReleaseLease ends a lease at once. The guest keeps using the address until
 	// it next asks, and may then get another.
@@ -69,10 +69,10 @@ func (c *leaseServiceClient) ReleaseLease(ctx context.Context, in *ReleaseLeaseR
 // All implementations must embed UnimplementedLeaseServiceServer
 // for forward compatibility.
 //
-// LeaseService shows and ends DHCP leases. Reads are for everybody, ReleaseLease
-// for root and the admin group.
+// LeaseService lists and releases DHCP leases. All users may read; root and the admin
+// group may release.
 type LeaseServiceServer interface {
-	// ListLeases returns leases in force, sorted by network and address.
+	// ListLeases returns active leases, sorted by network and address.
 	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
 	// ReleaseLease ends a lease at once. The guest keeps using the address until
 	// it next asks, and may then get another.

@@ -27,25 +27,25 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Mode says how a network reaches the world.
+// Mode is how a network is connected to the outside.
 type Mode int32
 
 const (
 	// Not set; refused.
 	Mode_MODE_UNSPECIFIED Mode = 0
-	// Guests go out behind the host's address.
+	// Guests reach the outside by the host's address (masquerading).
 	Mode_MODE_NAT Mode = 1
-	// Forwarded without translation, reachable through routes.
+	// Forwarded without translation, reachable by routes.
 	Mode_MODE_ROUTE Mode = 2
-	// Addresses, DHCP and DNS, and not one firewall rule.
+	// Addresses, DHCP and DNS, without firewall rules.
 	Mode_MODE_OPEN Mode = 3
-	// Guests and host talk, and nothing goes in or out beyond the host. Without
-	// a subnet: a bridge and nothing else.
+	// Guests and host reach each other, and nothing beyond the host. Without a subnet
+	// L2-only (libvirt: "very isolated"): a bridge without an address of the host.
 	Mode_MODE_ISOLATED Mode = 4
-	// Guests join a bridge that the host has already, or that is built on
-	// bridge.uplinks. No address, DHCP, DNS or rule is vnetd's there.
+	// Guests are attached to a bridge of the host, or to one that is built on
+	// bridge.uplinks. vnetd has no address, DHCP or DNS there.
 	Mode_MODE_BRIDGE Mode = 5
-	// Guests get macvtap links on an uplink: direct.
+	// Guests have macvtap interfaces on an uplink: direct.
 	Mode_MODE_DIRECT Mode = 6
 )
 
@@ -98,20 +98,20 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_network_proto_rawDescGZIP(), []int{0}
 }
 
-// DirectMode is how the macvtap links of one uplink talk to each other, and to
-// the outside (ip-link(8), macvlan).
+// DirectMode is the mode of the macvtap interfaces of one uplink (ip-link(8),
+// macvlan).
 type DirectMode int32
 
 const (
 	// Not set: bridge.
 	DirectMode_DIRECT_MODE_UNSPECIFIED DirectMode = 0
-	// Guests talk to each other at once.
+	// Guests reach each other directly.
 	DirectMode_DIRECT_MODE_BRIDGE DirectMode = 1
-	// All frames go to the switch outside, which sends them back if it can.
+	// All frames go to the external switch, which may send them back.
 	DirectMode_DIRECT_MODE_VEPA DirectMode = 2
-	// Guests never talk to each other.
+	// Guests do not reach each other.
 	DirectMode_DIRECT_MODE_PRIVATE DirectMode = 3
-	// One guest has the uplink to itself.
+	// One guest has the uplink exclusively.
 	DirectMode_DIRECT_MODE_PASSTHROUGH DirectMode = 4
 )
 
@@ -160,19 +160,19 @@ func (DirectMode) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_network_proto_rawDescGZIP(), []int{1}
 }
 
-// Phase is where a network is between what was asked for and what runs.
+// Phase is the state of a network compared with its definition.
 type Phase int32
 
 const (
 	// Not set.
 	Phase_PHASE_UNSPECIFIED Phase = 0
-	// Declared, not live.
+	// Declared, not active.
 	Phase_PHASE_STOPPED Phase = 1
-	// Being made so.
+	// Being activated or changed.
 	Phase_PHASE_PENDING Phase = 2
-	// Live, and as declared.
+	// Active, and as declared.
 	Phase_PHASE_READY Phase = 3
-	// Live, but something of it does not stand; reason says what.
+	// Active, but not as declared; reason has the cause.
 	Phase_PHASE_DEGRADED Phase = 4
 )
 
@@ -221,54 +221,53 @@ func (Phase) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_network_proto_rawDescGZIP(), []int{2}
 }
 
-// Network is a definition: what a user declares.
+// Network is the definition of a network.
 type Network struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique on a host; letters, digits, '-', '_', '.'; at most 63.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How it reaches the world.
+	// How it is connected to the outside.
 	Mode Mode `protobuf:"varint,2,opt,name=mode,proto3,enum=vnet.v1.Mode" json:"mode,omitempty"`
-	// The link that guests are attached to.
+	// The bridge that guests are attached to.
 	Bridge *Bridge `protobuf:"bytes,3,opt,name=bridge,proto3" json:"bridge,omitempty"`
-	// Addresses of the host on the network, and what is served there.
+	// Addresses of the host on the network, and the services there.
 	Subnets []*Subnet `protobuf:"bytes,4,rep,name=subnets,proto3" json:"subnets,omitempty"`
-	// What its DNS server knows.
+	// Its DNS server.
 	Dns *DNS `protobuf:"bytes,5,opt,name=dns,proto3" json:"dns,omitempty"`
 	// For mode nat.
 	Nat *NAT `protobuf:"bytes,6,opt,name=nat,proto3" json:"nat,omitempty"`
-	// Whether it starts with the host. If absent: in a new network, yes, unless
-	// it is transient or not to be started; in an update, as it was.
+	// Whether it is started at boot. If absent: in a new network, yes, unless it is
+	// transient or created with no_start; in an update, unchanged.
 	Autostart *bool `protobuf:"varint,7,opt,name=autostart,proto3,oneof" json:"autostart,omitempty"`
-	// Whether it is forgotten when it is stopped. Set by CreateNetwork only.
+	// Whether it is deleted when it is stopped. Set by CreateNetwork only.
 	Transient bool `protobuf:"varint,8,opt,name=transient,proto3" json:"transient,omitempty"`
-	// Output only: grows with every change. In an update, a revision other than
-	// 0 that is not the stored one is refused with ABORTED.
+	// Output only: incremented by every change. In an update, a revision other than 0
+	// that is not the stored one is refused with ABORTED.
 	Revision int64 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Output only: what runs now.
+	// Output only: runtime state.
 	Status *NetworkStatus `protobuf:"bytes,10,opt,name=status,proto3" json:"status,omitempty"`
-	// For modes nat and route: the host's links through which guests reach the
-	// outside, and through which the outside reaches a routed network. What would
-	// go another way is dropped. Any link if empty.
+	// For modes nat and route: the interfaces of the host by which guests reach the
+	// outside, and by which the outside reaches a routed network. Packets by other
+	// interfaces are dropped. Any interface if empty.
 	Uplinks []string `protobuf:"bytes,11,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
 	// For mode direct.
 	Direct *Direct `protobuf:"bytes,12,opt,name=direct,proto3" json:"direct,omitempty"`
-	// Prefixes that are reached through a guest; the host routes them there.
+	// Prefixes that the host routes to a guest.
 	Routes []*Route `protobuf:"bytes,13,rep,name=routes,proto3" json:"routes,omitempty"`
-	// What guests reach on the host besides DHCP, DNS and ICMP: names of services
-	// (ssh), tcp/8080, udp/5000-5010; alone: all, or none. If absent: none in mode
+	// Services of the host that guests reach besides DHCP, DNS and ICMP: names of
+	// services (ssh), tcp/8080, udp/5000-5010; alone: all, or none. If absent: none in mode
 	// isolated, all in the others. Not for mode open, which has no rules.
 	HostServices []string `protobuf:"bytes,14,rep,name=host_services,json=hostServices,proto3" json:"host_services,omitempty"`
-	// What routers' advertisements say on IPv6 subnets.
+	// Router advertisements on IPv6 subnets.
 	Ra *RA `protobuf:"bytes,15,opt,name=ra,proto3" json:"ra,omitempty"`
-	// What guests may send and be sent. For networks with a bridge of their own:
-	// modes nat, route, open and isolated.
+	// Filter of the traffic of guests. Not for mode direct.
 	Filter *Filter `protobuf:"bytes,21,opt,name=filter,proto3" json:"filter,omitempty"`
-	// For modes nat and route: ports of the host that lead to guests.
+	// For modes nat and route: published ports.
 	Forwards []*Forward `protobuf:"bytes,23,rep,name=forwards,proto3" json:"forwards,omitempty"`
-	// Who may take ports of the network at the tap broker, besides root and the
-	// administrators. Nobody if absent.
+	// Users that the tap broker gives ports of the network to, besides root and
+	// administrators; none if absent.
 	Access *Access `protobuf:"bytes,20,opt,name=access,proto3" json:"access,omitempty"`
-	// How much traffic may pass; any if absent.
+	// Bandwidth limits; none if absent.
 	Bandwidth     *NetworkBandwidth `protobuf:"bytes,22,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -437,28 +436,27 @@ func (x *Network) GetBandwidth() *NetworkBandwidth {
 	return nil
 }
 
-// Forward publishes ports: what comes to the host there goes to a guest. Who sends
-// stays visible, but for what comes from the guest's own network and from the
-// host's loopback addresses.
+// Forward publishes ports of a guest on the host. The guest sees the client's address,
+// except for clients of its own network and on the host's loopback addresses.
 type Forward struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The host's: tcp/8080, udp/5000-5010, sctp/3868.
+	// Port of the host: tcp/8080, udp/5000-5010, sctp/3868.
 	Listen string `protobuf:"bytes,1,opt,name=listen,proto3" json:"listen,omitempty"`
-	// The guest's: NAME:PORT, ADDRESS:PORT, [ADDRESS]:PORT, or a range of ports as
-	// long as listen's; listen's own ports if there are none. A name is a port's, a
-	// reservation's or a record's, or a lease's with allow_dhcp_name, relative to the
-	// network's domain, and is followed.
+	// Target: NAME:PORT, ADDRESS:PORT, [ADDRESS]:PORT, or a range of as many ports as in
+	// listen; the same ports if absent. A name is that of a port, a reservation or a
+	// record, or with allow_dhcp_name of a lease, relative to the network's domain. It is
+	// resolved again when its address changes.
 	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// The host's address, of either family; any, and the loopback addresses with
-	// them, if empty. With 127.0.0.1 or ::1, the host's own programs only.
+	// Address of the host to listen on, of either family; all, including loopback, if
+	// empty. 127.0.0.1 or ::1 serve programs of the host only.
 	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	// Who may call: addresses and prefixes, of both families as you like. For others the
-	// port is as closed as one that is not published; the host's own programs always reach
-	// it by the loopback addresses. Everybody if empty.
+	// Allowed sources: addresses and prefixes of either family; all if empty. For other
+	// sources the port is closed. Programs of the host always reach it by the loopback
+	// addresses.
 	From []string `protobuf:"bytes,4,rep,name=from,proto3" json:"from,omitempty"`
-	// Publish also to a guest that chose the name in to itself: its DHCP host name. If
-	// false, the name must be that of a declared guest: a port, a record, or a
-	// reservation by MAC, client identifier or DUID.
+	// Accept a target name that a guest chose itself (DHCP host name). If false, the name
+	// must be that of a declared guest: a port, a record, or a reservation by MAC, client
+	// identifier or DUID.
 	AllowDhcpName bool `protobuf:"varint,5,opt,name=allow_dhcp_name,json=allowDhcpName,proto3" json:"allow_dhcp_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -529,16 +527,16 @@ func (x *Forward) GetAllowDhcpName() bool {
 	return false
 }
 
-// Access says who may take ports at the tap broker, and which.
+// Access lists users that the tap broker gives ports to, and limits these ports.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Users, by name or number.
 	Users []string `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
 	// Groups, by name or number.
 	Groups []string `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
-	// How guests' Ethernet addresses begin, in whole octets: 52:54:00. Any if empty.
+	// Prefix of guests' MAC addresses, in whole octets: 52:54:00. Any if empty.
 	MacPrefix string `protobuf:"bytes,3,opt,name=mac_prefix,json=macPrefix,proto3" json:"mac_prefix,omitempty"`
-	// How many ports of the network each user may have at a time; 32 if absent.
+	// Maximum number of concurrent ports of each user; 32 if absent.
 	MaxPorts      uint32 `protobuf:"varint,4,opt,name=max_ports,json=maxPorts,proto3" json:"max_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -602,22 +600,21 @@ func (x *Access) GetMaxPorts() uint32 {
 	return 0
 }
 
-// Bridge is the link that a network's guests are attached to.
+// Bridge is the bridge that a network's guests are attached to.
 type Bridge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 15 bytes; picked if empty.
+	// At most 15 bytes; generated if empty.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Fixed; picked if empty.
+	// Does not change; generated if empty.
 	Mac string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
-	// In bytes; auto follows the uplinks, or the link of the host's default route
-	// if there are none; the kernel's 1500 if empty. Told to guests by DHCP and in
-	// routers' advertisements.
+	// In bytes; auto follows the uplinks, or without uplinks the interface of the host's
+	// default route; 1500 if empty. Sent to guests by DHCP and in router advertisements.
 	Mtu string `protobuf:"bytes,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	// For mode bridge: vnetd builds the bridge on these links of the host, and
-	// moves their addresses and routes onto it.
+	// For mode bridge: vnetd builds the bridge on these interfaces of the host, and moves
+	// their addresses and routes to it.
 	Uplinks []string `protobuf:"bytes,4,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
-	// How many MACs the bridge learns (ip-link(8), fdb_max_learned), from Linux 6.7 on:
-	// 16384 if absent. Frames to others go to all of its ports. Not for mode bridge.
+	// Limit of learned MACs (ip-link(8), fdb_max_learned), from Linux 6.7 on: 16384 if
+	// absent. Frames to other MACs are flooded. Not for mode bridge.
 	FdbMaxLearned uint32 `protobuf:"varint,5,opt,name=fdb_max_learned,json=fdbMaxLearned,proto3" json:"fdb_max_learned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -688,17 +685,16 @@ func (x *Bridge) GetFdbMaxLearned() uint32 {
 	return 0
 }
 
-// Direct is for mode direct: macvtap links on an uplink.
+// Direct is for mode direct: macvtap interfaces on uplinks.
 type Direct struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Links of the host. A guest gets the one with the fewest guests; in mode
-	// passthrough, one that is free.
+	// Interfaces of the host. A guest gets the one with the fewest guests; in mode
+	// passthrough, a free one.
 	Uplinks []string `protobuf:"bytes,1,rep,name=uplinks,proto3" json:"uplinks,omitempty"`
 	// bridge if absent.
 	Mode DirectMode `protobuf:"varint,2,opt,name=mode,proto3,enum=vnet.v1.DirectMode" json:"mode,omitempty"`
-	// Give the host a link of its own on the first uplink, so that host and
-	// guests can talk. For mode bridge. The host's addresses on it are those of
-	// subnets.
+	// Create an interface of the host on the first uplink, by which host and guests reach
+	// each other. For mode bridge. Its addresses are those of subnets.
 	HostAccess    bool `protobuf:"varint,3,opt,name=host_access,json=hostAccess,proto3" json:"host_access,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -755,14 +751,14 @@ func (x *Direct) GetHostAccess() bool {
 	return false
 }
 
-// Route is a prefix that is reached through a guest.
+// Route is a prefix that is routed to a guest.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 10.99.0.0/16.
 	Destination string `protobuf:"bytes,1,opt,name=destination,proto3" json:"destination,omitempty"`
 	// The guest's address, in one of the network's subnets.
 	Via string `protobuf:"bytes,2,opt,name=via,proto3" json:"via,omitempty"`
-	// The host's preference among routes to one destination; the lowest wins.
+	// Metric of the route on the host; the lowest is preferred.
 	Metric        uint32 `protobuf:"varint,3,opt,name=metric,proto3" json:"metric,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -819,20 +815,18 @@ func (x *Route) GetMetric() uint32 {
 	return 0
 }
 
-// RA is what routers' advertisements say on a network with IPv6 subnets
-// (RFC 4861). They are sent unless enabled is false.
+// RA configures router advertisements on a network with IPv6 subnets (RFC 4861).
 type RA struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether they are sent; if absent, they are.
+	// Whether they are sent; true if absent.
 	Enabled *bool `protobuf:"varint,1,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
-	// The longest time between two; 4s to 30m, 10m if absent.
+	// Maximum interval; 4s to 30m, 10m if absent.
 	Interval *durationpb.Duration `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
-	// How long guests keep the host as default router; three times interval if
-	// absent, and always 0 in mode isolated.
+	// Router lifetime; three times interval if absent, and always 0 in mode isolated.
 	Lifetime *durationpb.Duration `protobuf:"bytes,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	// low, medium or high (RFC 4191); medium if empty.
+	// Router preference: low, medium or high (RFC 4191); medium if empty.
 	Preference string `protobuf:"bytes,4,opt,name=preference,proto3" json:"preference,omitempty"`
-	// Prefixes that are reached through the host (RFC 4191).
+	// Route information options: prefixes that the host routes (RFC 4191).
 	Routes        []string `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -906,14 +900,13 @@ func (x *RA) GetRoutes() []string {
 // Subnet is the host's address on a network.
 type Subnet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The gateway with its prefix length: 192.168.122.1/24. 0.0.0.0/24 picks a
-	// free prefix of that length, and auto is short for it; ::/64 does for IPv6,
-	// and auto6 is short for it.
+	// Gateway address with prefix length: 192.168.122.1/24. 0.0.0.0/24, or auto, picks a
+	// free prefix of that length; ::/64, or auto6, does for IPv6.
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// What DHCP hands out; not served if absent.
+	// DHCP server; none if absent.
 	Dhcp *DHCP `protobuf:"bytes,2,opt,name=dhcp,proto3" json:"dhcp,omitempty"`
-	// IPv6: whether guests make addresses of this prefix by themselves (SLAAC).
-	// If absent: yes, where the prefix is a /64 and DHCP gives no addresses.
+	// IPv6: whether guests may autoconfigure addresses (SLAAC). If absent: yes, where the
+	// prefix is a /64 and DHCP assigns no addresses.
 	Slaac         *bool `protobuf:"varint,3,opt,name=slaac,proto3,oneof" json:"slaac,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -970,7 +963,7 @@ func (x *Subnet) GetSlaac() bool {
 	return false
 }
 
-// DHCP is what the DHCP server hands out on a subnet.
+// DHCP is the DHCP server of a subnet.
 type DHCP struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Pools for guests without a reservation. In IPv4, with no reservations
@@ -981,24 +974,22 @@ type DHCP struct {
 	LeaseTime *durationpb.Duration `protobuf:"bytes,2,opt,name=lease_time,json=leaseTime,proto3" json:"lease_time,omitempty"`
 	// Fixed bindings; inside the subnet, inside a range or not.
 	Reservations []*Reservation `protobuf:"bytes,3,rep,name=reservations,proto3" json:"reservations,omitempty"`
-	// IPv6: give options only, and no addresses (RFC 8415 section 6.1).
+	// IPv6: send options only, no addresses (RFC 8415 section 6.1).
 	Stateless bool `protobuf:"varint,4,opt,name=stateless,proto3" json:"stateless,omitempty"`
-	// What guests are told besides their addresses.
+	// Options for all guests.
 	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
-	// When guests ask their server for more time (T1); half of lease_time if
-	// absent.
+	// Renewal time (T1); half of lease_time if absent.
 	RenewTime *durationpb.Duration `protobuf:"bytes,11,opt,name=renew_time,json=renewTime,proto3" json:"renew_time,omitempty"`
-	// When they ask any server (T2), 7/8 of lease_time if absent, 4/5 in IPv6.
+	// Rebinding time (T2); 7/8 of lease_time if absent, 4/5 in IPv6.
 	RebindTime *durationpb.Duration `protobuf:"bytes,12,opt,name=rebind_time,json=rebindTime,proto3" json:"rebind_time,omitempty"`
-	// Options for some of the guests. Where several tags fit one, the first counts
-	// first.
+	// Options for some guests. If several tags match a guest, the first takes precedence.
 	Tags []*DHCPTag `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
-	// How guests boot from the network; not at all if absent.
+	// Network boot; none if absent.
 	Boot *Boot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
-	// Addresses within ranges that are not for guests.
+	// Addresses within ranges that are not assigned.
 	Exclude []*AddressRange `protobuf:"bytes,21,rep,name=exclude,proto3" json:"exclude,omitempty"`
-	// Subnets behind relay agents on this network, which this subnet's address
-	// answers (RFC 2131 giaddr, RFC 8415 section 19).
+	// Subnets behind relay agents on this network, served by this subnet's address (RFC
+	// 2131 giaddr, RFC 8415 section 19).
 	Relayed       []*RelayedSubnet `protobuf:"bytes,22,rep,name=relayed,proto3" json:"relayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1111,14 +1102,13 @@ func (x *DHCP) GetRelayed() []*RelayedSubnet {
 	return nil
 }
 
-// RelayedSubnet is a subnet on which the host has no address: a relay agent
-// there passes the guests' requests on.
+// RelayedSubnet is a subnet on which the host has no address, served by way of a relay
+// agent.
 type RelayedSubnet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 10.30.0.0/24; the relay's address in it, or what the relay says of the link
-	// (RFC 3527), selects it.
+	// 10.30.0.0/24; selected by the relay's address, or by link selection (RFC 3527).
 	Subnet string `protobuf:"bytes,1,opt,name=subnet,proto3" json:"subnet,omitempty"`
-	// IPv4: the guests' router; none is told if empty.
+	// IPv4: the guests' router; none is sent if empty.
 	Router string `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
 	// As in DHCP.
 	Ranges []*AddressRange `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
@@ -1259,27 +1249,26 @@ func (x *AddressRange) GetEnd() string {
 	return ""
 }
 
-// Reservation binds an address to a guest, which is known by one of mac,
-// client_id and duid, or by its hostname if there is none of them.
+// Reservation assigns an address to a guest, which is identified by one of mac,
+// client_id and duid, or without them by its hostname.
 type Reservation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The guest's Ethernet address.
 	Mac string `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
-	// What it gets.
+	// The address.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// What it is called, in DHCP and DNS; the guest's own word if empty.
+	// Its name in DHCP and DNS; the host name that the guest sends if empty.
 	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is looked
-	// for in the client identifier (RFC 4361).
+	// The client's DUID in hexadecimal, in place of the MAC. In IPv4 it is the
+	// one in the client identifier (RFC 4361).
 	Duid string `protobuf:"bytes,4,opt,name=duid,proto3" json:"duid,omitempty"`
-	// What it is told; counts before tags and the subnet's options.
+	// Options; take precedence over those of tags and of the subnet.
 	Options *DHCPOptions `protobuf:"bytes,10,opt,name=options,proto3" json:"options,omitempty"`
-	// Tags that it has, whether they fit it or not.
+	// Tags that it has, in addition to those that match it.
 	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
-	// What this guest boots, whatever it is; needs dhcp.boot.
+	// Boot file of this guest; requires dhcp.boot.
 	Boot *GuestBoot `protobuf:"bytes,30,opt,name=boot,proto3" json:"boot,omitempty"`
-	// IPv4: what the client sends as its identifier (RFC 2132 section 9.14), in
-	// place of the MAC: octets in hexadecimal with colons between, or text.
+	// IPv4: client identifier (RFC 2132 section 9.14), in place of the MAC: octets in hexadecimal with colons between, or text.
 	ClientId      string `protobuf:"bytes,20,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1371,26 +1360,25 @@ func (x *Reservation) GetClientId() string {
 	return ""
 }
 
-// DNS is what the DNS server of a network knows.
+// DNS is the DNS server of a network.
 type DNS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's own zone, never forwarded; NAME.internal if empty.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	// Servers for other domains; the host's resolvers if none matches.
+	// Upstream servers by domain; the host's name servers if none matches.
 	Forwarders []*Forwarder `protobuf:"bytes,2,rep,name=forwarders,proto3" json:"forwarders,omitempty"`
-	// Whether the network has a DNS server; if absent, it has.
+	// Whether the network has a DNS server; true if absent.
 	Enabled *bool `protobuf:"varint,3,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
-	// Whether names of the domain that are unknown here do not exist; if absent,
-	// they do not. If false, they are asked for like any other.
+	// Whether unknown names of the domain are answered NXDOMAIN; true if absent. If false,
+	// they are forwarded.
 	LocalOnly *bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3,oneof" json:"local_only,omitempty"`
-	// Whether answers from outside that name private addresses are refused (DNS
-	// rebinding); not by default. Domains that a forwarder names are excepted.
+	// Whether upstream replies with private addresses are refused (DNS rebinding); false
+	// by default. Domains with a forwarder are excepted.
 	RebindProtection bool `protobuf:"varint,20,opt,name=rebind_protection,json=rebindProtection,proto3" json:"rebind_protection,omitempty"`
-	// Names of its own, at most 10000.
+	// Local records, at most 10000.
 	Records []*Record `protobuf:"bytes,10,rep,name=records,proto3" json:"records,omitempty"`
-	// Networks whose names are answered here, too. In force where this network's
-	// guests may open connections to the other's, or where the other one names
-	// this one as well.
+	// Peer networks: their names are answered here, too, if guests of this network may
+	// open connections to the peer, or if the peer lists this network as well.
 	Peers         []string `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1475,7 +1463,7 @@ func (x *DNS) GetPeers() []string {
 	return nil
 }
 
-// Record is a record of a zone, as a zone file has it (RFC 1035 section 5.1).
+// Record is a resource record, in the syntax of zone files (RFC 1035 section 5.1).
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Relative to the network's domain; @ is the domain itself. With a final dot
@@ -1484,10 +1472,10 @@ type Record struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A, AAAA, CNAME, PTR, TXT, SRV, MX, CAA, HTTPS, SVCB, SSHFP or TLSA.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	// What a zone file has behind the type. Names without a final dot are relative
-	// to the network's domain. For TXT without quotes, the text as it stands.
+	// Record data as in a zone file. Names without a final dot are relative to the
+	// network's domain. For TXT without quotes, one literal text.
 	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
-	// How long it may be kept, in whole seconds, 1s to 168h; 1m if absent.
+	// Time to live in whole seconds, 1s to 168h; 1m if absent.
 	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1551,16 +1539,16 @@ func (x *Record) GetTtl() *durationpb.Duration {
 	return nil
 }
 
-// Forwarder sends a domain to a server.
+// Forwarder is the upstream server of a domain.
 type Forwarder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The domain; everything if empty. Several forwarders for one domain stand in
-	// for each other: the first is asked while it answers.
+	// The domain; all domains if empty. Several forwarders of one domain are used in
+	// order: the first while it is up.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	// ADDRESS or ADDRESS:PORT, [ADDRESS]:PORT for IPv6; port 53 if absent, 853
 	// with tls.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// Asks over TLS (RFC 7858), and never without.
+	// DNS over TLS (RFC 7858), without fallback.
 	Tls           *ForwarderTLS `protobuf:"bytes,10,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1617,10 +1605,10 @@ func (x *Forwarder) GetTls() *ForwarderTLS {
 	return nil
 }
 
-// ForwarderTLS is how a forwarder is asked over TLS.
+// ForwarderTLS configures DNS over TLS.
 type ForwarderTLS struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name that its certificate must be for, issued by an authority that the
+	// Name in the server's certificate, which must be issued by an authority that the
 	// host trusts.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1667,12 +1655,12 @@ func (x *ForwarderTLS) GetName() string {
 // NAT is for mode nat.
 type NAT struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Source ports that TCP and UDP may leave with; 1024 to 65535 if absent.
+	// Source ports of translated TCP and UDP; 1024 to 65535 if absent.
 	Ports *PortRange `protobuf:"bytes,1,opt,name=ports,proto3" json:"ports,omitempty"`
-	// Source addresses to leave with, at most one range of each family; the
-	// address of the link that a packet leaves by if there is none.
+	// Source addresses of translated packets, at most one range per family; if absent,
+	// the address of the outgoing interface.
 	Addresses []*AddressRange `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	// Translate IPv6, too (NAT66).
+	// Whether IPv6 is translated, too (NAT66).
 	Ipv6          bool `protobuf:"varint,3,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1784,16 +1772,16 @@ func (x *PortRange) GetEnd() uint32 {
 	return 0
 }
 
-// NetworkStatus is what runs now.
+// NetworkStatus is the runtime state of a network.
 type NetworkStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the network is.
+	// State of the network.
 	Phase Phase `protobuf:"varint,1,opt,name=phase,proto3,enum=vnet.v1.Phase" json:"phase,omitempty"`
 	// Why it is degraded.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The revision that the phase is about.
+	// The revision that the phase refers to.
 	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Leases in force.
+	// Number of active leases.
 	Leases uint32 `protobuf:"varint,4,opt,name=leases,proto3" json:"leases,omitempty"`
 	// Guests' links attached.
 	Ports uint32 `protobuf:"varint,5,opt,name=ports,proto3" json:"ports,omitempty"`
@@ -2066,12 +2054,12 @@ type CreateNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The definition.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// Store it only.
+	// Store the definition only.
 	NoStart bool `protobuf:"varint,2,opt,name=no_start,json=noStart,proto3" json:"no_start,omitempty"`
-	// Change nothing; say what would be done.
+	// Change nothing; return the plan.
 	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	// Take it back unless ConfirmNetwork comes within this time, which may save
-	// the connection that it was asked for by. Only for what moves addresses of the
+	// Roll back unless ConfirmNetwork is called within this time, so that a change which
+	// cuts off its own client is undone. Only for changes that move addresses of the
 	// host: mode bridge with bridge.uplinks. At most 24h; never if absent.
 	ConfirmWithin *durationpb.Duration `protobuf:"bytes,4,opt,name=confirm_within,json=confirmWithin,proto3" json:"confirm_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2141,7 +2129,7 @@ type CreateNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network, completed.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// What was done to the host, or would be: a step a line, as ip(8) commands.
+	// Changes of the host that were made, or would be made, as ip(8) commands.
 	Plan          []string `protobuf:"bytes,2,rep,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2196,9 +2184,9 @@ type UpdateNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The definition.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// Create and start the network if there is none of its name.
+	// Create and start the network if it does not exist.
 	AllowMissing bool `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
-	// Change nothing; say what would be done.
+	// Change nothing; return the plan.
 	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// As in CreateNetworkRequest.
 	ConfirmWithin *durationpb.Duration `protobuf:"bytes,4,opt,name=confirm_within,json=confirmWithin,proto3" json:"confirm_within,omitempty"`
@@ -2269,11 +2257,11 @@ type UpdateNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network, completed.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// What was done to the host, or would be: a step a line, as ip(8) commands.
+	// Changes of the host that were made, or would be made, as ip(8) commands.
 	Plan []string `protobuf:"bytes,2,rep,name=plan,proto3" json:"plan,omitempty"`
-	// Whether the definition differs from what was stored.
+	// Whether the definition differs from the stored one.
 	Changed bool `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
-	// What differs, field by field.
+	// The fields that differ.
 	Changes       []*FieldChange `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2342,11 +2330,11 @@ type FieldChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field, as in subnets[0].dhcp.leaseTime.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// What was stored, as in a definition; empty if the field was not there.
+	// The stored value, as in a definition; empty if the field was absent.
 	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
-	// What takes its place; empty if the field goes.
+	// The new value; empty if the field is removed.
 	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
-	// What that means for the network and its guests, for a person.
+	// Effect on the network and its guests, for users.
 	Effect        string `protobuf:"bytes,4,opt,name=effect,proto3" json:"effect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2415,7 +2403,7 @@ type DeleteNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Delete it although guests are attached; without, FAILED_PRECONDITION.
+	// Delete even while guests are attached; FAILED_PRECONDITION otherwise.
 	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2790,12 +2778,12 @@ func (x *ConfirmNetworkResponse) GetNetwork() *Network {
 // AdoptNetworkRequest names an orphaned network.
 type AdoptNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The network's name, as the links' alias has it.
+	// The network's name, as in the alias of its interfaces.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The definition. What is not set is taken from the kernel: bridge, MTU, subnets
-	// without DHCP, routes, uplinks, and the mode if links and firewall rules show it.
+	// The definition. Absent fields are read from the kernel: bridge, MTU, subnets
+	// without DHCP, routes, uplinks, and the mode if interfaces and firewall rules show it.
 	Network *Network `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
-	// Change nothing, and return what would be declared.
+	// Change nothing; return the network that would be declared.
 	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2852,12 +2840,12 @@ func (x *AdoptNetworkRequest) GetDryRun() bool {
 	return false
 }
 
-// AdoptNetworkResponse has the network as it is declared now.
+// AdoptNetworkResponse has the declared network.
 type AdoptNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// The links of ports that were declared with it.
+	// The interfaces of ports that were declared with it.
 	Ports         []string `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2910,9 +2898,9 @@ func (x *AdoptNetworkResponse) GetPorts() []string {
 // ForgetNetworkRequest names an orphaned network.
 type ForgetNetworkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The network's name, or the name of a link that has no alias.
+	// The network's name, or the name of an interface without alias.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Also while guests are attached.
+	// Remove even while guests are attached.
 	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2962,10 +2950,10 @@ func (x *ForgetNetworkRequest) GetForce() bool {
 	return false
 }
 
-// ForgetNetworkResponse lists what was removed.
+// ForgetNetworkResponse lists the removed interfaces.
 type ForgetNetworkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The links that were removed.
+	// The removed interfaces.
 	Links         []string `protobuf:"bytes,1,rep,name=links,proto3" json:"links,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

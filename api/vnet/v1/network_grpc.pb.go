@@ -39,38 +39,38 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// NetworkService declares, changes, starts and stops networks. Reads are for
-// everybody; everything else is for root and the admin group on the
-// read-write socket.
+// NetworkService declares, changes, starts and stops networks. All users may read;
+// root and the admin group may change, on the read-write socket.
 //
 // Errors: INVALID_ARGUMENT with BadRequest details, one violation a finding,
 // its field a path such as subnets[0].address; NOT_FOUND; ALREADY_EXISTS;
-// FAILED_PRECONDITION with BadRequest details for what collides with another
-// network or with the host; ABORTED for a stale revision; PERMISSION_DENIED.
+// FAILED_PRECONDITION with BadRequest details for conflicts with another network or
+// with the host; ABORTED for a stale revision; PERMISSION_DENIED.
 type NetworkServiceClient interface {
 	// ListNetworks returns all networks, sorted by name.
 	ListNetworks(ctx context.Context, in *ListNetworksRequest, opts ...grpc.CallOption) (*ListNetworksResponse, error)
 	// GetNetwork returns one network.
 	GetNetwork(ctx context.Context, in *GetNetworkRequest, opts ...grpc.CallOption) (*GetNetworkResponse, error)
-	// CreateNetwork stores a network and starts it, and returns when it stands.
-	// A network that cannot be started is not stored either.
+	// CreateNetwork stores a network, starts it, and returns when it is ready. A network
+	// that cannot be started is not stored.
 	CreateNetwork(ctx context.Context, in *CreateNetworkRequest, opts ...grpc.CallOption) (*CreateNetworkResponse, error)
-	// UpdateNetwork replaces a network's definition. Where it is live, the
-	// change is made live; if it cannot be, the old definition stays.
+	// UpdateNetwork replaces a network's definition. An active network is changed in
+	// place; if that fails, the change is rolled back.
 	UpdateNetwork(ctx context.Context, in *UpdateNetworkRequest, opts ...grpc.CallOption) (*UpdateNetworkResponse, error)
-	// DeleteNetwork stops a network, and forgets it and its leases.
+	// DeleteNetwork stops a network and deletes it and its leases.
 	DeleteNetwork(ctx context.Context, in *DeleteNetworkRequest, opts ...grpc.CallOption) (*DeleteNetworkResponse, error)
-	// StartNetwork makes a network live. Starting a live one changes nothing.
+	// StartNetwork activates a network. Starting an active one changes nothing.
 	StartNetwork(ctx context.Context, in *StartNetworkRequest, opts ...grpc.CallOption) (*StartNetworkResponse, error)
-	// StopNetwork takes a network down: its bridge goes, its guests stay without.
+	// StopNetwork deactivates a network: removes its bridge; guests stay disconnected
+	// until it is started again.
 	StopNetwork(ctx context.Context, in *StopNetworkRequest, opts ...grpc.CallOption) (*StopNetworkResponse, error)
-	// ConfirmNetwork says that a change with confirm_within is to stay. A network
-	// that waits for nothing is confirmed already.
+	// ConfirmNetwork confirms a change with confirm_within. Without a pending change it
+	// succeeds.
 	ConfirmNetwork(ctx context.Context, in *ConfirmNetworkRequest, opts ...grpc.CallOption) (*ConfirmNetworkResponse, error)
-	// AdoptNetwork declares an orphaned network, one that the kernel has links of and
-	// that this state directory does not know, without touching its guests.
+	// AdoptNetwork declares an orphaned network, which has interfaces on the host and no
+	// definition in this state directory, without interrupting its guests.
 	AdoptNetwork(ctx context.Context, in *AdoptNetworkRequest, opts ...grpc.CallOption) (*AdoptNetworkResponse, error)
-	// ForgetNetwork removes the links of an orphaned network.
+	// ForgetNetwork removes the interfaces of an orphaned network.
 	ForgetNetwork(ctx context.Context, in *ForgetNetworkRequest, opts ...grpc.CallOption) (*ForgetNetworkResponse, error)
 }
 
@@ -186,38 +186,38 @@ func (c *networkServiceClient) ForgetNetwork(ctx context.Context, in *ForgetNetw
 // All implementations must embed UnimplementedNetworkServiceServer
 // for forward compatibility.
 //
-// NetworkService declares, changes, starts and stops networks. Reads are for
-// everybody; everything else is for root and the admin group on the
-// read-write socket.
+// NetworkService declares, changes, starts and stops networks. All users may read;
+// root and the admin group may change, on the read-write socket.
 //
 // Errors: INVALID_ARGUMENT with BadRequest details, one violation a finding,
 // its field a path such as subnets[0].address; NOT_FOUND; ALREADY_EXISTS;
-// FAILED_PRECONDITION with BadRequest details for what collides with another
-// network or with the host; ABORTED for a stale revision; PERMISSION_DENIED.
+// FAILED_PRECONDITION with BadRequest details for conflicts with another network or
+// with the host; ABORTED for a stale revision; PERMISSION_DENIED.
 type NetworkServiceServer interface {
 	// ListNetworks returns all networks, sorted by name.
 	ListNetworks(context.Context, *ListNetworksRequest) (*ListNetworksResponse, error)
 	// GetNetwork returns one network.
 	GetNetwork(context.Context, *GetNetworkRequest) (*GetNetworkResponse, error)
-	// CreateNetwork stores a network and starts it, and returns when it stands.
-	// A network that cannot be started is not stored either.
+	// CreateNetwork stores a network, starts it, and returns when it is ready. A network
+	// that cannot be started is not stored.
 	CreateNetwork(context.Context, *CreateNetworkRequest) (*CreateNetworkResponse, error)
-	// UpdateNetwork replaces a network's definition. Where it is live, the
-	// change is made live; if it cannot be, the old definition stays.
+	// UpdateNetwork replaces a network's definition. An active network is changed in
+	// place; if that fails, the change is rolled back.
 	UpdateNetwork(context.Context, *UpdateNetworkRequest) (*UpdateNetworkResponse, error)
-	// DeleteNetwork stops a network, and forgets it and its leases.
+	// DeleteNetwork stops a network and deletes it and its leases.
 	DeleteNetwork(context.Context, *DeleteNetworkRequest) (*DeleteNetworkResponse, error)
-	// StartNetwork makes a network live. Starting a live one changes nothing.
+	// StartNetwork activates a network. Starting an active one changes nothing.
 	StartNetwork(context.Context, *StartNetworkRequest) (*StartNetworkResponse, error)
-	// StopNetwork takes a network down: its bridge goes, its guests stay without.
+	// StopNetwork deactivates a network: removes its bridge; guests stay disconnected
+	// until it is started again.
 	StopNetwork(context.Context, *StopNetworkRequest) (*StopNetworkResponse, error)
-	// ConfirmNetwork says that a change with confirm_within is to stay. A network
-	// that waits for nothing is confirmed already.
+	// ConfirmNetwork confirms a change with confirm_within. Without a pending change it
+	// succeeds.
 	ConfirmNetwork(context.Context, *ConfirmNetworkRequest) (*ConfirmNetworkResponse, error)
-	// AdoptNetwork declares an orphaned network, one that the kernel has links of and
-	// that this state directory does not know, without touching its guests.
+	// AdoptNetwork declares an orphaned network, which has interfaces on the host and no
+	// definition in this state directory, without interrupting its guests.
 	AdoptNetwork(context.Context, *AdoptNetworkRequest) (*AdoptNetworkResponse, error)
-	// ForgetNetwork removes the links of an orphaned network.
+	// ForgetNetwork removes the interfaces of an orphaned network.
 	ForgetNetwork(context.Context, *ForgetNetworkRequest) (*ForgetNetworkResponse, error)
 	mustEmbedUnimplementedNetworkServiceServer()
 }

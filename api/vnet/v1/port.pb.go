@@ -21,62 +21,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Port is a guest's link.
+// Port is a guest's interface on a network.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The link's name on the host; in CreatePort, one is picked if empty.
+	// Name of the interface on the host; in CreatePort, generated if empty.
 	Link string `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
 	// The network that it is attached to.
 	Network string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
-	// tap, macvtap, veth, ...: the kernel's word.
+	// Kind of the interface: tap, macvtap, veth, ..., as in ip-link(8).
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The guest's Ethernet address; in CreatePort, one is picked if empty. A tap's
-	// own address is not the guest's: this is what the guest is to be told. Of a link
-	// that somebody else made: what the bridge has seen.
+	// MAC address of the guest, to be set in the guest; in CreatePort, generated if empty.
+	// The interface on the host has another one. Of an interface of another program: the
+	// MAC that the bridge learned.
 	Mac string `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
-	// The uplink that a macvtap is on; in CreatePort, the one with the fewest guests
-	// if empty.
+	// Uplink of a macvtap; in CreatePort, the one with the fewest guests if empty.
 	Uplink string `protobuf:"bytes,5,opt,name=uplink,proto3" json:"uplink,omitempty"`
-	// Output only: the link's index on the host; /dev/tapINDEX is a macvtap's door.
+	// Output only: index of the interface on the host; /dev/tapINDEX is the device of a
+	// macvtap.
 	Index int32 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
-	// Output only: whether the link is vnetd's, and DeletePort removes it.
+	// Output only: whether vnetd created the interface, and DeletePort removes it.
 	Managed bool `protobuf:"varint,7,opt,name=managed,proto3" json:"managed,omitempty"`
-	// Output only: whether the link is where it belongs. False while its network
-	// is stopped.
+	// Output only: whether the interface is attached to its bridge or uplink. False while
+	// its network is stopped.
 	Attached bool `protobuf:"varint,8,opt,name=attached,proto3" json:"attached,omitempty"`
-	// The guest's name, which DHCP gives it and DNS answers.
+	// Name of the guest in DHCP and DNS.
 	Guest string `protobuf:"bytes,9,opt,name=guest,proto3" json:"guest,omitempty"`
-	// The guest's addresses: reserved in DHCP, and answered for its name. Output: of
-	// a port without, those of its leases.
+	// Addresses of the guest: reserved in DHCP, and its name resolves to them. Output: the
+	// leased addresses if there are none.
 	Addresses []string `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	// The user who may open the tap without being root: a name, or a number. Output:
-	// the number. Root only if empty.
+	// User that may open the tap without root: a name or a number. Output: the number.
+	// Root only if empty.
 	Owner string `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Queues of the tap, 1 to 64; more than one makes it a multi-queue tap, which is
-	// to be opened as one. One if absent.
+	// Number of queues, 1 to 64; more than one creates a multi-queue tap, which must be
+	// opened as one. One if absent.
 	Queues uint32 `protobuf:"varint,12,opt,name=queues,proto3" json:"queues,omitempty"`
-	// Output only: the port is a tap broker's, and is gone when its guest is.
+	// Output only: the port was created by the tap broker, and is removed when its guest
+	// ends.
 	Transient bool `protobuf:"varint,13,opt,name=transient,proto3" json:"transient,omitempty"`
-	// Output only: somebody has the tap open.
+	// Output only: a process has the tap open.
 	Up bool `protobuf:"varint,14,opt,name=up,proto3" json:"up,omitempty"`
-	// Output only: the process that a transient macvtap lives as long as.
+	// Output only: the process that a transient macvtap is removed with.
 	Pid uint32 `protobuf:"varint,15,opt,name=pid,proto3" json:"pid,omitempty"`
-	// Output only: tells that process from a later one of the same number. It is the inode
-	// of a pidfd with the highest bit set, or before Linux 6.9 the start of the process in
-	// the kernel's ticks since boot.
+	// Output only: distinguishes that process from a later one with the same pid: the inode
+	// of a pidfd with the highest bit set, or before Linux 6.9 the start time of the
+	// process in clock ticks since boot.
 	PidStarted uint64 `protobuf:"varint,16,opt,name=pid_started,json=pidStarted,proto3" json:"pid_started,omitempty"`
-	// Output only: by which entry of the network's access list the tap broker gave the port:
-	// "user NAME" or "group NAME", or "admin" to root and administrators.
+	// Output only: the entry of the network's access list that authorized the port: "user
+	// NAME" or "group NAME", or "admin" for root and administrators.
 	GrantedBy string `protobuf:"bytes,17,opt,name=granted_by,json=grantedBy,proto3" json:"granted_by,omitempty"`
-	// What this guest may send and be sent, beyond what its network's filter says: its
-	// rules come first, and preset, in and out count before the network's if there.
+	// Filter in addition to the network's: its rules come first, and preset, in and out
+	// override the network's if set.
 	Filter *Filter `protobuf:"bytes,20,opt,name=filter,proto3" json:"filter,omitempty"`
-	// What its traffic is kept to; what it does not limit, the network's
-	// bandwidth.perPort does.
+	// Bandwidth limits; directions without one have those of the network's
+	// bandwidth.perPort.
 	Bandwidth *Bandwidth `protobuf:"bytes,30,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
-	// Output only: what its traffic is kept to by both.
+	// Output only: the effective limits of both.
 	Limits *Bandwidth `protobuf:"bytes,31,opt,name=limits,proto3" json:"limits,omitempty"`
-	// Output only: what has passed, as of the call.
+	// Output only: traffic counters.
 	Counters      *Counters `protobuf:"bytes,40,opt,name=counters,proto3" json:"counters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -259,10 +260,10 @@ func (x *Port) GetCounters() *Counters {
 	return nil
 }
 
-// ListPortsRequest asks for ports.
+// ListPortsRequest selects ports.
 type ListPortsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of this network only; of all if empty.
+	// A network's name, or empty for all.
 	Network       string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,7 +355,7 @@ func (x *ListPortsResponse) GetPorts() []*Port {
 // CreatePortRequest describes a port.
 type CreatePortRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// network is needed; link, mac and uplink are picked if empty.
+	// network is required; link, mac and uplink are chosen if empty.
 	Port          *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -448,8 +449,8 @@ type UpdatePortRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The port, by its link.
 	Port *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
-	// The fields of port that are meant, as files call them; the others stay. All that
-	// can be changed if empty: guest, addresses, filter and bandwidth.
+	// The fields to change, by their names in definitions; the others are not changed. All
+	// changeable fields if empty: guest, addresses, filter and bandwidth.
 	Fields        []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -504,7 +505,7 @@ type UpdatePortResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The port.
 	Port *Port `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
-	// Whether anything is other than before.
+	// Whether the port differs from before.
 	Changed       bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -557,7 +558,7 @@ func (x *UpdatePortResponse) GetChanged() bool {
 // DeletePortRequest names a port.
 type DeletePortRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The link's name.
+	// Name of the interface.
 	Link          string `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

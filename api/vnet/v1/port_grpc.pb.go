@@ -29,20 +29,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// PortService knows the links by which guests are attached. Errors are those
-// of NetworkService.
+// PortService lists and changes ports, the interfaces of guests. Errors are those of
+// NetworkService.
 type PortServiceClient interface {
 	// ListPorts returns all ports, sorted by network and link.
 	ListPorts(ctx context.Context, in *ListPortsRequest, opts ...grpc.CallOption) (*ListPortsResponse, error)
-	// CreatePort declares a port, and makes its link: a macvtap on an uplink in mode
-	// direct, a tap on the network's bridge in the others. The link is made again
-	// when it vanishes, and after the host has booted.
+	// CreatePort declares a port and creates its interface: a macvtap on an uplink in mode
+	// direct, otherwise a tap on the network's bridge. The interface is created again when
+	// it was removed, and after a boot.
 	CreatePort(ctx context.Context, in *CreatePortRequest, opts ...grpc.CallOption) (*CreatePortResponse, error)
-	// UpdatePort changes a declared port, live: its guest's name and addresses, and what
-	// its traffic is kept to. The rest of it is as it was made.
+	// UpdatePort changes a declared port in place: its guest's name and addresses, filter
+	// and bandwidth. Other fields cannot be changed after creation.
 	UpdatePort(ctx context.Context, in *UpdatePortRequest, opts ...grpc.CallOption) (*UpdatePortResponse, error)
-	// DeletePort forgets a declared port, with its link and its lease; a link that
-	// somebody else made is taken out of the bridge.
+	// DeletePort deletes a declared port with its interface and its lease; an interface of
+	// another program is removed from the bridge.
 	DeletePort(ctx context.Context, in *DeletePortRequest, opts ...grpc.CallOption) (*DeletePortResponse, error)
 }
 
@@ -98,20 +98,20 @@ func (c *portServiceClient) DeletePort(ctx context.Context, in *DeletePortReques
 // All implementations must embed UnimplementedPortServiceServer
 // for forward compatibility.
 //
-// PortService knows the links by which guests are attached. Errors are those
-// of NetworkService.
+// PortService lists and changes ports, the interfaces of guests. Errors are those of
+// NetworkService.
 type PortServiceServer interface {
 	// ListPorts returns all ports, sorted by network and link.
 	ListPorts(context.Context, *ListPortsRequest) (*ListPortsResponse, error)
-	// CreatePort declares a port, and makes its link: a macvtap on an uplink in mode
-	// direct, a tap on the network's bridge in the others. The link is made again
-	// when it vanishes, and after the host has booted.
+	// CreatePort declares a port and creates its interface: a macvtap on an uplink in mode
+	// direct, otherwise a tap on the network's bridge. The interface is created again when
+	// it was removed, and after a boot.
 	CreatePort(context.Context, *CreatePortRequest) (*CreatePortResponse, error)
-	// UpdatePort changes a declared port, live: its guest's name and addresses, and what
-	// its traffic is kept to. The rest of it is as it was made.
+	// UpdatePort changes a declared port in place: its guest's name and addresses, filter
+	// and bandwidth. Other fields cannot be changed after creation.
 	UpdatePort(context.Context, *UpdatePortRequest) (*UpdatePortResponse, error)
-	// DeletePort forgets a declared port, with its link and its lease; a link that
-	// somebody else made is taken out of the bridge.
+	// DeletePort deletes a declared port with its interface and its lease; an interface of
+	// another program is removed from the bridge.
 	DeletePort(context.Context, *DeletePortRequest) (*DeletePortResponse, error)
 	mustEmbedUnimplementedPortServiceServer()
 }

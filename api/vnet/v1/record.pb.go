@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// RecordSource says where a record comes from.
+// RecordSource is the origin of a record.
 type RecordSource int32
 
 const (
@@ -83,20 +83,20 @@ func (RecordSource) EnumDescriptor() ([]byte, []int) {
 	return file_vnet_v1_record_proto_rawDescGZIP(), []int{0}
 }
 
-// ResourceRecord is a record that a network's DNS server answers with.
+// ResourceRecord is a record in the zone of a network's DNS server.
 type ResourceRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
 	Network string `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// In full, with a final dot.
+	// Fully qualified, with a final dot.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// A, AAAA and so on.
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	// As in a zone file, names in full.
+	// Record data as in a zone file, with fully qualified names.
 	Value string `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	// How long it may be kept.
+	// Time to live.
 	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// Where it comes from. Reverse records have their names' source.
+	// Its origin. PTR records have that of their name.
 	Source        RecordSource `protobuf:"varint,6,opt,name=source,proto3,enum=vnet.v1.RecordSource" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -174,7 +174,7 @@ func (x *ResourceRecord) GetSource() RecordSource {
 	return RecordSource_RECORD_SOURCE_UNSPECIFIED
 }
 
-// ListRecordsRequest says of which network.
+// ListRecordsRequest selects records.
 type ListRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A network's name, or empty for all.
@@ -367,7 +367,7 @@ func (x *AddRecordResponse) GetNetwork() *Network {
 	return nil
 }
 
-// DeleteRecordRequest says which records go.
+// DeleteRecordRequest selects records.
 type DeleteRecordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network's name.
@@ -445,7 +445,7 @@ type DeleteRecordResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The network.
 	Network *Network `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
-	// The records that are gone.
+	// The records that were removed.
 	Records       []*Record `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -28,19 +28,18 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RecordService shows what the DNS servers of networks answer by themselves, and
-// changes the records of definitions one by one. Reads are for everybody, the
-// rest for root and the admin group.
+// RecordService lists the local names of networks' DNS servers, and changes the records
+// of definitions one by one. All users may read; root and the admin group may change.
 //
 // Errors are those of NetworkService; findings are about dns.records of the
 // definition that the change would make.
 type RecordServiceClient interface {
-	// ListRecords returns records and everything that is derived, sorted by
-	// network, name, type and value.
+	// ListRecords returns defined and derived records, sorted by network, name, type and
+	// value.
 	ListRecords(ctx context.Context, in *ListRecordsRequest, opts ...grpc.CallOption) (*ListRecordsResponse, error)
 	// AddRecord adds a record to the end of a definition, like UpdateNetwork.
 	AddRecord(ctx context.Context, in *AddRecordRequest, opts ...grpc.CallOption) (*AddRecordResponse, error)
-	// DeleteRecord takes records out of a definition; NOT_FOUND if none fits.
+	// DeleteRecord removes records from a definition; NOT_FOUND if none matches.
 	DeleteRecord(ctx context.Context, in *DeleteRecordRequest, opts ...grpc.CallOption) (*DeleteRecordResponse, error)
 }
 
@@ -86,19 +85,18 @@ func (c *recordServiceClient) DeleteRecord(ctx context.Context, in *DeleteRecord
 // All implementations must embed UnimplementedRecordServiceServer
 // for forward compatibility.
 //
-// RecordService shows what the DNS servers of networks answer by themselves, and
-// changes the records of definitions one by one. Reads are for everybody, the
-// rest for root and the admin group.
+// RecordService lists the local names of networks' DNS servers, and changes the records
+// of definitions one by one. All users may read; root and the admin group may change.
 //
 // Errors are those of NetworkService; findings are about dns.records of the
 // definition that the change would make.
 type RecordServiceServer interface {
-	// ListRecords returns records and everything that is derived, sorted by
-	// network, name, type and value.
+	// ListRecords returns defined and derived records, sorted by network, name, type and
+	// value.
 	ListRecords(context.Context, *ListRecordsRequest) (*ListRecordsResponse, error)
 	// AddRecord adds a record to the end of a definition, like UpdateNetwork.
 	AddRecord(context.Context, *AddRecordRequest) (*AddRecordResponse, error)
-	// DeleteRecord takes records out of a definition; NOT_FOUND if none fits.
+	// DeleteRecord removes records from a definition; NOT_FOUND if none matches.
 	DeleteRecord(context.Context, *DeleteRecordRequest) (*DeleteRecordResponse, error)
 	mustEmbedUnimplementedRecordServiceServer()
 }

@@ -59,24 +59,24 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_vnet_v1_system_proto_rawDescGZIP(), []int{0}
 }
 
-// GetStatusResponse is the daemon's health.
+// GetStatusResponse is the status of the daemon.
 type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The daemon's version.
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// When it started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Networks by phase.
+	// Networks that are active and as declared.
 	NetworksReady uint32 `protobuf:"varint,3,opt,name=networks_ready,json=networksReady,proto3" json:"networks_ready,omitempty"`
-	// Networks that are live, but not as declared.
+	// Networks that are active, but not as declared.
 	NetworksDegraded uint32 `protobuf:"varint,4,opt,name=networks_degraded,json=networksDegraded,proto3" json:"networks_degraded,omitempty"`
-	// Networks that are not live.
+	// Networks that are not active.
 	NetworksStopped uint32 `protobuf:"varint,5,opt,name=networks_stopped,json=networksStopped,proto3" json:"networks_stopped,omitempty"`
-	// DHCP leases in force.
+	// Active DHCP leases.
 	Leases uint32 `protobuf:"varint,6,opt,name=leases,proto3" json:"leases,omitempty"`
-	// What is wrong, a line each; none when all is well.
+	// Problems, one line each; empty if there are none.
 	Problems []string `protobuf:"bytes,7,rep,name=problems,proto3" json:"problems,omitempty"`
-	// Where the daemon keeps what must last.
+	// State directory of the daemon.
 	StateDir      string `protobuf:"bytes,8,opt,name=state_dir,json=stateDir,proto3" json:"state_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

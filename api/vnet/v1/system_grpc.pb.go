@@ -26,9 +26,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SystemService tells about the daemon itself.
+// SystemService is about the daemon itself.
 type SystemServiceClient interface {
-	// GetStatus returns the daemon's health in one look.
+	// GetStatus returns the status of the daemon.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
@@ -54,9 +54,9 @@ func (c *systemServiceClient) GetStatus(ctx context.Context, in *GetStatusReques
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
 //
-// SystemService tells about the daemon itself.
+// SystemService is about the daemon itself.
 type SystemServiceServer interface {
-	// GetStatus returns the daemon's health in one look.
+	// GetStatus returns the status of the daemon.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedSystemServiceServer()
 }

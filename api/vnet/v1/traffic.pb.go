@@ -21,21 +21,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Rate is what traffic in one direction is kept to, as the lengths of whole
-// Ethernet frames count, whatever is in them. Rates are per second: 8kbit,
-// 10mbit, 2.5gbit, or in bytes 500kB, 10MB; all units are powers of 1000.
+// Rate limits traffic in one direction, counted in whole Ethernet frames. Rates are per
+// second: 8kbit, 10mbit, 2.5gbit, or in bytes 500kB, 10MB; units are powers of 1000.
 type Rate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What may pass in the long run.
+	// Long-term rate.
 	Average string `protobuf:"bytes,1,opt,name=average,proto3" json:"average,omitempty"`
-	// How fast a burst may pass; as fast as the link can if empty. Needs average.
+	// Rate of bursts; the rate of the link if empty. Requires average.
 	Peak string `protobuf:"bytes,2,opt,name=peak,proto3" json:"peak,omitempty"`
-	// How much may pass at the peak after a time of silence, in bytes: 100kB, 2MB,
-	// 64KiB. What passes in 20 milliseconds if empty. Needs average.
+	// Size of bursts in bytes: 100kB, 2MB, 64KiB; the amount of 20 milliseconds if empty.
+	// Requires average.
 	Burst string `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
-	// What a port gets of its network's rate of that direction however much others
-	// want, if it wants as much; the rest is shared. Of ports only, and only where the
-	// network has an average of that direction, of which floors are a part.
+	// Guaranteed part of the network's rate in that direction; the rest is shared. Of
+	// ports only, and only if the network has an average in that direction, of which floors
+	// are a part.
 	Floor         string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -102,9 +101,9 @@ func (x *Rate) GetFloor() string {
 // Bandwidth limits a port, from the guest's point of view.
 type Bandwidth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the guest receives.
+	// Traffic that the guest receives.
 	In *Rate `protobuf:"bytes,1,opt,name=in,proto3" json:"in,omitempty"`
-	// What the guest sends.
+	// Traffic that the guest sends.
 	Out           *Rate `protobuf:"bytes,2,opt,name=out,proto3" json:"out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -157,14 +156,14 @@ func (x *Bandwidth) GetOut() *Rate {
 // NetworkBandwidth limits a network, from its guests' point of view.
 type NetworkBandwidth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What all guests together receive from the host and from beyond it. Traffic
-	// between guests of the network does not count.
+	// Traffic that all guests together receive from the host and beyond. Traffic between
+	// guests of the network is not limited.
 	In *Rate `protobuf:"bytes,1,opt,name=in,proto3" json:"in,omitempty"`
-	// What they send there.
+	// Traffic that they send there.
 	Out *Rate `protobuf:"bytes,2,opt,name=out,proto3" json:"out,omitempty"`
-	// For each port by itself, traffic between guests included. Where out is given,
-	// too, what a port sends to other guests and what it sends elsewhere is kept to
-	// per_port.out each, and the latter is told apart by the guest's Ethernet address.
+	// Limits of each port, including traffic between guests. If out is set, too, traffic
+	// to other guests and traffic elsewhere are limited to per_port.out each, and the
+	// latter is classified by the guest's MAC address.
 	PerPort       *Bandwidth `protobuf:"bytes,3,opt,name=per_port,json=perPort,proto3" json:"per_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -221,21 +220,21 @@ func (x *NetworkBandwidth) GetPerPort() *Bandwidth {
 	return nil
 }
 
-// Counters are what has passed since the link was made, from the guest's point of
-// view: what it received is rx.
+// Counters count traffic since the interface was created, from the guest's point of
+// view: rx is received by the guest.
 type Counters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes of whole frames that the guest received.
 	RxBytes uint64 `protobuf:"varint,1,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
 	// Frames that the guest received.
 	RxPackets uint64 `protobuf:"varint,2,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"`
-	// Frames that the guest was to receive, and did not.
+	// Frames to the guest that were dropped.
 	RxDrops uint64 `protobuf:"varint,3,opt,name=rx_drops,json=rxDrops,proto3" json:"rx_drops,omitempty"`
 	// Bytes of whole frames that the guest sent.
 	TxBytes uint64 `protobuf:"varint,4,opt,name=tx_bytes,json=txBytes,proto3" json:"tx_bytes,omitempty"`
 	// Frames that the guest sent.
 	TxPackets uint64 `protobuf:"varint,5,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`
-	// Frames that the guest sent, and that went no further.
+	// Frames of the guest that were dropped.
 	TxDrops       uint64 `protobuf:"varint,6,opt,name=tx_drops,json=txDrops,proto3" json:"tx_drops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
