@@ -7,7 +7,7 @@ import (
 )
 
 // Access says who may take ports of a network at the tap broker. Root and the
-// administrators always may; the zero value lets in nobody else.
+// administrators always may; the zero value allows no other user.
 type Access struct {
 	// Users and Groups are names, or numbers in decimal.
 	Users, Groups []string

@@ -128,7 +128,7 @@ func IfbName(link string) string {
 
 const ifbPrefix = "ifb-"
 
-// ifb is that link. Its MAC is nobody's, and the same every time.
+// ifb is that link. Its MAC is derived from the name of the link.
 func ifb(network, link string) Link {
 	h := fnv.New32a()
 	h.Write([]byte(link))

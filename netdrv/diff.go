@@ -123,7 +123,7 @@ func (d *differ) link(l Link) {
 	d.routes(l)
 }
 
-// asItIs leaves to a tap what nobody has an opinion about.
+// withDefaults keeps the MAC and MTU of a tap where none is wanted.
 func (l Link) withDefaults(have Link) Link {
 	if l.MAC.IsZero() {
 		l.MAC = have.MAC
@@ -218,7 +218,7 @@ func (d *differ) sysctls(link string) {
 }
 
 // members puts guests' links back that have no master, or one that goes. One
-// that somebody put into another bridge is his, and one that is gone is gone. A
+// that is in another bridge stays there, and one that is gone is passed over. A
 // port is not isolated when it joins.
 func (d *differ) members(want, have []Member) {
 	now := map[int]Member{}

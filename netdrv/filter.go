@@ -94,7 +94,7 @@ func (d Direction) String() string { return directionNames.of(d) }
 // ParseDirection is the inverse of String.
 func ParseDirection(s string) (Direction, bool) { return directionNames.parse(s) }
 
-// Action is what becomes of a connection. The zero Action leaves that to somebody else,
+// Action is what becomes of a connection. The zero Action leaves that to another rule,
 // who lets it pass in the end.
 type Action uint8
 

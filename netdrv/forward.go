@@ -135,7 +135,7 @@ type Socket struct {
 	Holder   string         // for people: "nginx (pid 812)"
 }
 
-// SocketConflicts returns the forwards whose ports a socket of the host has.
+// SocketConflicts returns the forwards with ports that a socket of the host has.
 func SocketConflicts(n *Network, sockets []Socket) Findings {
 	var fs Findings
 	for i := range n.Forwards {

@@ -202,7 +202,7 @@ type DNS struct {
 	RebindProtection bool
 	// Records are names of its own, in the order of the definition.
 	Records []Record
-	// Peers are networks whose names are answered here, too; see MayResolve.
+	// Peers are networks with names that are answered here, too; see MayResolve.
 	Peers []string
 }
 

@@ -160,7 +160,7 @@ func validatePortAddresses(fs *Findings, p *Port, n *Network) {
 			fs.Add(path, "%s is in none of the network's subnets (%s)", a, n.subnetWords())
 			continue
 		case s == nil:
-			continue // the network's addresses are somebody else's business
+			continue // the network's addresses are validated elsewhere
 		case a == s.Address.Addr():
 			fs.Add(path, "%s is the host's own address on the network", a)
 		case a == s.Address.Masked().Addr() || a == Broadcast(s.Address) && a.Is4():

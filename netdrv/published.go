@@ -75,7 +75,7 @@ func (s FlowDel) Cause() string { return s.String() }
 
 func (FlowDel) Removes() bool { return false }
 
-// Stale returns a function that says which flows end; local says whether an
+// Stale returns a function that reports whether a flow ends; local reports whether an
 // address is the host's.
 func (s FlowDel) Stale(local func(netip.Addr) bool) func(Flow) bool {
 	type at struct {

@@ -38,7 +38,7 @@ type Link struct {
 	Mode   DirectMode
 	// Master is the bridge that a tap is in; "" if none.
 	Master string
-	// Carrier: somebody has the tap or macvtap open, in have only.
+	// Carrier: a process has the tap or macvtap open, in have only.
 	Carrier bool
 	// Owner is the uid that may open a tap, NoOwner if the tap is not restricted to one;
 	// Group is the gid that may besides. Persist: a tap stays when no process has it open.
@@ -48,7 +48,7 @@ type Link struct {
 	// Queues is how a tap is made; in have it is zero.
 	Queues int
 	// Uplinks are those of a bridge that stands on links of the host, with spaces
-	// between. They are in its alias, for a crash may leave nobody else who knows
+	// between. They are in its alias, for after a crash nothing else records
 	// where the host's addresses came from.
 	Uplinks string
 	// FDBMaxLearned is how many MACs a bridge learns, 0 for no limit. In have it is negative

@@ -41,7 +41,7 @@ type UplinkBridges struct {
 // addresses and routes on them, and that take down those of ours on the ground
 // that are not wanted, with everything moved back to their first uplink. It
 // records nothing: what is on an uplink belongs on its bridge, and what is on a
-// bridge that goes belongs on its uplink, whoever put it there.
+// bridge that goes belongs on its uplink, however it got there.
 //
 // What moves is on both links for a moment, never on none.
 func PlanUplinkBridges(b UplinkBridges, g UplinkSnapshot) []Plan {

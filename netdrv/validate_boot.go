@@ -59,7 +59,7 @@ func validateBootRoot(fs *Findings, at string, b *Boot) {
 	}
 }
 
-// bootFileProblem says why nobody could boot a file, or "".
+// bootFileProblem returns why no guest could boot a file, or "".
 func bootFileProblem(file string) string {
 	switch {
 	case file == "":

@@ -2,7 +2,7 @@ package netdrv
 
 import "strings"
 
-// maxPeers bounds whose names a network answers.
+// maxPeers is how many peers a network may have.
 const maxPeers = 64
 
 // validateNames is about records and peers. What a record says is read by who

@@ -49,7 +49,7 @@ func (k *Kernel) classFilters(l netlink.Link) ([]*netlink.U32, error) {
 	return out, nil
 }
 
-// divide has the shares below a queue be what they are to be. A guest whose share
+// setClasses makes the leaf classes of a queue as wanted. A guest with a class that
 // stays loses no frame.
 func (k *Kernel) setClasses(l netlink.Link, q *netdrv.Queue) error {
 	for _, s := range q.Classes {

@@ -33,7 +33,7 @@ func OpenFDB() (*FDB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	// The kernel answers before Sendto returns; if it cannot, nobody waits.
+	// The kernel answers before Sendto returns; if it cannot, the call does not block.
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 1000})
 	if err == nil {
 		err = unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
@@ -114,7 +114,7 @@ func appendGet(b []byte, seq uint32, bridge int, mac netdrv.MAC) []byte {
 	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETNEIGH)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
 	b = binary.NativeEndian.AppendUint32(b, seq)
-	b = append(b, 0, 0, 0, 0) // from whom
+	b = append(b, 0, 0, 0, 0) // the sender
 	b = append(b, unix.AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	b = binary.NativeEndian.AppendUint16(b, 10)
 	b = binary.NativeEndian.AppendUint16(b, unix.NDA_LLADDR)

@@ -28,7 +28,7 @@ import (
 const Group = 0x766e6574
 
 // dumpTries bounds how often an interrupted dump is repeated; on a busy host
-// somebody makes taps all day.
+// taps are made all day.
 const dumpTries = 8
 
 // Kernel is the rtnetlink side of one network namespace. Its methods may be
@@ -43,7 +43,7 @@ type Kernel struct {
 
 	hostChanges atomic.Uint64
 	// holds: queues or redirects of ours are there. The kernel lists those of the
-	// whole host only, which is nothing to do where nobody asks for any.
+	// whole host only, which is not done where there are none.
 	hasQueues atomic.Bool
 
 	memory learnedMACs // of what bridges have learned

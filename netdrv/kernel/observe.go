@@ -57,7 +57,7 @@ func (k *Kernel) Observe(ctx context.Context) (netdrv.State, netdrv.Host, error)
 
 // ObserveLinks returns what is ours of some links, by name, and of the guests'
 // links in them; and where some other guests' links are, by index. What is
-// missing or somebody else's is left out. It costs the same on a host with one
+// missing or not ours is left out. It costs the same on a host with one
 // network as with a thousand.
 func (k *Kernel) ObserveLinks(ctx context.Context, names []string, members []int) (netdrv.State, error) {
 	o := k.observer()

@@ -51,7 +51,7 @@ func (o ownLinks) link(m netlink.Message) bool {
 		o[index] = true
 		return false
 	}
-	delete(o, index) // somebody took it out of our group, if it was in it
+	delete(o, index) // it may have been taken out of our group
 	return true
 }
 

@@ -16,7 +16,7 @@ import (
 // Kernel's is the daemon's. It is in our group before it is made to stay, so that a
 // crash in between leaves nothing.
 
-// tapAdd makes a tap that stays when nobody has it open.
+// tapAdd makes a tap that stays when no process has it open.
 func (k *Kernel) tapAdd(l netdrv.Link) error {
 	err := k.withOurs(l.Name, func(link netlink.Link) error {
 		if owner, ok := netdrv.ParseAlias(link.Attrs().Alias); ok && owner != l.Network {

@@ -337,7 +337,7 @@ func (k *Kernel) filterDel(l netlink.Link) error {
 	return err
 }
 
-// redirectDel removes the place for filters, too, unless somebody else has one.
+// redirectDel removes the ingress qdisc, too, unless it has other filters.
 func (k *Kernel) redirectDel(link string) error {
 	l, err := k.nl.LinkByName(link)
 	if missing(err) {

@@ -20,7 +20,7 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// uplinkSettings follow a bridge's first uplink: what decides whom the host
+// uplinkSettings follow a bridge's first uplink: what decides which clients the host
 // answers there, and how it comes by IPv6 addresses.
 var uplinkSettings = []string{
 	"ipv6/stable_secret", "ipv6/addr_gen_mode", "ipv6/disable_ipv6", "ipv6/forwarding",
@@ -184,7 +184,7 @@ func (g *uplinkReader) addresses(ctx context.Context, c *netlink.Conn) error {
 
 func (g *uplinkReader) address(a address, link string) {
 	g.addrs = append(g.addrs, a)
-	// An address that somebody else has is not to be used on the bridge either.
+	// An address that another host has is not to be used on the bridge either.
 	taken := a.is6() && a.flags()&unix.IFA_F_DADFAILED != 0
 	if !taken && !a.isAutomatic(g.snapshot.Links[link].MAC) {
 		g.snapshot.Objects = append(g.snapshot.Objects, a.hostObject(link))
