@@ -21,7 +21,7 @@ import (
 type Config struct {
 	// StateDir keeps what must last: definitions and leases.
 	StateDir string
-	// RuntimeDir has the sockets, and what is gone with the boot.
+	// RuntimeDir has the sockets, and volatile state.
 	RuntimeDir string
 	// Version is shown by status.
 	Version string

@@ -489,7 +489,7 @@ func TestForwardFrom(t *testing.T) {
 	} {
 		refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--from", c[0]}, c[1])
 	}
-	refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--address", "203.0.113.2", "--from", "2001:db8::/32"}, "are of two families, so that nobody in it can call")
+	refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--address", "203.0.113.2", "--from", "2001:db8::/32"}, "are of two families, so that no address in it can be a source")
 	refused(t, d, "", 1, []string{"forward", "add", "shop", "tcp/9000", "web:80", "--address", "127.0.0.1", "--from", "192.0.2.1"}, "only those reach 127.0.0.1")
 }
 

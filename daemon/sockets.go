@@ -51,7 +51,7 @@ func listen(runtimeDir string, f File) (listeners, error) {
 	return ls, nil
 }
 
-// activated returns systemd's listeners by name; one whose name is not ours is
+// activated returns systemd's listeners by name; one with a foreign name is
 // a mistake in a unit, and said so.
 func activated() (map[string]net.Listener, error) {
 	byName, err := activation.ListenersWithNames()
@@ -69,7 +69,7 @@ func activated() (map[string]net.Listener, error) {
 	return out, nil
 }
 
-// listenUnix makes a socket, in the place of one that nobody answers on.
+// listenUnix makes a socket, replacing one without a listener.
 func listenUnix(path string, mode os.FileMode, group string) (net.Listener, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()

@@ -60,8 +60,6 @@ func TestReservedNamesHoldInBothFamilies(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestCompileNamesThePart(t *testing.T) {
 	for want, spoil := range map[string]func(*Config){
 		"subnets[0].ranges[0]":            func(c *Config) { c.V4[0].Ranges = []v4.Range{{}} },

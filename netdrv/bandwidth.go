@@ -12,7 +12,7 @@ type BitRate uint64
 // Size is in bytes.
 type Size uint32
 
-// Rate is what traffic in one direction is kept to. Lengths are those of whole
+// Rate is what traffic in one direction is limited to. Lengths are those of whole
 // Ethernet frames. The zero Rate is no limit.
 type Rate struct {
 	// Average is what may pass in the long run.
@@ -54,7 +54,7 @@ func (r Rate) or(other Rate) Rate {
 	return r
 }
 
-// Or is what a port is kept to: what it says itself, and for the rest what its
+// Or is what a port is limited to: its own limits, and for the rest what its
 // network says of each port.
 func (b Bandwidth) Or(perPort Bandwidth) Bandwidth {
 	return Bandwidth{In: b.In.or(perPort.In), Out: b.Out.or(perPort.Out)}

@@ -62,14 +62,14 @@ const (
 )
 
 // Tag is options for some guests of a subnet: those that it fits, and those
-// whose reservation names it.
+// with a reservation that names it.
 type Tag struct {
 	Name    string
 	Match   OptionMatch
 	Options Options
 }
 
-// OptionMatch fits a guest that all fields fit that are not empty, and nobody if
+// OptionMatch fits a guest that all fields fit that are not empty, and no guest if
 // all are. A * at the end of a text stands for anything.
 type OptionMatch struct {
 	VendorClass string

@@ -51,7 +51,7 @@ type PortChange struct {
 }
 
 // FlowDel ends connections through doors that lead elsewhere by now, so that the
-// next packet of theirs is led anew.
+// next packet of theirs is translated again.
 type FlowDel struct{ Changes []PortChange }
 
 // String prints one as conntrack(8) would have it, and says how many there are.

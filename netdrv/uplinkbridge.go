@@ -17,7 +17,7 @@ func (n *Network) HasUplinkBridge() bool {
 
 // MovesHost reports whether a live network's change from old to n moves
 // addresses of the host: from one link to another, or to a bridge that is made
-// anew. Either may be nil, for a network that starts or stops.
+// again. Either may be nil, for a network that starts or stops.
 func MovesHost(old, n *Network) bool {
 	was, is := old != nil && old.HasUplinkBridge(), n != nil && n.HasUplinkBridge()
 	if was && is {

@@ -26,7 +26,7 @@ func validateFilter(fs *Findings, n *Network) {
 	case n.Mode.OwnsBridge() && f.Allow != nil:
 		fs.Add("filter.allow", "is for mode bridge: on a bridge without an uplink, none of it is dropped but by a preset")
 	case n.Mode.OwnsBridge() && f.Preset.Clean() && len(n.Subnets) == 0:
-		fs.Add("filter.preset", "%s needs a subnet: on a network without, nobody says which addresses are guests'", f.Preset)
+		fs.Add("filter.preset", "%s needs a subnet: without one, the addresses of guests are not known", f.Preset)
 	}
 	validateSets(fs, f.Sets)
 	validateRules(fs, f, f)
@@ -47,7 +47,7 @@ func validatePortFilter(fs *Findings, p *Port, n *Network) {
 	case n.Mode.OwnsBridge() && f.Allow != nil:
 		fs.Add("filter.allow", "is for mode bridge: on a bridge without an uplink, none of it is dropped but by a preset")
 	case n.Mode.OwnsBridge() && f.Preset.Clean() && len(n.Subnets) == 0:
-		fs.Add("filter.preset", "%s needs a subnet: on a network without, nobody says which addresses are guests'", f.Preset)
+		fs.Add("filter.preset", "%s needs a subnet: without one, the addresses of guests are not known", f.Preset)
 	}
 	validateRules(fs, f, &n.Filter)
 }
@@ -116,8 +116,8 @@ func validateRemote(fs *Findings, at string, r *FilterRule, network *Filter) {
 	}
 }
 
-// UnknownRemotes finds the names in a network's rules, or those of a port of it, that
-// are nobody's: of none of the networks, which hold n itself, and of none of the ports.
+// UnknownRemotes finds the names in a network's rules, or those of a port of it, that belong
+// to none of the networks, n included, and to none of the ports.
 func UnknownRemotes(f *Filter, n *Network, networks []Network, ports []Port) Findings {
 	var fs Findings
 	around := &Resolver{Networks: networks, Ports: ports}

@@ -46,7 +46,7 @@ func validateCallers(fs *Findings, f *Forward, at string) {
 		case p != p.Masked():
 			fs.Add(index(at, i), "%s has host bits set; did you mean %s?", p, p.Masked())
 		case family.IsValid() && family.Is4() != p.Addr().Is4():
-			fs.Add(index(at, i), "%s and %s are of two families, so that nobody in it can call", p, family)
+			fs.Add(index(at, i), "%s and %s are of two families, so that no address in it can be a source", p, family)
 		}
 	}
 }

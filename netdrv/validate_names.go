@@ -10,10 +10,10 @@ const maxPeers = 64
 func validateNames(fs *Findings, n *Network) {
 	served := n.Mode.OwnsBridge() && len(n.Subnets) > 0
 	if len(n.DNS.Records) > 0 && !served {
-		fs.Add("dns.records", "would be answered by nobody: vnetd has no address on this network, and so no DNS server")
+		fs.Add("dns.records", "would not be served: vnetd has no address on this network, and so no DNS server")
 	}
 	if len(n.DNS.Peers) > 0 && !served {
-		fs.Add("dns.peers", "would be answered by nobody: vnetd has no address on this network, and so no DNS server")
+		fs.Add("dns.peers", "would not be served: vnetd has no address on this network, and so no DNS server")
 	}
 	if len(n.DNS.Peers) > maxPeers {
 		fs.Add("dns.peers", "are %d networks; at most %d can be named", len(n.DNS.Peers), maxPeers)
@@ -26,7 +26,7 @@ func validateNames(fs *Findings, n *Network) {
 		case !nameRE.MatchString(p):
 			fs.Add(at, "%q is not the name of a network", p)
 		case p == n.Name:
-			fs.Add(at, "%s is this network itself, whose names are answered anyway", p)
+			fs.Add(at, "%s is this network itself; its names are served anyway", p)
 		}
 		once(fs, at, "dns.peers", seen, p, i)
 	}
@@ -39,7 +39,7 @@ func domainConflicts(fs *Findings, n, o *Network) {
 	}
 	switch {
 	case n.lists(o):
-		fs.Add("dns.domain", "%s is the domain of its peer %s, too, whose names would be hidden; give one of them another", n.DNS.Domain, o.Name)
+		fs.Add("dns.domain", "%s is the domain of its peer %s, too, and would hide the names there; give one of them another", n.DNS.Domain, o.Name)
 	case o.lists(n):
 		fs.Add("dns.domain", "%s is the domain of network %s, too, which names this one as its peer; give one of them another", n.DNS.Domain, o.Name)
 	}

@@ -35,7 +35,7 @@ func validateRelayedSubnet(fs *Findings, at string, s *Subnet, r RelayedSubnet) 
 		return // the parser has said so
 	}
 	if r.Subnet.Addr().Is4() == s.IsIPv6() {
-		fs.Add(at+".subnet", "%s is not of the family of %s, whose address is to answer", r.Subnet, s.Address)
+		fs.Add(at+".subnet", "%s is not of the family of %s, the address that is to reply", r.Subnet, s.Address)
 		return
 	}
 	if s.DHCP.Stateless {

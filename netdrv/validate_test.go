@@ -149,7 +149,7 @@ func TestValidate(t *testing.T) {
 		"records without a server": {func(n *Network) {
 			n.Mode, n.Subnets, n.NAT = Isolated, nil, NATOptions{}
 			n.DNS.Records, n.DNS.Peers = []Record{{"www", "A", "10.0.0.1", 0}}, []string{"office"}
-		}, []string{"dns.records: would be answered by nobody", "dns.peers: would be answered by nobody"}},
+		}, []string{"dns.records: would not be served", "dns.peers: would not be served"}},
 		"peers that are none": {func(n *Network) {
 			n.DNS.Peers = []string{"office", "a b", "lab", "office"}
 		}, []string{`dns.peers[1]: "a b" is not the name of a network`, "dns.peers[2]: lab is this network itself", "dns.peers[3]: office is given already in dns.peers[0]"}},

@@ -72,7 +72,7 @@ func (b *text) daemon(s service.Status) {
 	b.sample("vnetd_round_seconds_total", t.Took.Seconds())
 	b.family("vnetd_steps_total", counter, "Changes made to the host's links, addresses, routes and settings.")
 	b.sample("vnetd_steps_total", float64(t.Steps))
-	b.family("vnetd_repairs_total", counter, "What others had changed and was mended.")
+	b.family("vnetd_repairs_total", counter, "External changes that were repaired.")
 	b.sample("vnetd_repairs_total", float64(t.Repairs))
 }
 

@@ -10,7 +10,7 @@ import (
 const maxGroups = 65536
 
 // groupsOf asks for the peer's supplementary groups (SO_PEERGROUPS, Linux
-// 4.13), for which x/sys/unix has no wrapper. A peer whose groups cannot be
+// 4.13), for which x/sys/unix has no wrapper. A peer with groups that cannot be
 // read has none.
 func groupsOf(fd int) []uint32 {
 	groups := make([]uint32, 64)

@@ -19,7 +19,7 @@ var effects = []struct{ field, means string }{
 	{"slaac", "advertised at once; guests keep addresses that they made until those run out"},
 	{"subnets.address", "guests with addresses of the old subnet lose their gateway, and ask for new ones when they renew"},
 	{"subnets", "at once; other subnets keep their guests"},
-	{"bridge.name", "the bridge is made anew; guests' links move to it"},
+	{"bridge.name", "the bridge is created again; guests' links move to it"},
 	{"bridge.mac", "at once; guests learn the gateway's new MAC in an instant"},
 	{"bridge.mtu", "at once on the host; guests hear of it when they renew"},
 	{"bridge.uplinks", "the host's addresses move along"},

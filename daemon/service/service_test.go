@@ -461,7 +461,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// onUplink is a network with a bridge on eth0, whose addresses move.
+// onUplink is a network with a bridge on eth0, where the addresses move.
 func onUplink(w *world) service.Definition {
 	w.Kernel.Change(func() {
 		w.Kernel.Host.Links["eth0"] = netdrv.HostLink{Index: 2, Kind: "device", Up: true, Carrier: true, MTU: 1500, MAC: netdrv.MAC{2, 0, 0, 0, 0, 5}}

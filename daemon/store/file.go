@@ -86,7 +86,7 @@ func (p *pendingFile) replace(l lasting) (err error) {
 }
 
 // mark makes an empty file, which says something by being there. What a mark is about is
-// gone with the boot.
+// volatile.
 func mark(path string) error {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return err

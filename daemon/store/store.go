@@ -4,14 +4,14 @@
 //	STATE/format               "1": what this layout is called
 //	STATE/lock                 held by the one daemon that owns STATE
 //	STATE/networks/NAME.yaml   a definition, with its revision
-//	RUNTIME/networks/NAME.yaml a transient definition; gone with the boot
-//	RUNTIME/live/NAME          the network is meant to run; gone with the boot
+//	RUNTIME/networks/NAME.yaml a transient definition; volatile
+//	RUNTIME/live/NAME          the network is meant to run; volatile
 //	STATE/trials/NAME.json     a change that waits to be confirmed
 //	STATE/ports/LINK.yaml      a port
-//	RUNTIME/ports/LINK.yaml    a port of the tap broker's; gone with the boot
+//	RUNTIME/ports/LINK.yaml    a port of the tap broker's; volatile
 //	RUNTIME/members.json       guests' links and their networks; cleared at boot
 //	STATE/networks/.new-NAME.yaml~  a definition that is being stored
-//	RUNTIME/removed/           deletions that may not have reached the host; gone with the boot
+//	RUNTIME/removed/           deletions that may not have reached the host; volatile
 //
 // Every write is whole, and what is to outlive the boot is on stable storage, before
 // the call returns. A file that cannot be read is kept as it is and reported; the
@@ -224,7 +224,7 @@ func (s *Store) Broken() map[string]error {
 	return maps.Clone(s.broken)
 }
 
-// List returns all networks, sorted by name. The slice is everybody's: nobody
+// List returns all networks, sorted by name. The slice is shared: no caller
 // changes it.
 func (s *Store) List() []Entry {
 	s.mu.Lock()
@@ -247,7 +247,7 @@ func (s *Store) Get(name string) (Entry, bool) {
 }
 
 // Put stores a network under a new revision. It replaces a file that could not
-// be read, too: that is how one is mended.
+// be read, too: that repairs it.
 func (s *Store) Put(n netdrv.Network, live bool) (Entry, error) {
 	c, err := s.Begin(n, live)
 	if err == nil {

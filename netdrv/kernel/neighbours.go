@@ -21,7 +21,7 @@ func (k *Kernel) retryNeighbours(port, bridge int) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		neighbours, err := k.nl.NeighList(bridge, family)
 		if err != nil {
-			k.log.Debug("neighbours are not asked anew", "link", bridge, "err", err)
+			k.log.Debug("neighbours not resolved again", "link", bridge, "err", err)
 		}
 		for i := range neighbours {
 			if n := &neighbours[i]; n.State&(netlink.NUD_INCOMPLETE|netlink.NUD_FAILED) != 0 {

@@ -2,7 +2,6 @@ package kerneltest
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -170,12 +169,12 @@ func (w *World) Lease(network, mac, address, hostname string) {
 	}
 }
 
-// Until fails the test unless a condition holds within some seconds.
+// Until fails the test unless a condition holds in time.
 func (w *World) Until(what string, holds func() bool) {
 	w.Helper()
-	for end := time.Now().Add(5 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.Fatal(fmt.Sprintf("not %s in time", what))
+			w.Fatalf("not %s in time", what)
 		}
 	}
 }
