@@ -180,12 +180,15 @@ func (p *Pool) withinQuota(c *Client, now time.Time) []*Subnet {
 	return c.Subnets
 }
 
-// OverQuota reports whether an address that a client asks for exceeds its quota.
+// OverQuota reports whether an address that a client asks for exceeds its quota. One that
+// its origin holds does not, be it by an offer that was another port's.
 func (p *Pool) OverQuota(a netip.Addr, c *Client, now time.Time) bool {
-	if o, ok := p.holder(a); ok && o == c.Origin {
-		return false
-	}
 	sub := c.Subnet(a)
+	if sub != nil {
+		if q, _ := p.quotaOf(sub); q.holder[a] == c.Origin {
+			return false
+		}
+	}
 	for _, s := range p.withinQuota(c, now) {
 		if s == sub {
 			return false
