@@ -53,9 +53,9 @@ type Result struct {
 // Networks returns all networks, sorted by name, without counters.
 func (s *Service) Networks() []Network {
 	var out []Network
-	entries := s.Store.List()
+	entries, learned := s.Store.List(), s.learned()
 	for i := range entries {
-		out = append(out, s.view(&entries[i]))
+		out = append(out, s.viewOf(&entries[i], learned))
 	}
 	return out
 }
@@ -70,16 +70,22 @@ func (s *Service) Network(name string) (Network, error) {
 }
 
 // view is an entry with its state.
-func (s *Service) view(e *store.Entry) Network {
+func (s *Service) view(e *store.Entry) Network { return s.viewOf(e, s.learned()) }
+
+// learned returns the number of links of each network that vnetd did not make.
+func (s *Service) learned() map[string]int {
+	out := map[string]int{}
+	for _, m := range s.Engine.Learned() {
+		out[m.Network]++
+	}
+	return out
+}
+
+func (s *Service) viewOf(e *store.Entry, learned map[string]int) Network {
 	name := e.Network.Name
 	n := Network{
 		Network: &e.Network, Revision: e.Revision, Active: e.Live, Status: s.Engine.Status(name),
-		Leases: s.countLeases(name), Ports: len(s.Store.PortsOf(name)),
-	}
-	for _, m := range s.Engine.Learned() {
-		if m.Network == name {
-			n.Ports++
-		}
+		Leases: s.countLeases(name), Ports: len(s.Store.PortsOf(name)) + learned[name],
 	}
 	if t, waits := s.Store.Trial(name); waits {
 		n.ConfirmBy = time.Now().Add(time.Until(t.Deadline)).Truncate(time.Second)
