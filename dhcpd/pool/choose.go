@@ -156,9 +156,9 @@ func (p *Pool) offeredToOther(c *Client, fromLarger bool, now time.Time) netip.A
 // holderHasMore reports whether the holder of an address has more of its subnet than the
 // client.
 func (p *Pool) holderHasMore(a netip.Addr, c *Client) bool {
-	h, known := p.holder(a)
 	q, _ := p.quotaOf(p.svc.Subnet(a))
-	return known && h != c.Origin && q.more(h, c.Origin)
+	h, held := q.holder[a]
+	return held && h != c.Origin && q.more(h, c.Origin)
 }
 
 // A Reason explains a decision, in replies, the log and metrics.

@@ -194,17 +194,23 @@ func TestRelayOnTheLink(t *testing.T) {
 // say, come from no known port. What they are offered they get, also if it was offered to a
 // port that holds nearly all.
 func TestClientsOfUnknownPortsGetWhatTheyAreOffered(t *testing.T) {
-	for _, origin := range []fair.Origin{{Port: fair.Unknown}, {Port: fair.Unknown, Circuit: 77}, {Port: victimPort}, {Port: relayPort, Circuit: 77}} {
-		w := newWorld(t, labConfig())
+	for _, tt := range []struct{ origin, attacker fair.Origin }{
+		{fair.Origin{Port: fair.Unknown}, fair.Origin{Port: attackerPort}},
+		{fair.Origin{Port: fair.Unknown, Circuit: 77}, fair.Origin{Port: attackerPort}},
+		{fair.Origin{Port: victimPort}, fair.Origin{Port: attackerPort}},
+		{fair.Origin{Port: victimPort}, fair.Origin{Port: fair.Unknown}},
+		{fair.Origin{Port: relayPort, Circuit: 77}, fair.Origin{Port: fair.Unknown}},
+	} {
+		w, origin := newWorld(t, labConfig()), tt.origin
 		for n := range 20 {
-			w.answer(&Request{Type: DHCPDISCOVER, MAC: mac(100 + n), From: mac(100 + n), Origin: fair.Origin{Port: attackerPort}})
+			w.answer(&Request{Type: DHCPDISCOVER, MAC: mac(100 + n), From: mac(100 + n), Origin: tt.attacker})
 		}
 		for n := range 4 {
 			d := w.answer(&Request{Type: DHCPDISCOVER, MAC: mac(n), From: mac(n), Origin: origin})
 			req := selecting(n, d.Address.String())
 			req.From, req.Origin = mac(n), origin
 			if d := w.answer(req); d.Reply != DHCPACK {
-				t.Errorf("%+v: client %d: %s, %s", origin, n, d.Reply, d.Why)
+				t.Errorf("%+v: client %d: %s, %s", tt, n, d.Reply, d.Why)
 			}
 		}
 	}
