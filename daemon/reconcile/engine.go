@@ -84,6 +84,10 @@ type Kernel interface {
 	Watch() (run func(ctx context.Context, wake func(network string)) error, err error)
 	// FDBEntries returns which MACs bridges have learned behind their ports.
 	FDBEntries(ctx context.Context) ([]netdrv.FDBEntry, error)
+	// FDBGrowth grows with each new entry while WatchFDB runs. SetLearning has a port's bridge
+	// learn MACs behind it, or forget those and learn none.
+	FDBGrowth() uint64
+	SetLearning(port int, learn bool) error
 	// WatchFDB is Watch for that, with "", and for a bridge that got a port, with
 	// its name.
 	WatchFDB() (run func(ctx context.Context, wake func(bridge string)) error, err error)
@@ -231,6 +235,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.rules.run(ctx); return nil })
 	g.Go(func() error { e.guardConntrack(ctx); return nil })
 	g.Go(func() error { e.guardNeighbours(ctx); return nil })
+	g.Go(func() error { e.guardFDB(ctx); return nil })
 	g.Go(func() error { return e.Firewall.Watch(ctx, e.Notice) })
 	g.Go(func() error { e.loop(ctx); return nil })
 	return g.Wait()

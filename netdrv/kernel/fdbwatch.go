@@ -13,9 +13,42 @@ import (
 	"github.com/vnetd/vnetd/netdrv"
 )
 
-// heardEvery spaces the reading of what bridges learn: a guest that invents MACs has
+// fdbInterval spaces the reading of what bridges learn: a guest that invents MACs has
 // the kernel tell of each, and what finds no room meanwhile is one overflow.
 const fdbInterval = 10 * time.Millisecond
+
+// lostEntries is how many new entries lost notifications count as.
+const lostEntries = 1 << 14
+
+// FDBGrowth grows with each entry that a bridge's forwarding database gets or changes while
+// WatchFDB runs, and by more than that when notifications were lost.
+func (k *Kernel) FDBGrowth() uint64 { return k.fdbGrowth.Load() }
+
+// SetLearning has a port's bridge learn MACs behind it, or forget those and learn none: what is
+// sent to them then goes to all ports. A port that does not exist is no error.
+func (k *Kernel) SetLearning(port int, learn bool) error {
+	attr := func(kind uint16, data ...byte) mdnetlink.Attribute {
+		return mdnetlink.Attribute{Type: kind, Data: data}
+	}
+	options := []mdnetlink.Attribute{attr(unix.IFLA_BRPORT_LEARNING, 1)}
+	if !learn {
+		options = []mdnetlink.Attribute{attr(unix.IFLA_BRPORT_LEARNING, 0), attr(unix.IFLA_BRPORT_FLUSH)}
+	}
+	b, err := mdnetlink.MarshalAttributes(options)
+	if err == nil {
+		b, err = mdnetlink.MarshalAttributes([]mdnetlink.Attribute{attr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, b...)})
+	}
+	if err != nil {
+		return err
+	}
+	info := make([]byte, unix.SizeofIfInfomsg)
+	info[0] = unix.AF_BRIDGE
+	binary.NativeEndian.PutUint32(info[4:], uint32(port))
+	if err := ask(unix.RTM_SETLINK, 0, append(info, b...), unix.ENODEV); err != nil {
+		return fmt.Errorf("set learning of port %d: %w", port, err)
+	}
+	return nil
+}
 
 // FDBEntries returns the MACs that bridges have learned behind their ports. An entry that
 // does not age is a port's own address.
@@ -48,6 +81,7 @@ func (k *Kernel) WatchFDB() (run func(ctx context.Context, wake func(bridge stri
 	return func(ctx context.Context, wake func(string)) error {
 		sub.run(ctx, func(msgs []mdnetlink.Message, lost bool) {
 			if lost {
+				k.fdbGrowth.Add(lostEntries)
 				if _, err := k.LearnedMACs(ctx); err != nil {
 					k.log.Debug("reading the forwarding databases failed", "err", err)
 				}
@@ -57,7 +91,10 @@ func (k *Kernel) WatchFDB() (run func(ctx context.Context, wake func(bridge stri
 			for _, m := range msgs {
 				k.memory.note(m)
 				if bridge, ok := k.fdbChange(m); ok {
-					learned = learned || bridge == ""
+					if bridge == "" {
+						learned = true
+						k.fdbGrowth.Add(1)
+					}
 					wake(bridge)
 				}
 			}

@@ -47,6 +47,8 @@ type Kernel struct {
 	hasQueues atomic.Bool
 
 	memory learnedMACs // of what bridges have learned
+
+	fdbGrowth atomic.Uint64
 }
 
 // Open returns the kernel of the calling thread's network namespace.

@@ -356,3 +356,9 @@ func (k *Kernel) FDBEntries(context.Context) ([]netdrv.FDBEntry, error) {
 	}
 	return out, nil
 }
+
+// FDBGrowth is the real kernel's; here nothing grows.
+func (k *Kernel) FDBGrowth() uint64 { return 0 }
+
+// SetLearning is the real kernel's; here it does nothing.
+func (k *Kernel) SetLearning(int, bool) error { return nil }
