@@ -25,7 +25,7 @@ const lostEntries = 1 << 14
 func (k *Kernel) FDBGrowth() uint64 { return k.fdbGrowth.Load() }
 
 // SetLearning has a port's bridge learn MACs behind it, or forget those and learn none: what is
-// sent to them then goes to all ports. A port that does not exist is no error.
+// sent to them then goes to all ports. A link that is gone, or no port any more, is no error.
 func (k *Kernel) SetLearning(port int, learn bool) error {
 	attr := func(kind uint16, data ...byte) mdnetlink.Attribute {
 		return mdnetlink.Attribute{Type: kind, Data: data}
@@ -44,7 +44,7 @@ func (k *Kernel) SetLearning(port int, learn bool) error {
 	info := make([]byte, unix.SizeofIfInfomsg)
 	info[0] = unix.AF_BRIDGE
 	binary.NativeEndian.PutUint32(info[4:], uint32(port))
-	if err := ask(unix.RTM_SETLINK, 0, append(info, b...), unix.ENODEV); err != nil {
+	if err := ask(unix.RTM_SETLINK, 0, append(info, b...), unix.ENODEV, unix.EOPNOTSUPP); err != nil {
 		return fmt.Errorf("set learning of port %d: %w", port, err)
 	}
 	return nil
