@@ -213,8 +213,9 @@ func (d *decoder) uint32() uint32 {
 
 func (d *decoder) string() string { return string(d.take(int(d.octet()))) }
 
-// maxMillis is as much as a time.Duration holds: 292 years.
-const maxMillis = math.MaxInt64 / int64(time.Millisecond)
+// maxMillis is 200 years: more than the longest lease, 136 years, and less than the 292 that
+// a time.Duration holds, so that a damaged time can be added to those of the host.
+const maxMillis = 200 * 365 * 24 * int64(time.Hour/time.Millisecond)
 
 func (d *decoder) duration() time.Duration {
 	ms := int64(d.uint64())
